@@ -1,0 +1,72 @@
+"""Every setting once, with its unit and the meaning of None; the presets override a few of them.
+
+Base values are the method's own (paper, section 4, and its reference program) at 256x256.
+"""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the full configuration with the method's default of each field."""
+    config = ml_collections.ConfigDict()
+
+    data = config.data = ml_collections.ConfigDict()
+    data.path = placeholder(str)  # folder (searched recursively) or .zip of pictures; None: another source is set
+    data.tfds = placeholder(str)  # tensorflow-datasets name, prepared as array_record; None: another source is set
+    data.tfds_split = "train"  # split of data.tfds, in its slicing syntax
+    data.demo_images = placeholder(int)  # number of procedural demo pictures to draw; None: another source is set
+    data.demo_seed = 0  # seed of the procedural demo pictures
+    data.fit = "squash"  # other aspects: squash (distort, as the reference) | crop (centre) | pad (with background)
+    data.background = "white"  # colour under transparency and around padding: a CSS name or #rrggbb
+    data.cache_dir = placeholder(str)  # decoded pictures are kept here; None: the user's cache folder
+    data.resident = "auto"  # whole set in device memory: auto (when it takes at most 2 GiB) | true | false (streamed)
+    data.flip = True  # mirror each drawn picture left-right with probability 1/2
+
+    model = config.model = ml_collections.ConfigDict()
+    model.resolution = 256  # side of the pictures in pixels: a power of two from 64 to 2048
+    model.channels = 3  # 1 (grey) | 3 (RGB) | 4 (RGB and learned alpha)
+    model.ngf = 64  # width multiplier of the generator
+    model.ndf = 64  # width multiplier of the discriminator
+    model.nz = 256  # length of the latent vector z
+    model.num_classes = 0  # classes the generator is conditioned on (first-level subfolders); 0: unconditional
+    model.skip_excitation = True  # skip-layer excitation in the generator; False: the paper's ablation
+    model.attention = False  # efficient attention in the generator at 4, 8 and 16 pixels
+    model.decoders = "big,part,small"  # reconstruction decoders of the discriminator, also: mid; "" for none
+    model.sle_activation = "swish"  # inside skip-layer excitation: swish (reference) | leaky_relu (paper's text)
+    model.output_tanh = placeholder(bool)  # tanh on the generator's outputs; None: only from 1024 up (reference)
+    model.logits_map = 5  # side of each head's map of logits: 5 (reference) | 1
+    model.resize = "nearest"  # how the discriminator's small view and targets are made: nearest (reference) | antialias
+
+    loss = config.loss = ml_collections.ConfigDict()
+    loss.adversarial = "hinge"  # hinge | relativistic_hinge
+    loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2
+    loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference's sum)
+    loss.perceptual_net = "vgg"  # network of lpips: vgg (reference) | squeeze (about forty times cheaper)
+    loss.perceptual_weights = placeholder(str)  # local file with its weights; None: the user's cache, then download
+
+    augment = config.augment = ml_collections.ConfigDict()
+    augment.policy = "color,translation"  # of color, translation, cutout, offset, offset_h, offset_v; "" for none
+    augment.probability = 1.0  # share of pictures that are augmented, in [0, 1]
+    augment.shared = False  # one draw for both scales of a generated picture; False: one each (reference)
+
+    optim = config.optim = ml_collections.ConfigDict()
+    optim.learning_rate = 2e-4  # of Adam, both networks
+    optim.beta1 = 0.5  # of Adam
+    optim.beta2 = 0.999  # of Adam
+    optim.ema_decay = 0.999  # per iteration, of the generator's averaged parameters
+
+    train = config.train = ml_collections.ConfigDict()
+    train.iterations = 50_000  # one discriminator and one generator update each
+    train.batch_size = 8  # pictures per iteration
+    train.seed = 0  # of everything random in the run
+    train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
+    train.remat = "none"  # recompute activations in the backward pass: none | blocks (less memory, more time)
+    train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
+    train.log_every = 100  # iterations between lines of metrics.jsonl
+    train.sample_every = 1_000  # iterations between sample grids
+    train.checkpoint_every = 5_000  # iterations between checkpoints
+    train.keep = 3  # newest checkpoints kept (the first and the last are always kept); None: all
+    train.num_samples = 16  # pictures in a sample grid
+
+    return config

@@ -1,0 +1,5 @@
+"""The one exception type that the command line turns into a single line instead of a traceback."""
+
+
+class UserError(ValueError):
+    """Bad input or an environment that cannot do what was asked: the message names the thing, its value and the cure."""

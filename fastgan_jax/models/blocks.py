@@ -1,0 +1,150 @@
+"""The blocks of generator and discriminator, named as in the paper (section 3). Feature maps are [B, H, W, C]."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fastgan_jax.models.layers import (
+    BatchNorm,
+    NoiseInjection,
+    SpectralConv,
+    SpectralProjection,
+    SpectralUpsampleConv,
+    adaptive_average_pool,
+    glu,
+    leaky_relu,
+)
+
+SLE_ACTIVATIONS = {"swish": nn.swish, "leaky_relu": leaky_relu}
+
+
+class InitBlock(nn.Module):
+    """Latents [B, nz] -> [B, 4, 4, features]: transposed convolution, batch norm, GLU."""
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, z: jax.Array, train: bool) -> jax.Array:
+        x = SpectralProjection(features=2 * self.features, dtype=self.dtype, name="conv")(z)
+        return glu(BatchNorm(name="norm")(x, train))
+
+
+class UpBlock(nn.Module):
+    """[B, H, W, in] -> [B, 2H, 2W, features]: nearest x2, 3x3 convolution, batch norm, GLU."""
+
+    features: int
+    upsample_form: str = "repeat"
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = SpectralUpsampleConv(features=2 * self.features, form=self.upsample_form, dtype=self.dtype, name="conv")(x)
+        return glu(BatchNorm(name="norm")(x, train))
+
+
+class UpBlockComp(nn.Module):
+    """The composite UpBlock: [B, H, W, in] -> [B, 2H, 2W, features], with two convolutions and noise after each."""
+
+    features: int
+    upsample_form: str = "repeat"
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, noise: tuple[jax.Array, jax.Array], train: bool) -> jax.Array:
+        width = 2 * self.features
+        x = SpectralUpsampleConv(features=width, form=self.upsample_form, dtype=self.dtype, name="conv_0")(x)
+        x = NoiseInjection(name="noise_0")(x, noise[0])
+        x = glu(BatchNorm(name="norm_0")(x, train))
+        x = SpectralConv(features=width, padding=1, dtype=self.dtype, name="conv_1")(x)
+        x = NoiseInjection(name="noise_1")(x, noise[1])
+        return glu(BatchNorm(name="norm_1")(x, train))
+
+
+class SkipLayerExcitation(nn.Module):
+    """Skip-layer excitation (paper, equation 1): channels of a high-resolution map gated by a low-resolution one.
+
+    low [B, h, w, c] is pooled to 4x4 and turned into one gate in (0, 1) per channel of high [B, H, W, C].
+    """
+
+    activation: str = "swish"
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, low: jax.Array, high: jax.Array) -> jax.Array:
+        features = high.shape[-1]
+        gate = adaptive_average_pool(low, 4)
+        gate = SpectralConv(features=features, kernel_size=4, dtype=self.dtype, name="conv_0")(gate)
+        gate = SLE_ACTIVATIONS[self.activation](gate)
+        gate = SpectralConv(features=features, kernel_size=1, dtype=self.dtype, name="conv_1")(gate)
+        return high * nn.sigmoid(gate)
+
+
+class EfficientAttention(nn.Module):
+    """Linear self-attention (Shen et al. 2021) as a residual: x + softmax_c(Q) (softmax_n(K)^T V), [B, H, W, C]."""
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        batch, height, width, features = x.shape
+
+        def flat(y: jax.Array) -> jax.Array:
+            return y.reshape(batch, height * width, features)
+
+        query = flat(SpectralConv(features=features, kernel_size=1, dtype=self.dtype, name="query")(x))
+        key, value = (
+            flat(SpectralConv(features=features, padding=1, depthwise=True, dtype=self.dtype, name=name)(x))
+            for name in ("key", "value")
+        )
+        context = jnp.einsum("bnk,bnv->bkv", nn.softmax(key, axis=1), value)
+        attended = jnp.einsum("bnk,bkv->bnv", nn.softmax(query, axis=2), context)
+        return x + attended.reshape(x.shape)
+
+
+class DownBlock(nn.Module):
+    """[B, H, W, in] -> [B, H/2, W/2, features]: 4x4 convolution of stride 2, batch norm, leaky ReLU."""
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = SpectralConv(features=self.features, kernel_size=4, stride=2, padding=1, dtype=self.dtype, name="conv")(x)
+        return leaky_relu(BatchNorm(name="norm")(x, train))
+
+
+class DownBlockComp(nn.Module):
+    """The composite DownBlock: mean of a convolutional and a pooled path, [B, H, W, in] -> [B, H/2, W/2, features]."""
+
+    features: int
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        main = DownBlock(self.features, dtype=self.dtype, name="main_0")(x, train)
+        main = SpectralConv(features=self.features, padding=1, dtype=self.dtype, name="main_1_conv")(main)
+        main = leaky_relu(BatchNorm(name="main_1_norm")(main, train))
+        direct = adaptive_average_pool(x, x.shape[1] // 2)
+        direct = SpectralConv(features=self.features, kernel_size=1, dtype=self.dtype, name="direct_conv")(direct)
+        direct = leaky_relu(BatchNorm(name="direct_norm")(direct, train))
+        return (main + direct) / 2
+
+
+class Decoder(nn.Module):
+    """Simple decoder (paper, section 3.2): a map [B, h, w, c] -> picture [B, side, side, channels] in (-1, 1)."""
+
+    features: tuple[int, ...]  # widths of the stages, each of which doubles the side; the first reads 8x8
+    channels: int = 3
+    upsample_form: str = "repeat"
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = adaptive_average_pool(x, 8)
+        for index, features in enumerate(self.features):
+            x = UpBlock(features, self.upsample_form, dtype=self.dtype, name=f"up_{index}")(x, train)
+        x = SpectralConv(features=self.channels, padding=1, dtype=self.dtype, name="to_picture")(x)
+        return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))

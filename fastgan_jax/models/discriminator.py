@@ -1,0 +1,164 @@
+"""The discriminator (paper, section 3.2): an encoder with two heads, and decoders that make it an auto-encoder."""
+
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fastgan_jax.image_ops import crop_quadrant
+from fastgan_jax.models.blocks import Decoder, DownBlock, DownBlockComp, SkipLayerExcitation
+from fastgan_jax.models.generator import small_side
+from fastgan_jax.models.layers import BatchNorm, Embedding, SpectralConv, leaky_relu
+
+TRUNK_SIDE = 256  # the trunk starts from a map of this side, or of the picture's where that is smaller
+LAST_SIDE = 8  # both branches end here
+EXCITED_BY = {32: 256, 16: 128, 8: 64}  # side of the excited trunk map: side of the map that excites it
+DECODER_SIDE = 128  # decoders put out pictures of this side, or of the resolution where that is smaller
+DECODER_WIDTHS = {16: 128, 32: 64, 64: 64, 128: 32}  # side of a decoder's map: its channels, whatever ndf
+DECODERS = ("big", "part", "small", "mid")  # of the maps: trunk 8x8, quadrant of trunk 16x16, small branch, trunk 32x32
+
+
+def trunk_width(side: int, ndf: int) -> int:
+    """Channels of the encoder's map of this side: 8 ndf at 8, halved with each doubling (ndf / 4 at 256)."""
+    return max(1, ndf * 64 // side)
+
+
+def small_branch_width(side: int, ndf: int) -> int:
+    """Channels of the small branch's map of this side: 4 ndf at 8, halved with each doubling."""
+    return max(1, ndf * 32 // side)
+
+
+def halvings(first: int, last: int) -> list[int]:
+    """Sides below `first` down to `last`: halvings(64, 8) == [32, 16, 8]."""
+    return [2**k for k in range(first.bit_length() - 2, last.bit_length() - 2, -1)]
+
+
+def decoder_side(resolution: int) -> int:
+    """Side in pixels of the reconstructions."""
+    return min(DECODER_SIDE, resolution)
+
+
+def num_logits(logits_map: int) -> int:
+    """Logits per picture, of both heads together."""
+    return 2 * logits_map**2
+
+
+class Judgement(NamedTuple):
+    """What the discriminator says of a batch."""
+
+    logits: jax.Array  # float32 [B, L]: the big head's map, row by row, then the small head's
+    reconstructions: dict[str, jax.Array]  # of each decoder: [B, side, side, channels] in (-1, 1); may be empty
+    # The trunk's 16x16 and 8x8 maps, f1 and f2 of the paper.
+    features: tuple[jax.Array, jax.Array]
+
+
+class Discriminator(nn.Module):
+    """(picture [B, R, R, C], small picture [B, s, s, C]) -> logits and, on request, reconstructions."""
+
+    resolution: int
+    channels: int = 3
+    ndf: int = 64
+    num_classes: int = 0
+    decoders: tuple[str, ...] = ("big", "part", "small")
+    sle_activation: str = "swish"
+    logits_map: int = 5
+    upsample_form: str = "repeat"
+    remat: bool = False  # recompute each block in the backward pass instead of keeping its activations
+    dtype: Any = None  # of the computation; None: that of the parameters
+
+    @nn.compact
+    def __call__(
+        self,
+        full: jax.Array,
+        small: jax.Array,
+        quadrant: jax.Array | None = None,
+        labels: jax.Array | None = None,
+        *,
+        train: bool,
+    ) -> Judgement:
+        """Judges a batch.
+
+        Args:
+            full: pictures [B, R, R, C], nominally in [-1, 1].
+            small: their small copies [B, s, s, C], s = min(128, R / 2).
+            quadrant: int32 scalar 0..3, the quadrant that the decoder "part" rebuilds, for the whole batch (as the
+                reference draws it); None: no reconstructions.
+            labels: int32 [B], only for a conditional discriminator.
+            train: normalise with the statistics of this batch (and average them) instead of the stored ones.
+
+        Returns:
+            Logits, reconstructions (empty without `quadrant`) and the trunk's last two maps.
+        """
+        maps = self._trunk(full, train)
+        small_map = self._small_branch(small, train)
+        big_logits = self._big_head(maps[LAST_SIDE], train) + self._class_score(maps[LAST_SIDE], labels, "big")
+        small_logits = self._last_conv(small_map, "head_small") + self._class_score(small_map, labels, "small")
+        logits = jnp.concatenate([big_logits, small_logits], axis=1)
+        reconstructions = {}
+        if quadrant is not None:
+            sources = {"big": maps[8], "small": small_map, "mid": maps[32]}
+            sources["part"] = crop_quadrant(maps[16], quadrant)
+            reconstructions = {name: self._decoder(name)(sources[name], train) for name in self.decoders}
+        return Judgement(
+            logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), reconstructions, (maps[16], maps[8])
+        )
+
+    def _trunk(self, x: jax.Array, train: bool) -> dict[int, jax.Array]:
+        """The maps {side: [B, side, side, C]} from 256 (or the resolution, if smaller) down to 8."""
+        if self.resolution <= TRUNK_SIDE:
+            x = leaky_relu(self._conv(trunk_width(self.resolution, self.ndf), 3, 1, "from_big_0")(x))
+        for index, side in enumerate(halvings(self.resolution, TRUNK_SIDE)):
+            if index == 0:
+                x = leaky_relu(self._conv(trunk_width(side, self.ndf), 4, 2, "from_big_0")(x))
+            else:
+                x = self._block(DownBlock)(trunk_width(side, self.ndf), dtype=self.dtype, name=f"from_big_{index}")(
+                    x, train
+                )
+        maps = {x.shape[1]: x}
+        for side in halvings(x.shape[1], LAST_SIDE):
+            block = self._block(DownBlockComp)(trunk_width(side, self.ndf), dtype=self.dtype, name=f"down_{side}")
+            maps[side] = block(maps[2 * side], train)
+            if EXCITED_BY.get(side) in maps:
+                sle = SkipLayerExcitation(self.sle_activation, dtype=self.dtype, name=f"sle_{side}")
+                maps[side] = sle(maps[EXCITED_BY[side]], maps[side])
+        return maps
+
+    def _small_branch(self, x: jax.Array, train: bool) -> jax.Array:
+        """The small branch's map [B, 8, 8, 4 ndf]."""
+        first, *rest = halvings(small_side(self.resolution), LAST_SIDE)
+        x = leaky_relu(self._conv(small_branch_width(first, self.ndf), 4, 2, "from_small")(x))
+        for side in rest:
+            width = small_branch_width(side, self.ndf)
+            x = self._block(DownBlock)(width, dtype=self.dtype, name=f"small_down_{side}")(x, train)
+        return x
+
+    def _big_head(self, x: jax.Array, train: bool) -> jax.Array:
+        """Logits [B, logits_map^2] of the trunk's last map."""
+        x = SpectralConv(features=16 * self.ndf, kernel_size=1, dtype=self.dtype, name="head_big_0")(x)
+        x = leaky_relu(BatchNorm(name="head_big_norm")(x, train))
+        return self._last_conv(x, "head_big_1")
+
+    def _last_conv(self, x: jax.Array, name: str) -> jax.Array:
+        """Valid convolution from 8x8 to the map of logits, as rows [B, logits_map^2]."""
+        size = LAST_SIDE + 1 - self.logits_map
+        return SpectralConv(features=1, kernel_size=size, dtype=self.dtype, name=name)(x).reshape(x.shape[0], -1)
+
+    def _class_score(self, x: jax.Array, labels: jax.Array | None, name: str) -> jax.Array | float:
+        """Projection term [B, 1] (Miyato & Koyama 2018): class vector times the mean of the branch's last map."""
+        if not self.num_classes:
+            return 0.0
+        vector = Embedding(self.num_classes, x.shape[-1], name=f"embed_{name}")(labels)
+        return (vector * x.mean((1, 2))).mean(-1, keepdims=True)
+
+    def _decoder(self, name: str) -> Decoder:
+        widths = tuple(width for side, width in DECODER_WIDTHS.items() if side <= decoder_side(self.resolution))
+        return Decoder(widths, self.channels, self.upsample_form, dtype=self.dtype, name=f"decoder_{name}")
+
+    def _conv(self, features: int, kernel: int, stride: int, name: str) -> SpectralConv:
+        return SpectralConv(
+            features=features, kernel_size=kernel, stride=stride, padding=1, dtype=self.dtype, name=name
+        )
+
+    def _block(self, block: type[nn.Module]) -> type[nn.Module]:
+        return nn.remat(block, static_argnums=(2,)) if self.remat else block

@@ -1,0 +1,137 @@
+"""The generator (paper, section 3.1): latents to a picture and its small copy, with skip-layer excitation."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fastgan_jax.models.blocks import EfficientAttention, InitBlock, SkipLayerExcitation, UpBlock, UpBlockComp
+from fastgan_jax.models.layers import Embedding, SpectralConv
+
+EXCITED_BY = {64: 4, 128: 8, 256: 16, 512: 32}  # side of the excited map: side of the map that excites it
+LAST_EARLY_SIDE = 32  # the early half ends here: its maps are all that excitation reads
+ATTENTION_SIDES = (4, 8, 16)
+TANH_FROM_RESOLUTION = 1024  # the reference puts tanh on its outputs only from here up
+
+
+def generator_width(side: int, ngf: int) -> int:
+    """Channels of the generator's map of this side: 16, 8, 4, 2 times ngf at 4 to 32, then 2 ngf at 64, halving on."""
+    return max(1, ngf * (64 if side <= LAST_EARLY_SIDE else 128) // side)
+
+
+def small_side(resolution: int) -> int:
+    """Side in pixels of the small picture that the generator also puts out and the small branch of D sees."""
+    return min(128, resolution // 2)
+
+
+def stage_sides(resolution: int) -> list[int]:
+    """Sides of the maps after each upsampling stage: 8, 16, ..., resolution."""
+    return [2**k for k in range(3, resolution.bit_length())]
+
+
+def is_composite(side: int) -> bool:
+    """Whether the stage that ends at this side is a composite one (8, 32, 128, ...), which also takes noise."""
+    return side.bit_length() % 2 == 0
+
+
+def noise_sides(resolution: int) -> list[int]:
+    """Sides of the noise maps [B, side, side, 1], in the order in which the generator takes them."""
+    return [side for side in stage_sides(resolution) if is_composite(side) for _ in range(2)]
+
+
+class Generator(nn.Module):
+    """z [B, nz] -> (picture [B, R, R, channels], small picture [B, s, s, channels]), s = min(128, R / 2)."""
+
+    resolution: int
+    channels: int = 3
+    ngf: int = 64
+    num_classes: int = 0
+    skip_excitation: bool = True
+    attention: bool = False
+    sle_activation: str = "swish"
+    output_tanh: bool | None = None  # None: as the reference, from 1024 up
+    upsample_form: str = "repeat"
+    remat: bool = False  # recompute each stage in the backward pass instead of keeping its activations
+    dtype: Any = None  # of the computation; None: that of the parameters
+
+    def setup(self) -> None:
+        def stage(side: int) -> nn.Module:
+            block, static = (UpBlockComp, 3) if is_composite(side) else (UpBlock, 2)
+            block = nn.remat(block, static_argnums=(static,)) if self.remat else block
+            return block(generator_width(side, self.ngf), self.upsample_form, dtype=self.dtype)
+
+        sides = stage_sides(self.resolution)
+        self.initial = InitBlock(generator_width(4, self.ngf), dtype=self.dtype)
+        self.up = {str(side): stage(side) for side in sides}
+        if self.skip_excitation:
+            self.sle = {
+                str(side): SkipLayerExcitation(self.sle_activation, dtype=self.dtype)
+                for side in EXCITED_BY
+                if side <= self.resolution
+            }
+        if self.attention:
+            self.attend = {str(side): EfficientAttention(dtype=self.dtype) for side in ATTENTION_SIDES}
+        if self.num_classes:
+            self.embed = Embedding(self.num_classes, 4 * self.ngf)
+        self.to_small = SpectralConv(features=self.channels, kernel_size=1, dtype=self.dtype)
+        self.to_big = SpectralConv(features=self.channels, padding=1, dtype=self.dtype)
+
+    def __call__(
+        self, z: jax.Array, noise: tuple[jax.Array, ...], labels: jax.Array | None = None, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Both pictures of each latent.
+
+        Args:
+            z: latents [B, nz], standard normal.
+            noise: standard normal maps [B, side, side, 1], one for each of `noise_sides(resolution)`.
+            labels: int32 [B], only for a conditional generator.
+            train: normalise with the statistics of this batch (and average them) instead of the stored ones.
+
+        Returns:
+            Float32 pictures, nominally in [-1, 1]: [B, R, R, channels] and [B, s, s, channels].
+        """
+        early = self.early(z, noise, labels, train=train)
+        return self.late(early[LAST_EARLY_SIDE], early, noise, train=train)
+
+    def early(
+        self, z: jax.Array, noise: tuple[jax.Array, ...], labels: jax.Array | None = None, *, train: bool
+    ) -> dict[int, jax.Array]:
+        """The maps {side: [B, side, side, C]} of sides 4, 8, 16 and 32; arguments as for the whole."""
+        if self.num_classes:
+            z = jnp.concatenate([z, self.embed(labels).astype(z.dtype)], axis=-1)
+        maps = {4: self._attended(self.initial(z, train), 4)}
+        for side in stage_sides(LAST_EARLY_SIDE):
+            maps[side] = self._attended(self._stage(side, maps[side // 2], noise, train), side)
+        return maps
+
+    def late(
+        self, x: jax.Array, exciting: dict[int, jax.Array], noise: tuple[jax.Array, ...], *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Both pictures from the 32x32 map x and the maps that excite the later ones.
+
+        Style mixing (paper, section 4.3) passes x from one latent and (some of) the exciting maps from another.
+        """
+        for side in stage_sides(self.resolution):
+            if side > LAST_EARLY_SIDE:
+                x = self._stage(side, x, noise, train)
+                if self.skip_excitation and side in EXCITED_BY:
+                    x = self.sle[str(side)](exciting[EXCITED_BY[side]], x)
+            if side == small_side(self.resolution):
+                small = self.to_small(x)
+        return self._output(self.to_big(x)), self._output(small)
+
+    def _stage(self, side: int, x: jax.Array, noise: tuple[jax.Array, ...], train: bool) -> jax.Array:
+        block = self.up[str(side)]
+        if not is_composite(side):
+            return block(x, train)
+        first = noise_sides(self.resolution).index(side)
+        return block(x, tuple(noise[first : first + 2]), train)
+
+    def _attended(self, x: jax.Array, side: int) -> jax.Array:
+        return self.attend[str(side)](x) if self.attention and side in ATTENTION_SIDES else x
+
+    def _output(self, picture: jax.Array) -> jax.Array:
+        tanh = self.resolution >= TANH_FROM_RESOLUTION if self.output_tanh is None else self.output_tanh
+        picture = picture.astype(jnp.promote_types(picture.dtype, jnp.float32))
+        return jnp.tanh(picture) if tanh else picture

@@ -1,0 +1,146 @@
+"""The layers both networks are made of. Feature maps are [B, H, W, C]; every convolution is bias-free."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fastgan_jax.models import spectral
+from fastgan_jax.models.convolution import convolve, upsample_convolve
+from fastgan_jax.models.initialization import initializer
+
+LEAKY_SLOPE = 0.2
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9  # share of the old running average that is kept; 0.1 in PyTorch's convention
+
+
+def leaky_relu(x: jax.Array) -> jax.Array:
+    """max(x, 0.2 x), the discriminator's activation."""
+    return nn.leaky_relu(x, LEAKY_SLOPE)
+
+
+def glu(x: jax.Array) -> jax.Array:
+    """Gated linear unit: [..., 2C] = (a, b) -> a * sigmoid(b), [..., C]."""
+    a, b = jnp.split(x, 2, axis=-1)
+    return a * nn.sigmoid(b)
+
+
+def adaptive_average_pool(x: jax.Array, side: int) -> jax.Array:
+    """Mean over equal blocks: [B, H, W, C] -> [B, side, side, C]; a map of exactly that side passes unchanged."""
+    batch, height, width, channels = x.shape
+    blocks = x.reshape(batch, side, height // side, side, width // side, channels)
+    return blocks.mean((2, 4))
+
+
+class SpectralModule(nn.Module):
+    """Base of the layers with a spectrally normalised kernel: see `models/spectral.py`."""
+
+    dtype: Any = None  # of the computation; None: that of the parameters
+
+    def normalized_kernel(self, shape: tuple[int, ...]) -> jax.Array:
+        """Declares kernel, u and v and returns the kernel [..., out] divided by its spectral norm."""
+        kernel = self.param("kernel", initializer("kernel"), shape)
+        u = _state(self, "spectral", "u", shape[-1])
+        v = _state(self, "spectral", "v", kernel.size // shape[-1])
+        kernel = kernel / spectral.sigma(kernel, u.value, v.value)
+        return kernel.astype(self.dtype or kernel.dtype)
+
+
+def _state(module: nn.Module, collection: str, name: str, size: int) -> nn.Variable:
+    """Declares a state vector [size] of `module`."""
+    return module.variable(collection, name, lambda: initializer(name)(module.make_rng("params"), (size,)))
+
+
+class SpectralConv(SpectralModule):
+    """Spectrally normalised convolution [B, H, W, in] -> [B, H', W', features]."""
+
+    features: int = 1
+    kernel_size: int = 3
+    stride: int = 1
+    padding: int = 0
+    depthwise: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        groups = x.shape[-1] if self.depthwise else 1
+        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // groups, self.features)
+        kernel = self.normalized_kernel(shape)
+        return convolve(x.astype(kernel.dtype), kernel, stride=self.stride, padding=self.padding, groups=groups)
+
+
+class SpectralUpsampleConv(SpectralModule):
+    """Nearest-neighbour x2, then a spectrally normalised 3x3 convolution: [B, H, W, in] -> [B, 2H, 2W, features]."""
+
+    features: int = 1
+    form: str = "repeat"  # see `convolution.upsample_convolve`
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.normalized_kernel((3, 3, x.shape[-1], self.features))
+        return upsample_convolve(x.astype(kernel.dtype), kernel, form=self.form)
+
+
+class SpectralProjection(SpectralModule):
+    """Spectrally normalised transposed convolution of a 1x1 map: latents [B, nz] -> [B, side, side, features]."""
+
+    features: int = 1
+    side: int = 4
+
+    @nn.compact
+    def __call__(self, z: jax.Array) -> jax.Array:
+        kernel = self.normalized_kernel((self.side, self.side, z.shape[-1], self.features))
+        return jnp.einsum("bn,hwnc->bhwc", z.astype(kernel.dtype), kernel)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over [B, H, W] with statistics in float32.
+
+    As in PyTorch, the batch is normalised with its biased variance and the running average takes the unbiased one.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", initializer("scale"), (channels,))
+        bias = self.param("bias", initializer("bias"), (channels,))
+        running_mean = _state(self, "batch_stats", "mean", channels)
+        running_var = _state(self, "batch_stats", "var", channels)
+
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if train:
+            mean, var = wide.mean((0, 1, 2)), wide.var((0, 1, 2))
+            if not self.is_initializing():
+                count = x.size // channels
+                running_mean.value = _average(running_mean.value, mean)
+                running_var.value = _average(running_var.value, var * (count / max(count - 1, 1)))
+        else:
+            mean, var = running_mean.value, running_var.value
+        factor = scale * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
+        row = (1, 1, 1, channels)
+        return ((wide - mean.reshape(row)) * factor.reshape(row) + bias.reshape(row)).astype(x.dtype)
+
+
+def _average(running: jax.Array, batch: jax.Array) -> jax.Array:
+    batch = jax.lax.stop_gradient(batch)
+    return BATCH_NORM_MOMENTUM * running + (1 - BATCH_NORM_MOMENTUM) * batch
+
+
+class NoiseInjection(nn.Module):
+    """Adds one learned scalar times a noise map: x [B, H, W, C] + weight * noise [B, H, W, 1]."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, noise: jax.Array) -> jax.Array:
+        weight = self.param("noise_weight", initializer("noise_weight"), (1,))
+        return x + (weight.reshape(1, 1, 1, 1) * noise).astype(x.dtype)
+
+
+class Embedding(nn.Module):
+    """A learned vector per class: labels int32 [B] -> [B, features]."""
+
+    classes: int
+    features: int
+
+    @nn.compact
+    def __call__(self, labels: jax.Array) -> jax.Array:
+        return self.param("embedding", initializer("embedding"), (self.classes, self.features))[labels]

@@ -1,0 +1,28 @@
+"""Packaging: `pip install -e .`, extras in EXTRAS."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = "0.1.0"
+
+EXTRAS = {
+    "cuda": ["jax[cuda13]>=0.10,<0.12"],
+    "tpu": ["jax[tpu]>=0.10,<0.12"],
+    "torch": ["torch>=2.4"],
+    "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.9"],
+}
+
+setup(
+    name="fastgan_jax",
+    version=VERSION,
+    description="FastGAN in JAX: few-shot high-resolution image synthesis, one compiled training step",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["fastgan_jax", "fastgan_jax.*"]),
+    install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n"),
+    extras_require=EXTRAS,
+)
