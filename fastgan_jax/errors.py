@@ -2,4 +2,4 @@
 
 
 class UserError(ValueError):
-    """Bad input or an environment that cannot do what was asked: the message names the thing, its value and the cure."""
+    """Bad input, or an environment that cannot do what was asked; the message names thing, value and cure."""

@@ -1,4 +1,4 @@
-"""Value range and layout of pictures in one place: [-1, 1] <-> uint8, resizes, quadrants. All arrays are [B, H, W, C]."""
+"""Value range and layout of pictures [B, H, W, C] in one place: [-1, 1] <-> uint8, resizes, quadrants."""
 
 import jax
 import jax.numpy as jnp

@@ -1,0 +1,16 @@
+"""A thousand paintings or the like at 512x512, as the paper and its reference program train.
+
+Command:   python -m fastgan_jax.main --config configs/art512.py --config.data.path=/my/images
+Hardware:  one GPU of 11 GB or more.
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the configuration."""
+    config = base.get_config()
+    config.model.resolution = 512
+    return config

@@ -1,0 +1,26 @@
+"""Five-minute demonstration: a 64-pixel model of procedural pictures, no download.
+
+Command:   python -m fastgan_jax.main --config configs/demo.py
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the configuration."""
+    config = base.get_config()
+    config.data.demo_images = 400
+    config.model.resolution = 64
+    config.model.ngf = 16
+    config.model.ndf = 16
+    config.model.nz = 64
+    config.model.decoders = "big"
+    config.model.output_tanh = True
+    config.loss.reconstruction = "l1"
+    config.train.iterations = 1_000
+    config.train.log_every = 20
+    config.train.sample_every = 100
+    config.train.checkpoint_every = 200
+    return config

@@ -1,0 +1,18 @@
+"""A hundred pictures of one subject at 256x256: the few-shot setting of the paper (section 4.1), nothing to download.
+
+Command:   python -m fastgan_jax.main --config configs/fewshot256.py --config.data.path=/my/images
+Hardware:  one GPU of 8 GB or more.
+Differs from the paper: reconstruction by mean absolute difference, which needs no pretrained network. For the paper's
+           perceptual loss add --config.loss.reconstruction=lpips, which fetches VGG-16 once.
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the configuration."""
+    config = base.get_config()
+    config.loss.reconstruction = "l1"
+    return config

@@ -1,0 +1,21 @@
+"""Oxford Flowers-102 from tensorflow-datasets at 256x256.
+
+Command:   python -m fastgan_jax.main --config configs/flowers256.py
+Hardware:  one GPU of 8 GB or more.
+Data:      reads oxford_flowers102 as prepared in the array_record format; preparing it once needs TensorFlow and SciPy:
+           python -c "import tensorflow_datasets as tfds; tfds.builder('oxford_flowers102',
+           file_format='array_record').download_and_prepare()"
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the configuration."""
+    config = base.get_config()
+    config.data.tfds = "oxford_flowers102"
+    config.data.tfds_split = "train+validation+test"
+    config.data.fit = "crop"
+    return config

@@ -1,0 +1,82 @@
+"""Command line of training: `python -m fastgan_jax.main --config FILE [--workdir DIR] [--config.x.y=value]`."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+EXAMPLE = """examples:
+  python -m fastgan_jax.main --config configs/demo.py
+  python -m fastgan_jax.main --config configs/fewshot256.py --config.data.path=/my/images --workdir runs/mine
+  python -m fastgan_jax.main --config configs/art1024.py --mode=print-config
+
+Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. The same command again resumes."""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Parses the arguments other than --config.GROUP.FIELD=VALUE."""
+    parser = argparse.ArgumentParser(
+        prog="python -m fastgan_jax.main",
+        description="Trains FastGAN on a folder of pictures.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, metavar="FILE", help="configuration file, such as configs/demo.py")
+    parser.add_argument("--workdir", metavar="DIR", help="run folder (default: runs/<name of the configuration>)")
+    parser.add_argument("--mode", choices=("train", "print-config"), default="train", help="default: train")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit code: 0 done, 1 diverged, 2 bad input, 128 + n after signal n."""
+    from fastgan_jax import config as configuration
+    from fastgan_jax.errors import UserError
+
+    try:
+        overrides, rest = configuration.split_overrides(sys.argv[1:] if argv is None else argv)
+        arguments = parse(rest)
+        config = configuration.load_config(arguments.config)
+        configuration.apply_overrides(config, overrides)
+        if arguments.mode == "print-config":
+            configuration.validate(config, check_source=False)
+            print(json.dumps(configuration.to_dict(config), indent=2))
+            return 0
+        configuration.validate(config)
+        return _train(config, arguments.workdir or f"runs/{Path(arguments.config).stem}")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _train(config: object, workdir: str) -> int:
+    set_up_process()
+    from fastgan_jax.train import Diverged, Interrupted, train_and_evaluate
+
+    try:
+        train_and_evaluate(config, workdir)
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return 128 + error.signal_number
+    return 0
+
+
+def set_up_process() -> None:
+    """Logging to stderr, and compiled programs kept in the user's cache folder (or $JAX_COMPILATION_CACHE_DIR)."""
+    import jax
+
+    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("jax").setLevel(logging.WARNING)
+    if not jax.config.jax_compilation_cache_dir:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(cache / "fastgan_jax" / "compiled"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""Networks from the group `model` of a configuration."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.models.generator import Generator
+
+PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: dtype of the computation, None: parameters'
+
+
+def build_generator(model: Any, precision: str = "float32", remat: bool = False) -> Generator:
+    """The generator that `model` (resolution, channels, ngf, ...) describes, computing in `precision`."""
+    return Generator(
+        resolution=model.resolution,
+        channels=model.channels,
+        ngf=model.ngf,
+        num_classes=model.num_classes,
+        skip_excitation=model.skip_excitation,
+        attention=model.attention,
+        sle_activation=model.sle_activation,
+        output_tanh=model.output_tanh,
+        upsample_form=fastest_upsample_form(),
+        remat=remat,
+        dtype=PRECISIONS[precision],
+    )
+
+
+def build_discriminator(model: Any, precision: str = "float32", remat: bool = False) -> Discriminator:
+    """The discriminator that `model` (resolution, channels, ndf, ...) describes, computing in `precision`."""
+    return Discriminator(
+        resolution=model.resolution,
+        channels=model.channels,
+        ndf=model.ndf,
+        num_classes=model.num_classes,
+        decoders=tuple(name.strip() for name in model.decoders.split(",") if name.strip()),
+        sle_activation=model.sle_activation,
+        logits_map=model.logits_map,
+        upsample_form=fastest_upsample_form(),
+        remat=remat,
+        dtype=PRECISIONS[precision],
+    )
+
+
+def fastest_upsample_form() -> str:
+    """The form of upsampling convolution that was measured to be faster on the default backend."""
+    return "phase" if jax.default_backend() == "cpu" else "repeat"

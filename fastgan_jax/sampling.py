@@ -1,0 +1,341 @@
+"""From a trained generator to pictures: latents, noise, standing statistics, sampling and style mixing.
+
+A picture depends on the generator's variables and its latent alone: batch norm uses stored statistics, and the noise
+maps are drawn from a key that is a hash of the latent. So the picture of (checkpoint, seed, index) is the same whatever
+else is sampled with it.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.image_ops import to_uint8
+from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
+from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
+from fastgan_jax.models.spectral import power_iterate
+
+CHUNK = 8  # pictures per device call: one program for every number of pictures, and the same rounding for each picture
+STANDING_POWER_ITERATIONS = 20
+STANDING_BATCHES = 16
+
+
+class Sampler:
+    """A generator with its variables, ready to make pictures.
+
+    Attributes:
+        resolution: side of the pictures in pixels.
+        z_dim: length of a latent.
+        step: iterations of training behind the variables.
+        config: the configuration of the run.
+    """
+
+    def __init__(self, generator: Generator, variables: dict, *, z_dim: int, step: int = 0, config: Any = None):
+        """Wraps `generator` with `variables` {"params", "batch_stats", "spectral"} for latents of length `z_dim`."""
+        self.generator = generator
+        self.variables = variables
+        self.resolution = generator.resolution
+        self.z_dim = z_dim
+        self.step = step
+        self.config = config
+
+    @property
+    def style_resolutions(self) -> tuple[int, ...]:
+        """Sides of the maps that skip-layer excitation gates: what `style_mix` can take from the style."""
+        if not self.generator.skip_excitation:
+            return ()
+        return tuple(side for side in EXCITED_BY if side <= self.resolution)
+
+    def latents(self, num: int, seed: int = 0, *, first: int = 0, truncation: float = 1.0) -> np.ndarray:
+        """Latents of the indices first, ..., first + num - 1 of a seed.
+
+        Args:
+            num: how many.
+            seed: from 0 to 2^32 - 1.
+            first: first index.
+            truncation: factor on the standard normal values; below 1 for more typical, less varied pictures.
+
+        Returns:
+            float32 [num, z_dim]; row i depends on (seed, first + i) alone, and on no library's version or device.
+        """
+        rows = [_latent(seed, index, self.z_dim) for index in range(first, first + num)]
+        return np.float32(truncation) * np.stack(rows) if rows else np.zeros((0, self.z_dim), np.float32)
+
+    def sample(
+        self,
+        num: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        truncation: float = 1.0,
+        labels: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """Pictures of the indices first, ..., first + num - 1 of a seed: uint8 [num, H, W, C].
+
+        Arguments as for `latents`; `labels` as for `generate`, by default every class in turn (index modulo classes).
+        """
+        if labels is None and self.generator.num_classes:
+            labels = [index % self.generator.num_classes for index in range(first, first + num)]
+        return self.generate(self.latents(num, seed, first=first, truncation=truncation), labels=labels)
+
+    def generate(
+        self, z: np.ndarray, *, labels: Sequence[int] | None = None, noise_seed: int | None = None
+    ) -> np.ndarray:
+        """Pictures of given latents.
+
+        Args:
+            z: float [N, z_dim].
+            labels: class of each picture, for a conditional generator.
+            noise_seed: None: each latent has noise of its own, always the same; a number: all pictures share one noise
+                drawn from it, so that a walk through latents moves without flicker.
+
+        Returns:
+            uint8 [N, H, W, C].
+
+        Raises:
+            UserError: if the shape of z or the labels do not fit the generator.
+        """
+        z = self._check_latents(z)
+        labels = self._check_labels(labels, len(z))
+        keys = noise_keys(z, noise_seed)
+        return self._in_chunks(
+            lambda *chunk: _generate(self.generator, self.variables, *chunk), (z, keys, labels), len(z)
+        )
+
+    def style_mix(
+        self,
+        content: np.ndarray,
+        style: np.ndarray,
+        resolutions: Iterable[int] | None = None,
+        *,
+        labels: int | None = None,
+    ) -> np.ndarray:
+        """Every content with every style (paper, section 4.3): the style's early maps excite the content's late ones.
+
+        Args:
+            content: latents [M, z_dim].
+            style: latents [N, z_dim].
+            resolutions: sides of the excited maps that take the style, of `style_resolutions`; None: all.
+            labels: class of all pictures, for a conditional generator.
+
+        Returns:
+            uint8 [M, N, H, W, C]. Where content and style are the same latent, the picture is that latent's own.
+
+        Raises:
+            UserError: if a resolution is not one of `style_resolutions`, or latents do not fit.
+        """
+        content, style = self._check_latents(content), self._check_latents(style)
+        chosen = self.style_resolutions if resolutions is None else tuple(sorted(set(resolutions)))
+        for side in chosen:
+            if side not in self.style_resolutions:
+                raise UserError(f"style resolution {side} is not in this model; it has {list(self.style_resolutions)}")
+        rows, columns = np.repeat(content, len(style), 0), np.tile(style, (len(content), 1))
+        count = len(rows)
+        class_labels = self._check_labels(None if labels is None else [labels] * count, count)
+        arrays = (rows, noise_keys(rows), columns, noise_keys(columns), class_labels)
+        mixed = self._in_chunks(
+            lambda *chunk: _style_mix(self.generator, chosen, self.variables, *chunk), arrays, count
+        )
+        return mixed.reshape(len(content), len(style), *mixed.shape[1:])
+
+    def _check_latents(self, z: np.ndarray) -> np.ndarray:
+        z = np.asarray(z, np.float32)
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise UserError(f"latents have shape {list(z.shape)}; this generator takes [N, {self.z_dim}]")
+        return z
+
+    def _check_labels(self, labels: Sequence[int] | None, count: int) -> np.ndarray:
+        classes = self.generator.num_classes
+        if labels is None:
+            if classes:
+                raise UserError(f"this generator is conditional: pass {count} labels from 0 to {classes - 1}")
+            return np.zeros(count, np.int32)
+        labels = np.asarray(labels, np.int32)
+        if not classes:
+            raise UserError("this generator is unconditional: leave labels out")
+        if labels.shape != (count,) or (count and not (labels.min() >= 0 and labels.max() < classes)):
+            raise UserError(f"labels {labels.tolist()} do not fit: pass {count} numbers from 0 to {classes - 1}")
+        return labels
+
+    def _in_chunks(self, function: Any, arrays: tuple[np.ndarray, ...], count: int) -> np.ndarray:
+        """Applies a device function of [CHUNK, ...] arrays to arrays of any length, padding the last chunk."""
+        resolution, channels = self.resolution, self.generator.channels
+        pictures = np.empty((count, resolution, resolution, channels), np.uint8)
+        for start in range(0, count, CHUNK):
+            chunk = [array[start : start + CHUNK] for array in arrays]
+            size = len(chunk[0])
+            padded = [np.concatenate([part, np.zeros((CHUNK - size, *part.shape[1:]), part.dtype)]) for part in chunk]
+            pictures[start : start + size] = np.asarray(function(*padded))[:size]
+        return pictures
+
+
+def interpolate(start: np.ndarray, end: np.ndarray, shares: np.ndarray, *, spherical: bool = True) -> np.ndarray:
+    """Latents between two latents.
+
+    Args:
+        start: [nz], at share 0.
+        end: [nz], at share 1.
+        shares: [N], from 0 to 1.
+        spherical: along the great circle, with length and angle interpolated; otherwise along the straight line.
+
+    Returns:
+        float32 [N, nz].
+    """
+    shares = np.asarray(shares, np.float64)[:, None]
+    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    line = (1 - shares) * start + shares * end
+    lengths = np.linalg.norm(start), np.linalg.norm(end)
+    cosine = np.clip(start @ end / max(lengths[0] * lengths[1], 1e-12), -1, 1)
+    angle = np.arccos(cosine)
+    if not spherical or np.sin(angle) < 1e-6:  # parallel, opposite or zero: no great circle is determined
+        return line.astype(np.float32)
+    direction = np.sin((1 - shares) * angle) * (start / lengths[0]) + np.sin(shares * angle) * (end / lengths[1])
+    length = (1 - shares) * lengths[0] + shares * lengths[1]
+    return (length * direction / np.sin(angle)).astype(np.float32)
+
+
+def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
+    """Key data uint32 [N, 2] of the noise of latents float32 [N, nz]: a hash of each, or the same seed for all."""
+    if noise_seed is not None:
+        return np.tile(np.asarray([0, noise_seed], np.uint32), (len(z), 1))
+    digests = [hashlib.blake2b(np.ascontiguousarray(row, "<f4").tobytes(), digest_size=8).digest() for row in z]
+    return np.frombuffer(b"".join(digests), "<u4").astype(np.uint32).reshape(len(z), 2)
+
+
+def standing_statistics(
+    generator: Generator,
+    params: dict,
+    batch_stats: dict,
+    spectral: dict,
+    key: jax.Array,
+    *,
+    latent_size: int,
+    batch_size: int = CHUNK,
+    batches: int = STANDING_BATCHES,
+) -> dict:
+    """Variables for evaluation of a generator whose parameters were averaged, such as the EMA generator.
+
+    The averaged parameters never ran in training mode, so they have no normalisation state of their own. The spectral
+    vectors are settled by power iterations from the given ones; then `batches` batches of latents pass in training
+    mode, and batch norm gets the mean and the variance over all of them together (the mean of the batches' variances
+    plus the variance of their means).
+
+    Args:
+        generator: the module.
+        params: averaged parameters.
+        batch_stats: only the structure is used.
+        spectral: spectral vectors to start from.
+        key: random key of the latents, noise and classes.
+        latent_size: length of a latent.
+        batch_size: latents per batch.
+        batches: number of batches.
+
+    Returns:
+        {"params", "batch_stats", "spectral"}.
+    """
+    spectral = _settle(params, spectral)
+    statistics = [
+        _batch_statistics(
+            generator, latent_size, batch_size, params, batch_stats, spectral, jax.random.fold_in(key, index)
+        )
+        for index in range(batches)
+    ]
+    return {"params": params, "batch_stats": _pool_statistics(statistics), "spectral": spectral}
+
+
+def _latent(seed: int, index: int, size: int) -> np.ndarray:
+    # RandomState is numpy's frozen generator: its stream is the same for ever, on every machine.
+    return np.random.RandomState([seed, index]).standard_normal(size).astype(np.float32)
+
+
+def _draw_noise(resolution: int, keys: jax.Array) -> tuple[jax.Array, ...]:
+    """Noise maps of each picture from its own key [N, 2]: [N, side, side, 1] for each site."""
+
+    def of_one(key_data: jax.Array) -> tuple[jax.Array, ...]:
+        key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
+        sides = noise_sides(resolution)
+        return tuple(jax.random.normal(jax.random.fold_in(key, i), (side, side, 1)) for i, side in enumerate(sides))
+
+    return jax.vmap(of_one)(keys)
+
+
+@partial(jax.jit, static_argnums=0)
+def _generate(generator: Generator, variables: dict, z: jax.Array, keys: jax.Array, labels: jax.Array) -> jax.Array:
+    noise = _draw_noise(generator.resolution, keys)
+    return to_uint8(generator.apply(variables, z, noise, labels, train=False)[0])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _style_mix(
+    generator: Generator,
+    resolutions: tuple[int, ...],
+    variables: dict,
+    content: jax.Array,
+    content_keys: jax.Array,
+    style: jax.Array,
+    style_keys: jax.Array,
+    labels: jax.Array,
+) -> jax.Array:
+    def early(z: jax.Array, noise: tuple[jax.Array, ...]) -> dict[int, jax.Array]:
+        return generator.apply(variables, z, noise, labels, train=False, method=Generator.early)
+
+    noise = _draw_noise(generator.resolution, content_keys)
+    own = early(content, noise)
+    other = early(style, _draw_noise(generator.resolution, style_keys))
+    exciting = own | {EXCITED_BY[side]: other[EXCITED_BY[side]] for side in resolutions}
+    full, _ = generator.apply(variables, own[LAST_EARLY_SIDE], exciting, noise, train=False, method=Generator.late)
+    return to_uint8(full)
+
+
+@jax.jit
+def _settle(params: dict, spectral: dict) -> dict:
+    return power_iterate(params, spectral, STANDING_POWER_ITERATIONS)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _batch_statistics(
+    generator: Generator,
+    latent_size: int,
+    batch_size: int,
+    params: dict,
+    batch_stats: dict,
+    spectral: dict,
+    key: jax.Array,
+) -> dict:
+    """Mean and unbiased variance that batch norm sees at every site in one batch, in the tree of `batch_stats`."""
+    z_key, noise_key, label_key = jax.random.split(key, 3)
+    sides = noise_sides(generator.resolution)
+    noise = tuple(
+        jax.random.normal(jax.random.fold_in(noise_key, i), (batch_size, side, side, 1)) for i, side in enumerate(sides)
+    )
+    labels = jax.random.randint(label_key, (batch_size,), 0, max(generator.num_classes, 1))
+    zeros = jax.tree.map(jnp.zeros_like, batch_stats)
+    _, mutated = generator.apply(
+        {"params": params, "batch_stats": zeros, "spectral": spectral},
+        jax.random.normal(z_key, (batch_size, latent_size)),
+        noise,
+        labels,
+        train=True,
+        mutable=["batch_stats"],
+    )
+    # From zero, one update of a running average leaves the new value times its share.
+    return jax.tree.map(lambda x: x / (1 - BATCH_NORM_MOMENTUM), mutated["batch_stats"])
+
+
+@jax.jit
+def _pool_statistics(statistics: list[dict]) -> dict:
+    """Mean and variance over all batches from each batch's: {..., "mean": [C], "var": [C]} for every site."""
+
+    def pool(nodes: list[dict]) -> dict:
+        if "mean" not in nodes[0]:
+            return {name: pool([node[name] for node in nodes]) for name in nodes[0]}
+        means = jnp.stack([node["mean"] for node in nodes])
+        variances = jnp.stack([node["var"] for node in nodes])
+        return {"mean": means.mean(0), "var": variances.mean(0) + means.var(0)}
+
+    return pool(statistics)

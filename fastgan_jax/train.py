@@ -1,0 +1,269 @@
+"""The training loop: data, one compiled program, logging, samples, checkpoints, and how a run ends."""
+
+import contextlib
+import itertools
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fastgan_jax import config as configuration
+from fastgan_jax.assemble import method_from_config
+from fastgan_jax.checkpoint import Checkpoints
+from fastgan_jax.data.dataset import ImageSet, load_image_set
+from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
+from fastgan_jax.program import Program, compile_program, iterations_per_call, make_program, memory_advice
+from fastgan_jax.reconstruction import reconstruct
+from fastgan_jax.run_folder import RunFolder
+from fastgan_jax.sampling import Sampler, standing_statistics
+from fastgan_jax.signals import StopSignals
+from fastgan_jax.train_state import TrainState, create_train_state
+from fastgan_jax.train_step import Method, Metrics
+from fastgan_jax.writers import MetricsWriter, Progress, image_grid, save_png
+
+NUM_RECONSTRUCTIONS = 8  # pictures in a grid of reconstructions
+STANDING_SEED = 0  # of the latents behind the standing statistics
+
+log = logging.getLogger(__name__)
+
+
+class Diverged(RuntimeError):
+    """Training produced a number that is not finite."""
+
+
+class Interrupted(RuntimeError):
+    """A signal ended the run after its state was saved."""
+
+    def __init__(self, message: str, signal_number: int):
+        """`signal_number`: the signal that asked for the end."""
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
+def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
+    """Trains as the configuration says, from the newest checkpoint in `workdir` if there is one.
+
+    Args:
+        config: a validated configuration, see configs/base.py.
+        workdir: the run folder.
+
+    Returns:
+        The state after the last iteration; None if the run was already finished.
+
+    Raises:
+        UserError: for a run folder in use, a checkpoint that does not fit the configuration, bad data, and the like.
+        Diverged: if a loss or a parameter is no longer finite; the last good checkpoint stays.
+        Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
+    """
+    run = RunFolder(workdir)
+    with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep) as checkpoints:
+        saved = checkpoints.config()
+        if saved is not None:
+            configuration.check_resumable(saved, configuration.to_dict(config))
+            if checkpoints.latest_step() >= config.train.iterations:
+                log.info(
+                    "finished: %s is at iteration %d of %d",
+                    run.path,
+                    checkpoints.latest_step(),
+                    config.train.iterations,
+                )
+                return None
+        return _Training(config, run, checkpoints).run_to_end()
+
+
+class _Training:
+    """One process's share of a run: what is set up once, and what is done at each event."""
+
+    def __init__(self, config: Any, run: RunFolder, checkpoints: Checkpoints):
+        self.started: float | None = time.perf_counter()  # None once the first call is reported
+        self.config, self.run, self.checkpoints = config, run, checkpoints
+        model = config.model
+        self.data: ImageSet = load_image_set(
+            config.data,
+            resolution=model.resolution,
+            channels=model.channels,
+            num_classes=model.num_classes,
+            run_dir=run.path,
+        )
+        self.method: Method = method_from_config(config)
+        run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
+        self.state, self.step = self._restore_or_create()
+        self.writer = MetricsWriter(run, self.step)
+        self.last_good = self.last_logged = self.step
+        self.standing: tuple[int, dict] = (-1, {})  # iteration, variables of the averaged generator at it
+        self.num_real = min(NUM_RECONSTRUCTIONS, len(self.data.images))
+
+    def _restore_or_create(self) -> tuple[TrainState, int]:
+        method = self.method
+        state = create_train_state(
+            jax.random.key(self.config.train.seed),
+            method.generator,
+            method.discriminator,
+            method.optimizer,
+            method.latent_size,
+        )
+        if self.checkpoints.latest_step() is None:
+            return state, 0
+        state, _, step = self.checkpoints.restore(state)
+        log.info("resumed from iteration %d in %s", step, self.run.path)
+        return state, step
+
+    def run_to_end(self) -> TrainState:
+        """Iterates until `train.iterations`, a signal, or a number that is not finite."""
+        config = self.config.train
+        per_call = iterations_per_call(config, self.step, jax.default_backend())
+        with StopSignals() as signals, self._feed(per_call) as batches, self.writer:
+            inputs = next(batches)
+            program, needed = self._compile(per_call, inputs)
+            if self.step == 0:
+                self._sample()
+                self._save()
+            with Progress(config.iterations, self.step, config.batch_size) as progress, memory_advice(needed):
+                while self.step < config.iterations and not signals.received:
+                    self.state, metrics = program(self.state, *inputs)
+                    self.step += per_call
+                    self._report_first(metrics, per_call)
+                    if self._is_due(config.log_every):
+                        self._log(metrics, progress)
+                    if self._is_due(config.sample_every):
+                        self._sample()
+                    if self._is_due(config.checkpoint_every) or signals.received:
+                        self._save()
+                    if self.step < config.iterations:
+                        inputs = next(batches)
+            self.checkpoints.wait()
+        if self.step < config.iterations:
+            raise Interrupted(
+                f"stopped by {signal.Signals(signals.received).name}: iteration {self.step} of {config.iterations} is "
+                f"saved in {self.run.path}; the same command resumes",
+                signals.received,
+            )
+        log.info("finished: %d iterations, samples in %s", self.step, self.run.samples)
+        return self.state
+
+    @contextlib.contextmanager
+    def _feed(self, per_call: int) -> Iterator[Iterator[tuple[jax.Array, ...]]]:
+        """The inputs of each call of the program, from iteration `self.step` on."""
+        train, data = self.config.train, self.config.data
+        self.resident = is_resident(self.data, data.resident)
+        if self.resident:
+            feed = ResidentFeed(self.data, train.seed, train.batch_size)
+            arrays = jax.device_put(feed.arrays)
+            calls = itertools.count(self.step, per_call)
+            yield ((*arrays, jax.device_put(feed.indices(first, per_call))) for first in calls)
+            return
+        log.info(
+            "the set of %d pictures streams from the host (data.resident=%s)", len(self.data.images), data.resident
+        )
+        with StreamedFeed(self.data, train.seed, train.batch_size, per_call, first_iteration=self.step) as feed:
+            yield (jax.device_put(batch) for batch in feed)
+
+    def _compile(self, per_call: int, inputs: tuple) -> tuple[Program, int]:
+        """The compiled program and the bytes of device memory that it needs."""
+        on_cpu = jax.default_backend() == "cpu"
+        program = make_program(self.method, iterations=per_call, resident=self.resident, unroll=on_cpu)
+        compiled, seconds, needed = compile_program(program, self.state, *inputs)
+        log.info(
+            "compiled in %.1f s: %d iteration(s) per call, about %.2f GB of memory on %s",
+            seconds,
+            per_call,
+            needed / 1e9,
+            jax.devices()[0].device_kind,
+        )
+        return compiled, needed
+
+    def _is_due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.train.iterations
+
+    def _report_first(self, metrics: Metrics, per_call: int) -> None:
+        """Reports, once, how long it took from the start of the run to the end of the first call."""
+        if self.started is None:
+            return
+        jax.block_until_ready(metrics)
+        log.info("first %d iteration(s) done %.1f s after the start", per_call, time.perf_counter() - self.started)
+        self.started = None
+
+    def _log(self, metrics: Metrics, progress: Progress) -> None:
+        """Reads the metrics of the latest iteration, checks that they are finite, and writes them."""
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        broken = [name for name, value in values.items() if not math.isfinite(value)]
+        if broken:
+            raise self._diverged(f"{broken[0]} is {values[broken[0]]}")
+        self.last_logged = self.step
+        self.writer.scalars(self.step, values)
+        progress.update(self.step, values)
+
+    def _diverged(self, what: str) -> Diverged:
+        return Diverged(
+            f"{what} between iterations {self.last_logged} and {self.step}; the last good checkpoint is iteration "
+            f"{self.last_good} in {self.run.checkpoints}: resume from it with a lower optim.learning_rate"
+        )
+
+    def _sampler_variables(self) -> dict:
+        """Variables of the averaged generator with standing statistics, computed once per iteration that needs them."""
+        step, variables = self.standing
+        if step != self.step:
+            g = self.state.generator
+            variables = standing_statistics(
+                self.method.generator,
+                self.state.ema_params,
+                g.batch_stats,
+                g.spectral,
+                jax.random.key(STANDING_SEED),
+                latent_size=self.method.latent_size,
+                batch_size=self.config.train.batch_size,
+            )
+            self.standing = (self.step, variables)
+        return variables
+
+    def _sample(self) -> None:
+        """Writes the grid of the fixed latents and, once the discriminator has learned, that of reconstructions."""
+        sampler = Sampler(self.method.generator, self._sampler_variables(), z_dim=self.method.latent_size)
+        pictures = sampler.sample(self.config.train.num_samples, self.config.train.seed)
+        self._write_grid("samples", self.run.sample_path(self.step), image_grid(pictures))
+        if self.step and self.method.discriminator.decoders:
+            d = self.state.discriminator
+            variables = {"params": d.params, "batch_stats": d.batch_stats, "spectral": d.spectral}
+            real, labels = self.data.images[: self.num_real], self.data.labels[: self.num_real]
+            rows = reconstruct(self.method.discriminator, self.method.resize, variables, np.asarray(real), labels)
+            tiles = np.stack([np.asarray(pictures) for pictures in rows.values()], axis=1)
+            grid = image_grid(tiles.reshape(-1, *tiles.shape[2:]), columns=len(rows))
+            self._write_grid("reconstructions", self.run.reconstruction_path(self.step), grid)
+
+    def _write_grid(self, tag: str, path: Path, grid: np.ndarray) -> None:
+        save_png(path, grid, {"step": str(self.step)})
+        self.writer.image(self.step, tag, grid)
+
+    def _save(self) -> None:
+        """Hands the state to the checkpointer, which writes in the background."""
+        if not _all_finite(self.state):
+            raise self._diverged("a parameter is not finite")
+        train = self.config.train
+        position = self.step * train.batch_size
+        self.checkpoints.save(
+            self.step,
+            state=self.state,
+            sampler=self._sampler_variables(),
+            config=configuration.to_dict(self.config),
+            data={
+                "iteration": self.step,
+                "epoch": position // len(self.data.images),
+                "position": position % len(self.data.images),
+                "fingerprint": self.data.fingerprint,
+            },
+        )
+        self.last_good = self.step
+
+
+@jax.jit
+def _all_finite(state: TrainState) -> jax.Array:
+    """Whether every parameter of both networks, and of the average, is finite."""
+    params = (state.generator.params, state.discriminator.params, state.ema_params)
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
