@@ -79,8 +79,8 @@ def translate(images: jax.Array, shifts: jax.Array, wrap: bool) -> jax.Array:
         wrap: whether what leaves on one side enters on the other.
     """
     height, width = images.shape[1:3]
-    rows = jnp.arange(height) + shifts[:, :1]  # [B, H]
-    columns = jnp.arange(width) + shifts[:, 1:]  # [B, W]
+    rows = jnp.arange(height)[None] + shifts[:, :1]  # [B, H]
+    columns = jnp.arange(width)[None] + shifts[:, 1:]  # [B, W]
     moved = jax.vmap(lambda x, r, c: x[r % height][:, c % width])(images, rows, columns)
     if wrap:
         return moved
@@ -124,7 +124,7 @@ def _inside_square(uniforms: jax.Array, side: int) -> jax.Array:
     """Whether each of `side` positions lies in the square: [B, side] of bool."""
     size = int(side * CUTOUT_RATIO + 0.5)
     start = _integers(uniforms, side + 1 - size % 2)[:, None] - size // 2
-    position = jnp.arange(side)
+    position = jnp.arange(side)[None]
     return (position >= start) & (position < start + size)
 
 

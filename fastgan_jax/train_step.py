@@ -92,7 +92,7 @@ def update(
 
     ema_params = optax.incremental_update(g.params, state.ema_params, 1 - method.ema_decay)
     state = state.replace(step=state.step + 1, generator=g, discriminator=d, ema_params=ema_params)
-    metrics = d_metrics | g_metrics | {"grad_norm/g": optax.global_norm(g_gradient)}
+    metrics = d_metrics | g_metrics | {"grad_norm/g": optax.tree.norm(g_gradient)}
     return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
 
@@ -162,7 +162,7 @@ def _update_discriminator(
 
     gradient, (stats, metrics) = jax.grad(loss_of, has_aux=True)(d.params)
     d = _descend(method, for_fake, gradient).replace(batch_stats=stats)
-    return d, metrics | {"grad_norm/d": optax.global_norm(gradient)}
+    return d, metrics | {"grad_norm/d": optax.tree.norm(gradient)}
 
 
 def reconstruction_targets(method: Method, real: jax.Array, quadrant: jax.Array) -> dict[str, jax.Array]:

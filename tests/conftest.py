@@ -1,13 +1,26 @@
-"""Fixtures shared by all tests: the local data folder, and settings that keep compilation cheap."""
+"""Fixtures shared by all tests: the local data folder, and one small model whose programs are compiled once."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
 import pytest
+
+from configs import smoke
+from fastgan_jax.assemble import method_from_config
+from fastgan_jax.train_state import TrainState, create_train_state
+from fastgan_jax.train_step import Method, make_train_step
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Parity needs true float32 products where a device would use less for its default.
+jax.config.update("jax_default_matmul_precision", "highest")
+# Compilation is what tests cost on two cores; unoptimised programs compute the same, two to five times sooner.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +29,28 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared (local image sets and recorded numbers), which is absent")
     return SHARED
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """The model of configs/smoke.py with its state before training and its step, compiled (not donating)."""
+
+    config: ml_collections.ConfigDict
+    method: Method
+    state: TrainState
+    step: callable
+    images: jax.Array  # uint8 [4, 64, 64, 3]
+    labels: jax.Array
+
+
+@pytest.fixture(scope="session")
+def small() -> SmallModel:
+    """One small model for all tests that need a whole training step."""
+    config = smoke.get_config()
+    method = method_from_config(config)
+    state = create_train_state(
+        jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
+    )
+    images = jnp.asarray(np.random.RandomState(0).randint(0, 256, (4, 64, 64, 3), np.uint8))
+    step = jax.jit(make_train_step(method))
+    return SmallModel(config, method, state, step, images, jnp.zeros(4, jnp.int32))

@@ -66,6 +66,12 @@ def vector_of(v: np.ndarray, weight_shape: tuple[int, ...]) -> np.ndarray:
     return np.asarray(v).reshape(size_in, height, width).transpose(1, 2, 0).ravel()
 
 
+def quick_jit(function, **kwargs):
+    """`jax.jit` that spends little on optimising: for what runs once or twice, compilation is most of the time."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function, compiler_options=options, **kwargs)
+
+
 def array(tensor) -> np.ndarray:
     """A PyTorch tensor as a numpy array of its own (PyTorch changes buffers in place)."""
     return tensor.detach().numpy().copy()

@@ -63,22 +63,15 @@ def test_recorded_draws_give_the_recorded_pictures_and_gradients(shared_dir, cas
 
 
 @pytest.mark.parametrize("case", ["sq64", "odd33x50"])
-def test_recorded_colour_steps_one_by_one(shared_dir, case):
+def test_recorded_colour_steps_one_after_another(shared_dir, case):
     arrays = section(recorded(shared_dir, "diffaug.npz"), f"{case}/")
     x = jnp.asarray(to_nhwc(arrays["x"]))
-    drawn = dict(zip(augment.COLOR_STEPS, (arrays[f"color/draw{i}_rand"] for i in range(3)), strict=True))
-    for step in augment.COLOR_STEPS:
+    for index, step in enumerate(augment.COLOR_STEPS):
         draws = {name: jnp.full((len(x), 1), 0.5) for name in augment.COLOR_STEPS}
-        draws[step] = jnp.asarray(drawn[step].reshape(-1, 1))
-        alone = augment.apply(x, draws, "color")
-        expected = arrays[f"color_steps/rand_{step}"]
-        if _is_cumulative(arrays):
-            x, alone = alone, alone
-        assert_close(to_nchw(alone), expected, rtol=2e-6, what=step)
-
-
-def _is_cumulative(arrays: dict[str, np.ndarray]) -> bool:
-    return bool(np.allclose(arrays["color_steps/rand_contrast"], arrays["color/out"], atol=1e-5))
+        draws[step] = jnp.asarray(arrays[f"color/draw{index}_rand"].reshape(-1, 1))
+        x = augment.apply(x, draws, "color")
+        # float32: the steps that draw 0.5 change nothing but the last bit
+        assert_close(to_nchw(x), arrays[f"color_steps/rand_{step}"], rtol=2e-6, what=step)
 
 
 @pytest.mark.parametrize("case", ["sq64", "odd33x50"])

@@ -1,0 +1,332 @@
+"""Whole training iterations against the reference program, with recorded weights, pictures and random draws.
+
+The recording (tests/fixtures) is in float64, where the order of summation moves results by 1e-14 per operation, so that
+three iterations agree to 1e-9 or something is wrong; the same iteration in float32 shows how much of a difference is
+rounding. All that varies at random enters through `draws.StepDraws`; the code under test runs as it is in training.
+"""
+
+import dataclasses
+import zlib
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import traverse_util
+from reference import FIXTURES, assert_close, logits_flat, logits_rows, quick_jit, recipe, report, to_nchw, to_nhwc
+
+from configs import base
+from fastgan_jax.assemble import method_from_config
+from fastgan_jax.draws import StepDraws
+from fastgan_jax.interop.pytorch import state_dict_to_variables, variables_to_state_dict
+from fastgan_jax.models.generator import noise_sides
+from fastgan_jax.train_state import NetworkState, TrainState, create_train_state
+from fastgan_jax.train_step import Method, update
+
+SEED, BATCH, RESOLUTION, WIDTH, NZ = 7, 4, 256, 8, 32
+ITERATIONS = 3
+NETWORKS = {"G": "generator", "D": "discriminator"}
+STRICT = 1e-9  # float64 over three iterations: far above its rounding, far below any mistake
+
+
+class Iteration(NamedTuple):
+    """What one iteration left behind, in PyTorch's layout and names."""
+
+    calls: dict[str, dict[str, np.ndarray]]  # "generator", "real", "fake", "g": what the networks put out
+    metrics: dict[str, float]
+    tensors: dict[str, dict[str, np.ndarray]]  # "G", "D": parameters and buffers
+    gradients: dict[str, dict[str, np.ndarray]]
+    average: dict[str, np.ndarray]
+
+
+class Recorder:
+    """Stands in for a network of the method: passes every call on and notes what it returns."""
+
+    def __init__(self, network: Any, tags: tuple[str, ...], log: dict):
+        self.network, self.tags, self.log, self.count = network, tags, log, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
+
+    def apply(self, *args, **kwargs):
+        tag = self.tags[self.count % len(self.tags)]
+        self.count += 1
+        output, mutated = self.network.apply(*args, **kwargs)
+        jax.debug.callback(partial(self.log.__setitem__, tag), output)
+        return output, mutated
+
+
+def gradient_recorder() -> optax.GradientTransformation:
+    """Passes gradients on unchanged and keeps the last ones as its state."""
+    return optax.GradientTransformation(
+        init=lambda params: jax.tree.map(jnp.zeros_like, params), update=lambda g, state, params=None: (g, g)
+    )
+
+
+def method_of_the_recording(log: dict) -> Method:
+    """The default method with the recording's deviations: small, no augmentation, L1 for LPIPS."""
+    config = base.get_config()
+    with config.unlocked():
+        config.model.update(resolution=RESOLUTION, ngf=WIDTH, ndf=WIDTH, nz=NZ)
+        config.loss.update(reconstruction="l1", reconstruction_weight=1.0)
+        config.augment.policy = ""
+        config.data.flip = False
+    method = method_from_config(config)
+    return dataclasses.replace(
+        method,
+        generator=Recorder(method.generator, ("generator",), log),
+        discriminator=Recorder(method.discriminator, ("real", "fake", "g"), log),
+        optimizer=optax.chain(gradient_recorder(), method.optimizer),
+    )
+
+
+def recorded_state(method: Method, dtype: type) -> TrainState:
+    """The recipe's state before the first iteration."""
+    networks = {"G": method.generator.network, "D": method.discriminator.network}
+    template = create_train_state(jax.random.key(0), *networks.values(), method.optimizer, NZ)
+    states = {}
+    for name, network in NETWORKS.items():
+        shapes = {key: tensor.shape for key, tensor in state_dict_of(getattr(template, network), network).items()}
+        values = {key: recipe().state_value(SEED, name, key, shape) for key, shape in shapes.items()}
+        variables = jax.tree.map(partial(jnp.asarray, dtype=dtype), state_dict_to_variables(values, network))
+        states[network] = NetworkState(**variables, optimizer=method.optimizer.init(variables["params"]))
+    return TrainState(
+        step=template.step, rng=template.rng, ema_params=jax.tree.map(jnp.copy, states["generator"].params), **states
+    )
+
+
+def state_dict_of(state: NetworkState, network: str) -> dict[str, np.ndarray]:
+    """A network's parameters and buffers by PyTorch's names; the counters of batches, which we have not, left out."""
+    variables = {"params": state.params, "batch_stats": state.batch_stats, "spectral": state.spectral}
+    tensors = variables_to_state_dict(variables, network)
+    return {k: np.asarray(v) for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+
+
+def recorded_draws(index: int, quadrant: int, dtype: type) -> StepDraws:
+    def normal(name: str, *shape: int) -> jax.Array:
+        return jnp.asarray(recipe().arr(SEED, name, shape), dtype)
+
+    def uniforms(name: str) -> jax.Array:
+        stream = np.random.RandomState(zlib.crc32(f"{SEED}/{name}/{index}".encode()))
+        return jnp.asarray(logits_rows(stream.random_sample(50 * BATCH), BATCH), dtype)
+
+    noise = (normal(f"noise/{index}/{k}", BATCH, 1, side, side) for k, side in enumerate(noise_sides(RESOLUTION)))
+    return StepDraws(
+        z=normal(f"z/{index}", BATCH, NZ),
+        noise=tuple(n.transpose(0, 2, 3, 1) for n in noise),
+        flip=jnp.ones(BATCH, bool),  # ignored: the recording does not flip
+        quadrant=jnp.int32(quadrant),
+        real_margins=uniforms("smooth_real"),
+        fake_margins=uniforms("smooth_fake"),
+        augment_real={},
+        augment_full={},
+        augment_small={},
+    )
+
+
+def real_pictures(index: int, dtype: type) -> jax.Array:
+    small = np.tanh(recipe().arr(SEED, f"real/{index}", (BATCH, 3, 32, 32)))
+    return jnp.asarray(to_nhwc(small.repeat(8, 2).repeat(8, 3)), dtype)
+
+
+def run(parts: np.ndarray, iterations: int, dtype: type) -> tuple[list[Iteration], TrainState, Method]:
+    """Makes the recording's iterations."""
+    log = {}
+    method = method_of_the_recording(log)
+    state = recorded_state(method, dtype)
+    step = quick_jit(partial(update, method))
+    results = []
+    for index in range(iterations):
+        labels = jnp.zeros(BATCH, jnp.int32)
+        draws = recorded_draws(index, parts[index], dtype)
+        state, metrics = jax.block_until_ready(step(state, real_pictures(index, dtype), labels, draws))
+        jax.effects_barrier()
+        tensors = {name: state_dict_of(getattr(state, network), network) for name, network in NETWORKS.items()}
+        gradients = {}
+        for name, network in NETWORKS.items():
+            part = getattr(state, network)
+            gradients[name] = _parameters(state_dict_of(part.replace(params=part.optimizer[0]), network))
+        average = _parameters(state_dict_of(state.generator.replace(params=state.ema_params), "generator"))
+        metrics = {key: float(value) for key, value in metrics.items()}
+        results.append(Iteration(_outputs(log), metrics, tensors, gradients, average))
+        log.clear()
+    return results, state, method
+
+
+def _parameters(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key: value for key, value in tensors.items() if not key.endswith(BUFFERS)}
+
+
+BUFFERS = ("weight_u", "weight_v", "running_mean", "running_var")
+
+
+def _outputs(log: dict) -> dict[str, dict[str, np.ndarray]]:
+    """The recorded outputs of the networks in PyTorch's layout."""
+    full, small = log["generator"]
+    outputs = {"generator": {"full": to_nchw(full), "small": to_nchw(small)}}
+    for tag in ("real", "fake", "g"):
+        pictures = {name: to_nchw(picture) for name, picture in log[tag].reconstructions.items()}
+        outputs[tag] = {"logits": logits_flat(log[tag].logits), **pictures}
+    return outputs
+
+
+@pytest.fixture(scope="module")
+def recording() -> dict[str, np.ndarray]:
+    with np.load(FIXTURES / "compact_256_f64.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def double(recording) -> tuple[list[Iteration], TrainState, Method]:
+    """Three iterations in float64."""
+    with jax.enable_x64(True):
+        return run(recording["parts"], ITERATIONS, jnp.float64)
+
+
+@pytest.fixture(scope="module")
+def single(recording) -> Iteration:
+    """The first iteration in float32."""
+    return run(recording["parts"], 1, jnp.float32)[0][0]
+
+
+each_iteration = pytest.mark.parametrize("index", range(ITERATIONS))
+
+
+def test_names_are_the_reference_s(recording, double):
+    for name in NETWORKS:
+        tensors = double[0][0].tensors[name]
+        assert set(_parameters(tensors)) == set(recording[f"names/{name}"])
+        buffers = {key for key in recording[f"buffer_names/{name}"] if not key.endswith("num_batches_tracked")}
+        assert {key for key in tensors if key.endswith(BUFFERS)} == buffers
+
+
+@each_iteration
+def test_pictures_and_logits(recording, double, index):
+    calls = double[0][index].calls
+    expected = {
+        "pred_real": calls["real"]["logits"],
+        "pred_fake": calls["fake"]["logits"],
+        "pred_g": calls["g"]["logits"],
+        "fake_256_s8": calls["generator"]["full"][:, :, ::8, ::8],
+        "fake_128_s4": calls["generator"]["small"][:, :, ::4, ::4],
+        **{f"rec_{name}_s4": calls["real"][name][:, :, ::4, ::4] for name in ("big", "small", "part")},
+    }
+    errors = [
+        assert_close(value, recording[f"iter{index}/{name}"], rtol=STRICT, what=name)
+        for name, value in expected.items()
+    ]
+    report(f"iteration {index + 1}, float64: pictures, reconstructions, logits", max(errors), STRICT)
+
+
+@each_iteration
+def test_losses(recording, double, index):
+    metrics = double[0][index].metrics
+    ours = [metrics["loss/d_real"] + metrics["loss/reconstruction"], metrics["loss/d_fake"], metrics["loss/g"]]
+    # Metrics leave the step in float32.
+    error = assert_close(ours, recording[f"iter{index}/losses"], rtol=2e-7, what="losses")
+    assert metrics["loss/d"] == pytest.approx(ours[0] + ours[1], rel=1e-6)
+    report(f"iteration {index + 1}, float64: losses (reported in float32)", error, 2e-7)
+
+
+def worst_projection(tensors: dict[str, np.ndarray], names: np.ndarray, recorded: np.ndarray) -> tuple[float, str]:
+    """The largest difference between the tensors' recorded and present numbers, as a share of the tensor's norm."""
+    worst = (0.0, "")
+    for name, expected in zip(names, recorded, strict=True):
+        if not name.endswith("num_batches_tracked"):
+            difference = np.max(np.abs(recipe().proj(name, tensors[name]) - expected)) / max(expected[0], 1e-300)
+            # A NaN counts as infinitely far.
+            worst = max(worst, (float(np.nan_to_num(difference, nan=np.inf)), str(name)))
+    return worst
+
+
+@each_iteration
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradients(recording, double, name, index):
+    gradients = double[0][index].gradients[name]
+    worst = worst_projection(gradients, recording[f"names/{name}"], recording[f"iter{index}/grad/{name}"])
+    assert worst[0] <= STRICT, worst
+    report(f"iteration {index + 1}, float64: gradient of every parameter of {name}", worst[0], STRICT)
+
+
+@each_iteration
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters(recording, double, name, index):
+    tensors = double[0][index].tensors[name]
+    worst = worst_projection(tensors, recording[f"names/{name}"], recording[f"iter{index}/param/{name}"])
+    assert worst[0] <= STRICT, worst
+    report(f"iteration {index + 1}, float64: every parameter of {name} after Adam", worst[0], STRICT)
+
+
+@each_iteration
+@pytest.mark.parametrize("name", NETWORKS)
+def test_normalization_state(recording, double, name, index):
+    """BatchNorm's averages and the spectral vectors, which G moves once and D three times in an iteration."""
+    tensors = double[0][index].tensors[name]
+    worst = worst_projection(tensors, recording[f"buffer_names/{name}"], recording[f"iter{index}/buffer/{name}"])
+    assert worst[0] <= STRICT, worst
+    report(f"iteration {index + 1}, float64: all normalisation state of {name}", worst[0], STRICT)
+
+
+@each_iteration
+def test_moving_average(recording, double, index):
+    average = double[0][index].average
+    worst = worst_projection(average, recording["names/G"], recording[f"iter{index}/ema/G"])
+    assert worst[0] <= STRICT, worst
+    report(f"iteration {index + 1}, float64: moving average of G's parameters", worst[0], STRICT)
+
+
+def test_evaluation_after_three_iterations(recording, double):
+    """Both networks in evaluation mode, on the first iteration's inputs and with the state that training left."""
+    _, state, method = double
+    with jax.enable_x64(True):
+        draws, real = recorded_draws(0, 1, jnp.float64), real_pictures(0, jnp.float64)
+
+        def variables(part: NetworkState) -> dict:
+            return {"params": part.params, "batch_stats": part.batch_stats, "spectral": part.spectral}
+
+        generate = partial(method.generator.network.apply, train=False)
+        judge = partial(method.discriminator.network.apply, train=False)
+        full, small = quick_jit(generate)(variables(state.generator), draws.z, draws.noise)
+        judgement = quick_jit(judge)(variables(state.discriminator), real, real[:, ::2, ::2], draws.quadrant)
+    expected = {
+        "im_256_s8": to_nchw(full)[:, :, ::8, ::8],
+        "im_128_s4": to_nchw(small)[:, :, ::4, ::4],
+        "logits": logits_flat(judgement.logits),
+        **{f"rec_{name}_s4": to_nchw(x)[:, :, ::4, ::4] for name, x in judgement.reconstructions.items()},
+    }
+    errors = [
+        assert_close(value, recording[f"final_eval/{name}"], rtol=STRICT, what=name) for name, value in expected.items()
+    ]
+    report("after iteration 3, float64: both networks in evaluation mode", max(errors), STRICT)
+
+
+# float32 against float64, first iteration; each bound is a few times what the reference program shows against itself.
+@pytest.mark.parametrize(
+    ("quantity", "rtol"), [("outputs", 1e-4), ("losses", 2e-6), ("gradients", 1e-4), ("state", 1e-5)]
+)
+def test_float32_differs_by_rounding(double, single, quantity, rtol):
+    wide = double[0][0]
+    if quantity == "losses":
+        names = [name for name in wide.metrics if name.startswith(("loss", "reconstruction"))]
+        error = max(abs(single.metrics[name] / wide.metrics[name] - 1) for name in names)
+    else:
+        pairs = {
+            "outputs": lambda run: run.calls,
+            "gradients": lambda run: run.gradients,
+            "state": lambda run: {
+                name: {key: value for key, value in tensors.items() if key.endswith(BUFFERS)}
+                for name, tensors in run.tensors.items()
+            },
+        }[quantity]
+        narrow = traverse_util.flatten_dict(pairs(single))
+        errors = {
+            path: float(np.linalg.norm(narrow[path] - value) / np.linalg.norm(value))
+            for path, value in traverse_util.flatten_dict(pairs(wide)).items()
+        }
+        error = max(errors.values())
+        assert narrow[next(iter(errors))].dtype == np.float32
+    assert error <= rtol
+    report(f"iteration 1, float32 against float64: {quantity}, relative l2 of the worst tensor", error, rtol)

@@ -1,0 +1,89 @@
+"""The compiled program: one trace, one compilation, the same result however many iterations a call makes."""
+
+import jax
+import numpy as np
+import pytest
+
+from configs import base
+from fastgan_jax import program
+from fastgan_jax.errors import UserError
+
+
+def copy(state):
+    return jax.tree.map(lambda x: x.copy(), state)
+
+
+@pytest.fixture(scope="module")
+def resident(small):
+    """The program of one iteration on a resident set, compiled as training compiles it."""
+    function = program.make_program(small.method, iterations=1, resident=True, unroll=False)
+    return program.compile_program(function, small.state, small.images, small.labels, np.zeros((1, 4), np.int32))
+
+
+def test_scanned_iterations_equal_single_ones(small):
+    indices = np.random.RandomState(1).randint(0, 4, (2, 4))
+    scanned = jax.jit(program.make_program(small.method, iterations=2, resident=True, unroll=False))
+    state = small.state
+    for row in indices:
+        state, metrics = small.step(state, small.images[row], small.labels[row])
+    at_once, metrics_at_once = scanned(small.state, small.images, small.labels, indices)
+    assert int(at_once.step) == 2
+    # The compiler may order float32 sums differently in the two programs, and Adam turns the sign of a gradient near
+    # zero into a whole step of 2e-4: two iterations can differ by that much in single parameters, not in the mean.
+    for a, b in zip(jax.tree.leaves(state.generator.params), jax.tree.leaves(at_once.generator.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=9e-4)
+        assert np.abs(a - b).mean() < 3e-5
+    for name, value in metrics.items():
+        assert float(metrics_at_once[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-4), name
+
+
+def test_resident_rows_are_drawn_by_index(small, resident):
+    compiled, _, _ = resident
+    indices = np.array([[2, 0, 3, 1]], np.int32)
+    _, metrics = compiled(copy(small.state), small.images, small.labels, indices)
+    _, expected = small.step(small.state, small.images[indices[0]], small.labels)
+    for name, value in metrics.items():
+        assert float(value) == pytest.approx(float(expected[name]), rel=1e-4), name
+
+
+def test_streamed_batches_are_taken_as_they_come(small):
+    streamed = program.make_program(small.method, iterations=1, resident=False, unroll=False)
+    indices = np.array([[2, 0, 3, 1]])
+    jaxpr = jax.make_jaxpr(streamed)(small.state, small.images[indices], small.labels[indices])
+    assert jaxpr.in_avals[-2].shape == (1, 4, 64, 64, 3)
+
+
+def test_the_state_is_donated_and_time_and_memory_reported(small, resident):
+    compiled, seconds, needed = resident
+    state = copy(small.state)
+    assert seconds > 0
+    assert needed > sum(leaf.nbytes for leaf in jax.tree.leaves(state.generator.params))
+    compiled(state, small.images, small.labels, np.zeros((1, 4), np.int32))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.generator.params))
+
+
+@pytest.mark.parametrize(
+    ("scan", "backend", "iterations", "first", "expected"),
+    [
+        (None, "cpu", 1000, 0, 1),
+        (None, "gpu", 1000, 0, 10),
+        (None, "gpu", 1000, 995, 5),
+        (4, "cpu", 1000, 0, 4),
+        (None, "gpu", 999, 0, 1),
+    ],
+)
+def test_iterations_per_call_divide_every_interval(scan, backend, iterations, first, expected):
+    config = base.get_config()
+    config.train.scan = scan
+    config.train.iterations = iterations
+    assert program.iterations_per_call(config.train, first, backend) == expected
+
+
+def test_out_of_memory_says_what_to_lower():
+    with (
+        pytest.raises(UserError, match=r"about 12\.0 GB.*train\.batch_size.*train\.remat"),
+        program.memory_advice(12 * 10**9),
+    ):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+    with pytest.raises(jax.errors.JaxRuntimeError), program.memory_advice():
+        raise jax.errors.JaxRuntimeError("INTERNAL: something else")

@@ -1,0 +1,127 @@
+"""Properties of a whole training iteration on a small model; its numbers are checked in test_parity_iteration.py."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from configs import art512, art1024, fewshot256
+from fastgan_jax import losses
+from fastgan_jax.assemble import method_from_config
+from fastgan_jax.train_state import create_train_state
+from fastgan_jax.train_step import make_train_step, reconstruction_targets
+
+
+def leaves(tree):
+    return {"/".join(map(str, k)): v for k, v in traverse_util.flatten_dict(tree).items()}
+
+
+@pytest.fixture(scope="module")
+def stepped(small):
+    return small.step(small.state, small.images, small.labels)
+
+
+def test_every_part_of_the_state_moves(small, stepped):
+    state, _ = stepped
+    assert int(state.step) == 1
+    for before, after in ((small.state.generator, state.generator), (small.state.discriminator, state.discriminator)):
+        for part in ("params", "batch_stats", "spectral"):
+            for name, leaf in leaves(getattr(before, part)).items():
+                moved = not np.array_equal(leaf, leaves(getattr(after, part))[name])
+                # A kernel with one output has a single unit vector on that side: 1 or -1.
+                assert moved or leaf.shape == (1,), f"{part}/{name} did not move"
+
+
+def test_the_same_inputs_give_the_same_bits(small, stepped):
+    again, metrics = small.step(small.state, small.images, small.labels)
+    jax.tree.map(np.testing.assert_array_equal, again.generator.params, stepped[0].generator.params)
+    assert metrics == stepped[1]
+
+
+def test_iterations_draw_different_numbers(small, stepped):
+    later = small.state.replace(step=small.state.step + 1)
+    _, metrics = small.step(later, small.images, small.labels)
+    assert float(metrics["loss/d"]) != float(stepped[1]["loss/d"])
+
+
+def test_metrics_are_float32_scalars_with_fixed_names(small, stepped):
+    _, metrics = stepped
+    expected = {"loss/d", "loss/d_real", "loss/d_fake", "loss/reconstruction", "loss/g", "reconstruction/big"}
+    expected |= {"logits/real", "logits/fake", "logits/real_sign", "logits/fake_sign", "grad_norm/d", "grad_norm/g"}
+    assert set(metrics) == expected
+    assert all(value.shape == () and value.dtype == jnp.float32 for value in metrics.values())
+
+
+def test_average_moves_by_its_share_towards_the_parameters(small, stepped):
+    state, _ = stepped
+    decay = small.config.optim.ema_decay
+    expected = jax.tree.map(
+        lambda old, new: decay * old + (1 - decay) * new, small.state.ema_params, state.generator.params
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), expected, state.ema_params)
+
+
+def test_reconstruction_is_summed_over_the_batch_by_default(stepped):
+    metrics = stepped[1]
+    assert float(metrics["loss/reconstruction"]) == pytest.approx(4 * float(metrics["reconstruction/big"]), rel=1e-6)
+
+
+def test_the_part_target_is_the_quadrant_at_the_decoders_size(small):
+    discriminator = small.method.discriminator.clone(decoders=("big", "part"))
+    method = dataclasses.replace(small.method, discriminator=discriminator)
+    real = jnp.arange(64 * 64, dtype=jnp.float32).reshape(1, 64, 64, 1)
+    targets = reconstruction_targets(method, real, jnp.int32(1))
+    np.testing.assert_array_equal(targets["big"], real)
+    np.testing.assert_array_equal(targets["part"][0, ::2, ::2], real[0, :32, 32:])
+    np.testing.assert_array_equal(targets["part"][0, 1::2, 1::2], real[0, :32, 32:])
+
+
+@pytest.mark.parametrize(
+    ("preset", "generator_count", "discriminator_count"),
+    [(fewshot256, 29_127_846, 11_526_160), (art512, 29_174_392, 11_526_496), (art1024, 29_176_512, 11_528_192)],
+)
+def test_full_size_presets_trace_and_have_the_published_parameter_counts(preset, generator_count, discriminator_count):
+    config = preset.get_config()
+    config.loss.reconstruction = "l1"  # the count does not depend on it, and lpips needs its weights
+    method = method_from_config(config)
+
+    def whole(images, labels):
+        state = create_train_state(
+            jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
+        )
+        return state, make_train_step(method)(state, images, labels)
+
+    side = config.model.resolution
+    images = jax.ShapeDtypeStruct((8, side, side, 3), jnp.uint8)
+    before, (after, _) = jax.eval_shape(whole, images, jax.ShapeDtypeStruct((8,), jnp.int32))
+    count = {
+        net: sum(x.size for x in jax.tree.leaves(getattr(before, net).params)) for net in ("generator", "discriminator")
+    }
+    assert count == {"generator": generator_count, "discriminator": discriminator_count}
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+
+
+def test_conditional_networks_train_and_use_their_labels(small):
+    method = dataclasses.replace(
+        small.method,
+        generator=small.method.generator.clone(num_classes=3),
+        discriminator=small.method.discriminator.clone(num_classes=3, decoders=("mid",)),
+        relativistic=True,
+        distance=losses.l2,
+        reconstruction_weight=2.5,
+    )
+    state = create_train_state(jax.random.key(0), method.generator, method.discriminator, method.optimizer, 8)
+    step = jax.jit(make_train_step(method))
+    one, metrics = step(state, small.images, jnp.array([0, 1, 0, 1]))
+    two, _ = step(state, small.images, jnp.array([1, 0, 1, 0]))
+    assert "reconstruction/big" not in metrics
+    assert float(metrics["loss/reconstruction"]) == pytest.approx(2.5 * float(metrics["reconstruction/mid"]), rel=1e-6)
+    embeddings = [name for name in leaves(one.generator.params) if name.endswith("embedding")]
+    embeddings += [name for name in leaves(one.discriminator.params) if name.endswith("embedding")]
+    assert len(embeddings) == 3
+    assert not np.array_equal(
+        one.generator.params["initial"]["conv"]["kernel"], two.generator.params["initial"]["conv"]["kernel"]
+    )
