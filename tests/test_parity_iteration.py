@@ -5,8 +5,10 @@ three iterations agree to 1e-9 or something is wrong; the same iteration in floa
 rounding. All that varies at random enters through `draws.StepDraws`; the code under test runs as it is in training.
 """
 
+import contextlib
 import dataclasses
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -173,6 +175,16 @@ def _outputs(log: dict) -> dict[str, dict[str, np.ndarray]]:
     return outputs
 
 
+@contextlib.contextmanager
+def double_precision() -> Iterator[None]:
+    """Float64 for the whole process, not just this thread as by `jax.enable_x64`: the recorder runs in another."""
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", False)
+
+
 @pytest.fixture(scope="module")
 def recording() -> dict[str, np.ndarray]:
     with np.load(FIXTURES / "compact_256_f64.npz") as arrays:
@@ -182,7 +194,7 @@ def recording() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def double(recording) -> tuple[list[Iteration], TrainState, Method]:
     """Three iterations in float64."""
-    with jax.enable_x64(True):
+    with double_precision():
         return run(recording["parts"], ITERATIONS, jnp.float64)
 
 
@@ -281,7 +293,7 @@ def test_moving_average(recording, double, index):
 def test_evaluation_after_three_iterations(recording, double):
     """Both networks in evaluation mode, on the first iteration's inputs and with the state that training left."""
     _, state, method = double
-    with jax.enable_x64(True):
+    with double_precision():
         draws, real = recorded_draws(0, 1, jnp.float64), real_pictures(0, jnp.float64)
 
         def variables(part: NetworkState) -> dict:

@@ -1,0 +1,135 @@
+"""State_dicts of the reference program to our variables and back: names, layouts and order; numpy only.
+
+A convolution's weight [out, in, kh, kw] is our kernel [kh, kw, in, out], the transposed one's [in, out, kh, kw] is
+[kh, kw, in, out] too, and the right spectral vector v runs over (in, kh, kw) there and over (kh, kw, in) here.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.interop import names
+
+TRUNK_PASSES = 3  # training-mode passes of D per iteration: real, generated, and generated again for G's update
+
+
+def state_dict_to_variables(state_dict: Mapping[str, np.ndarray], net: str) -> dict:
+    """Our variables from a state_dict of the reference.
+
+    Args:
+        state_dict: {key: array}, keys as the reference names them (no `module.`).
+        net: "generator" or "discriminator".
+
+    Returns:
+        {"params", "batch_stats", "spectral"}: nested dicts of arrays that keep their dtype.
+
+    Raises:
+        UserError: if keys are missing or unexpected.
+    """
+    table = names.tensors(net, names.resolution_of(net, {key: np.shape(value) for key, value in state_dict.items()}))
+    check_keys(state_dict, [tensor.key for tensor in table if tensor.path], net)
+    flat = {tensor.path: _to_ours(tensor, state_dict) for tensor in table if tensor.path}
+    return traverse_util.unflatten_dict(flat)
+
+
+def variables_to_state_dict(variables: Mapping[str, Any], net: str, *, updates: int = 0) -> dict[str, np.ndarray]:
+    """A state_dict of the reference, in its order, from our variables.
+
+    Args:
+        variables: {"params", "batch_stats", "spectral"}, or "params" with or without one of the others (such as
+            {"params": gradients}); the tensors of the given collections come out.
+        net: "generator" or "discriminator".
+        updates: training iterations behind the variables, for batch norm's counters (which change nothing).
+
+    Returns:
+        {key: array}; arrays keep their dtype, counters are int64 scalars.
+
+    Raises:
+        UserError: if a leaf is missing, or has no place in the reference.
+    """
+    flat = {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(dict(variables)).items()}
+    table = names.tensors(net, resolution_of_params(variables["params"], net))
+    known = {tensor.path for tensor in table}
+    for path in flat:
+        if path not in known:
+            raise UserError(f"{'/'.join(path)} has no place in the reference's {net}")
+    state_dict = {}
+    for tensor in table:
+        if tensor.path is None:
+            if "batch_stats" in variables:
+                state_dict[tensor.key] = np.asarray(updates * _passes(tensor.key, net), np.int64)
+        elif tensor.path[0] in variables:
+            if tensor.path not in flat:
+                raise UserError(f"{'/'.join(tensor.path)} is missing from the {net}'s variables")
+            state_dict[tensor.key] = _to_theirs(tensor, flat)
+    return state_dict
+
+
+def resolution_of_params(params: Mapping[str, Any], net: str) -> int:
+    """The resolution of a network with these parameters of ours."""
+    if net == "generator":
+        return max(_sides(params, "up_"))
+    stages = [name for name in params if name.startswith("from_big_")]
+    halvings = len(stages) if np.shape(params["from_big_0"]["kernel"])[0] == 4 else 0
+    return 2 * max(_sides(params, "down_")) * 2**halvings
+
+
+def check_keys(found: Iterable[str], expected: Iterable[str], net: str) -> None:
+    """Compares the keys of a state_dict with those that the reference has; batch norm's counters may be there or not.
+
+    Raises:
+        UserError: one line with the first missing and the first unexpected key, and how many there are.
+    """
+    found, expected = list(found), list(expected)
+    missing = [key for key in expected if key not in set(found)]
+    unexpected = [key for key in found if key not in set(expected) and not key.endswith(f".{names.COUNTER}")]
+    lines = [_first(missing, "missing"), _first(unexpected, "unexpected")]
+    if any(lines):
+        raise UserError(f"the {net} does not fit: {'; '.join(filter(None, lines))}")
+
+
+def to_torch_layout(kind: str, kernel: np.ndarray) -> np.ndarray:
+    """Our kernel [kh, kw, in, out] as the weight of a PyTorch convolution, "conv" or "transposed"."""
+    return kernel.transpose(3, 2, 0, 1) if kind == "conv" else kernel.transpose(2, 3, 0, 1)
+
+
+def from_torch_layout(kind: str, weight: np.ndarray) -> np.ndarray:
+    """The inverse of `to_torch_layout`."""
+    return weight.transpose(2, 3, 1, 0) if kind == "conv" else weight.transpose(2, 3, 0, 1)
+
+
+def _first(keys: list[str], what: str) -> str:
+    return f"{len(keys)} {what} ({keys[0]}{', ...' if len(keys) > 1 else ''})" if keys else ""
+
+
+def _sides(params: Mapping[str, Any], prefix: str) -> list[int]:
+    return [int(name.removeprefix(prefix)) for name in params if name.startswith(prefix)]
+
+
+def _to_ours(tensor: names.Tensor, state_dict: Mapping[str, np.ndarray]) -> np.ndarray:
+    value, kind, leaf = np.asarray(state_dict[tensor.key]), tensor.layer.kind, tensor.path[-1]
+    if leaf == "kernel":
+        return np.ascontiguousarray(from_torch_layout(kind, value))
+    if leaf == "v":
+        kernel = from_torch_layout(kind, np.asarray(state_dict[f"{tensor.layer.key}.weight_orig"]))
+        height, width, size_in, _ = kernel.shape
+        return value.reshape(size_in, height, width).transpose(1, 2, 0).ravel()
+    return value
+
+
+def _to_theirs(tensor: names.Tensor, flat: Mapping[tuple[str, ...], np.ndarray]) -> np.ndarray:
+    value, leaf = flat[tensor.path], tensor.path[-1]
+    if leaf == "kernel":
+        return np.ascontiguousarray(to_torch_layout(tensor.layer.kind, value))
+    if leaf == "v":
+        height, width, size_in, _ = flat["params", *tensor.layer.path, "kernel"].shape
+        return value.reshape(height, width, size_in).transpose(2, 0, 1).ravel()
+    return value
+
+
+def _passes(key: str, net: str) -> int:
+    """Training-mode passes of a module per iteration: D's decoders see the real pictures alone."""
+    return TRUNK_PASSES if net == "discriminator" and not key.startswith("decoder_") else 1

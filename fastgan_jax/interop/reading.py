@@ -1,0 +1,244 @@
+"""Checkpoints of the reference program in the forms that circulate, sorted out and checked against our networks."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.interop import names
+from fastgan_jax.interop.pytorch import to_torch_layout
+from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.models.generator import Generator, noise_sides, small_side
+
+Arrays = dict[str, np.ndarray]
+
+# What PyTorch's newer spectral normalisation calls its tensors: what the older one, the reference's, calls them.
+PARAMETRIZED = {
+    ".parametrizations.weight.original": ".weight_orig",
+    ".parametrizations.weight.0._u": ".weight_u",
+    ".parametrizations.weight.0._v": ".weight_v",
+}
+WRAPPER = "module."  # DataParallel puts it before every key
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Adam's state of one network: {parameter's key: array in PyTorch's layout}."""
+
+    first: Arrays
+    second: Arrays
+    updates: int
+    learning_rate: float | None = None  # None: not in the file
+    betas: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the shapes say of the networks; ndf is None without a discriminator."""
+
+    resolution: int
+    channels: int
+    ngf: int
+    nz: int
+    ndf: int | None
+
+
+@dataclass(frozen=True)
+class ReferenceCheckpoint:
+    """What a file held. State_dicts have the reference's keys and layouts; None: the file had none."""
+
+    sizes: Sizes
+    generator: Arrays
+    discriminator: Arrays | None
+    ema: Arrays | None  # the generator's averaged parameters
+    moments: dict[str, Moments]  # by network; without an entry: none in the file, or not of use
+    notes: tuple[str, ...]  # what was in the file but could not be used, a sentence each
+
+
+def sort_checkpoint(content: Any) -> ReferenceCheckpoint:
+    """Sorts out what a file of the reference held and checks it against our networks.
+
+    Args:
+        content: a dict with "g" and perhaps "d", "g_ema" (the list of the generator's averaged parameters, or a
+            state_dict), "opt_g" and "opt_d" (state_dicts of Adam); or the generator's state_dict alone.
+
+    Raises:
+        UserError: if there is no generator, or a network does not fit: the line names the first missing, unexpected
+            and wrongly shaped tensors.
+    """
+    generator, discriminator, average, content = _networks(content)
+    sizes = _sizes(generator, discriminator)
+    _check(generator, "generator", Generator(sizes.resolution, sizes.channels, sizes.ngf), sizes.nz)
+    if discriminator is not None:
+        _check(discriminator, "discriminator", Discriminator(sizes.resolution, sizes.channels, sizes.ndf), sizes.nz)
+    ema = None if average is None else _averages(average, generator, sizes.resolution)
+    moments, notes = {}, []
+    for net, key, state_dict in (("generator", "opt_g", generator), ("discriminator", "opt_d", discriminator)):
+        if content.get(key) is None or state_dict is None:
+            continue
+        try:
+            moments[net] = _moments(content[key], state_dict, names.parameter_keys(net, sizes.resolution))
+        except _Unusable as reason:
+            notes.append(f"{key} was not used: {reason}")
+    return ReferenceCheckpoint(sizes, generator, discriminator, ema, moments, tuple(notes))
+
+
+def expected_shapes(net: str, module: Generator | Discriminator, nz: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the reference's tensors {key: shape in PyTorch's layout} that our module's variables have."""
+    ours = traverse_util.flatten_dict(_abstract_variables(module, nz))
+    shapes = {}
+    for tensor in names.tensors(net, module.resolution):
+        if tensor.path is not None:
+            shape = ours[tensor.path].shape
+            if tensor.path[-1] == "kernel":
+                shape = to_torch_layout(tensor.layer.kind, np.broadcast_to(np.float32(0), shape)).shape
+            shapes[tensor.key] = shape
+    return shapes
+
+
+class _Unusable(Exception):
+    """Why an optimiser's state cannot be carried over."""
+
+
+def _networks(content: Any) -> tuple[Arrays, Arrays | None, Any, Mapping]:
+    """The generator's and the discriminator's state_dict, the averages as found, and the dict with the rest."""
+    if not isinstance(content, Mapping):
+        raise UserError(f"the checkpoint holds a {type(content).__name__}, not a dict of networks or of tensors")
+    if not any(key in content for key in ("g", "g_ema")):
+        if any(_plain_key(str(key)).startswith("init.init.") for key in content):
+            return _state_dict(content, "the checkpoint"), None, None, {}
+        keys = ", ".join(map(repr, list(content)[:4]))
+        raise UserError(f"the checkpoint holds no generator: it has {keys or 'nothing'}, and neither 'g' nor tensors")
+    average, generator = content.get("g_ema"), content.get("g")
+    if generator is None:
+        if not isinstance(average, Mapping):
+            raise UserError("the checkpoint holds 'g_ema' as a list and no 'g', so batch norm's state is missing")
+        generator = average
+    discriminator = content.get("d")
+    return (
+        _state_dict(generator, "'g'"),
+        None if discriminator is None else _state_dict(discriminator, "'d'"),
+        average,
+        content,
+    )
+
+
+def _plain_key(key: str) -> str:
+    key = key.removeprefix(WRAPPER)
+    for theirs, plain in PARAMETRIZED.items():
+        if key.endswith(theirs):
+            return key.removesuffix(theirs) + plain
+    return key
+
+
+def _state_dict(tensors: Any, what: str) -> Arrays:
+    if not isinstance(tensors, Mapping) or not all(isinstance(value, np.ndarray) for value in tensors.values()):
+        raise UserError(f"{what} is not a state_dict, a dict of tensors")
+    return {_plain_key(str(key)): value for key, value in tensors.items()}
+
+
+def _sizes(generator: Arrays, discriminator: Arrays | None) -> Sizes:
+    """Sizes from single tensors; whether all others agree is checked afterwards."""
+    first = _shape(generator, "init.init.0.weight_orig", 4, "generator")  # [nz, 32 ngf, 4, 4]
+    channels = _shape(generator, "to_big.weight_orig", 4, "generator")[0]
+    resolution = _resolution("generator", generator)
+    ndf = None
+    if discriminator is not None:
+        ndf = max(1, _shape(discriminator, "rf_big.0.weight_orig", 4, "discriminator")[0] // 16)
+        if (other := _resolution("discriminator", discriminator)) != resolution:
+            raise UserError(f"the generator is made for resolution {resolution}, the discriminator for {other}")
+    return Sizes(resolution, channels, ngf=max(1, first[1] // 32), nz=first[0], ndf=ndf)
+
+
+def _resolution(net: str, state_dict: Arrays) -> int:
+    resolution = names.resolution_of(net, {key: value.shape for key, value in state_dict.items()})
+    if resolution < 64 or resolution & (resolution - 1):
+        raise UserError(f"the {net} ends at resolution {resolution}: powers of two from 64 up can be read")
+    return resolution
+
+
+def _shape(state_dict: Arrays, key: str, rank: int, net: str) -> tuple[int, ...]:
+    if key not in state_dict or state_dict[key].ndim != rank:
+        found = f"has shape {list(state_dict[key].shape)}" if key in state_dict else "is missing"
+        raise UserError(f"the {net} is not one of the reference's: {key} {found} (of {len(state_dict)} tensors)")
+    return state_dict[key].shape
+
+
+def _check(state_dict: Arrays, net: str, module: Generator | Discriminator, nz: int) -> None:
+    """Compares keys and shapes with our network's; batch norm's counters may be there or not."""
+    expected = expected_shapes(net, module, nz)
+    missing = [key for key in expected if key not in state_dict]
+    unexpected = [key for key in state_dict if key not in expected and not key.endswith(f".{names.COUNTER}")]
+    misshaped = [
+        f"{key} {list(state_dict[key].shape)} instead of {list(shape)}"
+        for key, shape in expected.items()
+        if key in state_dict and state_dict[key].shape != shape
+    ]
+    found = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+    parts = [f"{len(entries)} {what} (first: {entries[0]})" for what, entries in found.items() if entries]
+    if parts:
+        raise UserError(f"the {net} does not fit a FastGAN of resolution {module.resolution}: {'; '.join(parts)}")
+
+
+def _abstract_variables(module: Generator | Discriminator, nz: int) -> dict:
+    """Shapes of the variables of a network for latents of length nz."""
+
+    def array(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+    side, channels = module.resolution, module.channels
+    if isinstance(module, Generator):
+        args = array(1, nz), tuple(array(1, s, s, 1) for s in noise_sides(side))
+    else:
+        small = small_side(side)
+        args = array(1, side, side, channels), array(1, small, small, channels), jax.ShapeDtypeStruct((), jnp.int32)
+    return jax.eval_shape(lambda key, *a: module.init(key, *a, train=True), jax.random.key(0), *args)
+
+
+def _averages(average: Any, generator: Arrays, resolution: int) -> Arrays:
+    """The averaged parameters by key, from a state_dict or from the list in the order of `parameters()`."""
+    keys = names.parameter_keys("generator", resolution)
+    if isinstance(average, Mapping):
+        found = _state_dict(average, "'g_ema'")
+    elif isinstance(average, Sequence) and all(isinstance(value, np.ndarray) for value in average):
+        if len(average) != len(keys):
+            raise UserError(f"'g_ema' lists {len(average)} tensors; this generator has {len(keys)} parameters")
+        found = dict(zip(keys, average, strict=True))
+    else:
+        raise UserError("'g_ema' is neither a list of tensors nor a state_dict")
+    for key in keys:
+        shape = list(generator[key].shape)
+        if key not in found or list(found[key].shape) != shape:
+            seen = f"has shape {list(found[key].shape)}" if key in found else "is missing"
+            raise UserError(f"'g_ema' does not fit 'g': {key} {seen}, expected shape {shape}")
+    return {key: found[key] for key in keys}
+
+
+def _moments(optimizer: Any, state_dict: Arrays, keys: list[str]) -> Moments:
+    """Adam's state by parameter; parameters that never had a gradient have no entry in PyTorch's, and zeros here."""
+    if not isinstance(optimizer, Mapping) or not all(
+        isinstance(optimizer.get(part), kind) for part, kind in (("state", Mapping), ("param_groups", Sequence))
+    ):
+        raise _Unusable("it is not the state_dict of an optimiser")
+    order = [index for group in optimizer["param_groups"] for index in group["params"]]
+    if len(order) != len(keys):
+        raise _Unusable(f"it is of {len(order)} parameters, the network has {len(keys)}")
+    first, second, updates = {}, {}, 0
+    for index, key in zip(order, keys, strict=True):
+        entry = optimizer["state"].get(index)
+        if entry is None:
+            first[key] = second[key] = np.zeros_like(state_dict[key])
+            continue
+        for name, moments in (("exp_avg", first), ("exp_avg_sq", second)):
+            if np.shape(entry.get(name)) != state_dict[key].shape:
+                raise _Unusable(f"it is not Adam's: no {name} of the right shape for {key}")
+            moments[key] = entry[name]
+        updates = max(updates, int(entry["step"]))
+    options = optimizer["param_groups"][0]
+    betas = options.get("betas")
+    return Moments(first, second, updates, options.get("lr"), None if betas is None else tuple(betas))

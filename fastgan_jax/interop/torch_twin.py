@@ -1,0 +1,372 @@
+"""The method in plain PyTorch: a second implementation to test ours against and to measure its speed beside.
+
+Written from the description of the method; module and tensor names are those of the reference program, so state_dicts
+go back and forth key for key. Pictures are [B, C, H, W] here. Needs the extra `fastgan_jax[torch]`; nothing in training
+imports this module.
+"""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import spectral_norm
+
+RESOLUTIONS = (256, 512, 1024)  # that the reference can build
+# Channels by side of the map, as multiples of ngf or ndf.
+GENERATOR_WIDTHS = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5, 512: 0.25, 1024: 0.125}
+TRUNK_WIDTHS = {512: 0.125, 256: 0.25, 128: 0.5, 64: 1, 32: 2, 16: 4, 8: 8}
+SMALL_WIDTHS = {64: 0.5, 32: 1, 16: 2, 8: 4}
+DECODER_WIDTHS = (128, 64, 64, 32)
+COMPOSITE_SIDES = (8, 32, 128, 512)
+EMA_DECAY = 0.999
+
+Distance = Callable[[Tensor, Tensor], Tensor]  # of a batch of reconstructions from their targets, as one number
+
+
+class NoiseInjection(nn.Module):
+    """x + weight * noise; noise is drawn anew for each pass unless the attribute `noise` holds a map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.noise: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        noise = self.noise if self.noise is not None else x.new_empty(len(x), 1, *x.shape[2:]).normal_()
+        return x + self.weight * noise
+
+
+class SkipLayerExcitation(nn.Module):
+    """Channels of `high` gated by what a small network sees in `low`."""
+
+    def __init__(self, low: int, high: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            nn.AdaptiveAvgPool2d(4), _conv(low, high, 4), nn.SiLU(), _conv(high, high, 1), nn.Sigmoid()
+        )
+
+    def forward(self, low: Tensor, high: Tensor) -> Tensor:
+        return high * self.main(low)
+
+
+class InitLayer(nn.Module):
+    """Latents [B, nz] -> [B, width, 4, 4]."""
+
+    def __init__(self, nz: int, width: int) -> None:
+        super().__init__()
+        self.init = nn.Sequential(
+            _normalized(nn.ConvTranspose2d(nz, 2 * width, 4, bias=False)), _batch_norm(2 * width), nn.GLU(1)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.init(z[:, :, None, None])
+
+
+class Generator(nn.Module):
+    """Latents [B, nz] -> (picture [B, 3, R, R], small picture [B, 3, 128, 128])."""
+
+    def __init__(self, resolution: int = 256, ngf: int = 64, nz: int = 256) -> None:
+        super().__init__()
+        self.resolution = _known(resolution)
+        width = {side: int(share * ngf) for side, share in GENERATOR_WIDTHS.items()}
+        self.init = InitLayer(nz, width[4])
+        sides = [side for side in GENERATOR_WIDTHS if 4 < side <= resolution]
+        early, late = [s for s in sides if s <= 256], [s for s in sides if s > 256]
+        self.stages = tuple(sides)
+        self._add_stages(early, width)
+        self._add_excitation((64, 128, 256), width)
+        self.to_128 = _conv(width[128], 3, 1)
+        self.to_big = _conv(width[resolution], 3, 3, padding=1)
+        for side in late:  # the reference appends what only the larger resolutions have
+            self._add_stages([side], width)
+            self._add_excitation([s for s in (512,) if s == side], width)
+
+    def _add_stages(self, sides: list[int], width: dict[int, int]) -> None:
+        for side in sides:
+            self.add_module(f"feat_{side}", _up(width[side // 2], width[side], composite=side in COMPOSITE_SIDES))
+
+    def _add_excitation(self, sides: Any, width: dict[int, int]) -> None:
+        for side in sides:
+            self.add_module(f"se_{side}", SkipLayerExcitation(width[side // 16], width[side]))
+
+    def inject_noise(self, maps: list[Tensor] | None) -> None:
+        """Uses these maps [B, 1, side, side], in order, in every later pass; None: draws again."""
+        sites = [module for module in self.modules() if isinstance(module, NoiseInjection)]
+        for site, noise in zip(sites, maps if maps is not None else [None] * len(sites), strict=True):
+            site.noise = noise
+
+    def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        maps = {4: self.init(z)}
+        for side in self.stages:
+            maps[side] = getattr(self, f"feat_{side}")(maps[side // 2])
+            if hasattr(self, f"se_{side}"):
+                maps[side] = getattr(self, f"se_{side}")(maps[side // 16], maps[side])
+        pictures = self.to_big(maps[self.resolution]), self.to_128(maps[128])
+        return tuple(map(torch.tanh, pictures)) if self.resolution == 1024 else pictures
+
+
+class DownBlock(nn.Module):
+    """Halves the side: convolution of stride 2, batch norm, leaky ReLU."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(*_halving(width_in, width), _leaky_relu())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main(x)
+
+
+class DownBlockComp(nn.Module):
+    """Halves the side: the mean of a convolutional and a pooled path."""
+
+    def __init__(self, width_in: int, width: int) -> None:
+        super().__init__()
+        self.main = nn.Sequential(
+            *_halving(width_in, width), _leaky_relu(), _conv(width, width, 3, padding=1), _batch_norm(width), _leaky_relu()
+        )
+        self.direct = nn.Sequential(nn.AvgPool2d(2), _conv(width_in, width, 1), _batch_norm(width), _leaky_relu())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.main(x) + self.direct(x)) / 2
+
+
+class Decoder(nn.Module):
+    """A map -> picture [B, 3, 128, 128] in (-1, 1)."""
+
+    def __init__(self, width_in: int) -> None:
+        super().__init__()
+        widths = (width_in, *DECODER_WIDTHS)
+        stages = [_up(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)]
+        self.main = nn.Sequential(nn.AdaptiveAvgPool2d(8), *stages, _conv(widths[-1], 3, 3, padding=1), nn.Tanh())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main(x)
+
+
+class Discriminator(nn.Module):
+    """(picture, small picture) -> logits: the big head's 25 of every picture, then the small head's; and pictures."""
+
+    def __init__(self, resolution: int = 256, ndf: int = 64) -> None:
+        super().__init__()
+        self.resolution = _known(resolution)
+        width = {side: int(share * ndf) for side, share in TRUNK_WIDTHS.items()}
+        small = {side: int(share * ndf) for side, share in SMALL_WIDTHS.items()}
+        first = {256: _conv(3, width[256], 3, padding=1), 512: _conv(3, width[256], 4, stride=2, padding=1)}
+        if resolution == 1024:
+            stem = [_conv(3, width[512], 4, stride=2, padding=1), _leaky_relu(), *_halving(width[512], width[256])]
+        else:
+            stem = [first[resolution]]
+        self.down_from_big = nn.Sequential(*stem, _leaky_relu())
+        for side in (128, 64, 32, 16, 8):
+            self.add_module(f"down_{512 // side}", DownBlockComp(width[2 * side], width[side]))
+        self.rf_big = nn.Sequential(
+            _conv(width[8], 16 * ndf, 1), _batch_norm(16 * ndf), _leaky_relu(), _conv(16 * ndf, 1, 4)
+        )
+        self.se_2_16 = SkipLayerExcitation(width[256], width[32])
+        self.se_4_32 = SkipLayerExcitation(width[128], width[16])
+        self.se_8_64 = SkipLayerExcitation(width[64], width[8])
+        self.down_from_small = nn.Sequential(
+            _conv(3, small[64], 4, stride=2, padding=1),
+            _leaky_relu(),
+            *[DownBlock(small[2 * side], small[side]) for side in (32, 16, 8)],
+        )
+        self.rf_small = _conv(small[8], 1, 4)
+        self.decoder_big = Decoder(width[8])
+        self.decoder_part = Decoder(width[16])
+        self.decoder_small = Decoder(small[8])
+
+    def forward(
+        self, full: Tensor, small: Tensor, quadrant: int | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits [50 B] and, with a quadrant 0..3 for the decoder "part", the decoders' pictures."""
+        f256 = self.down_from_big(full)
+        f128 = self.down_4(f256)
+        f64 = self.down_8(f128)
+        f32 = self.se_2_16(f256, self.down_16(f64))
+        f16 = self.se_4_32(f128, self.down_32(f32))
+        f8 = self.se_8_64(f64, self.down_64(f16))
+        small8 = self.down_from_small(small)
+        logits = torch.cat([self.rf_big(f8).flatten(), self.rf_small(small8).flatten()])
+        if quadrant is None:
+            return logits, {}
+        pictures = {
+            "big": self.decoder_big(f8),
+            "part": self.decoder_part(crop_quadrant(f16, quadrant)),
+            "small": self.decoder_small(small8),
+        }
+        return logits, pictures
+
+
+@dataclass
+class Twin:
+    """Both networks with what trains them."""
+
+    generator: Generator
+    discriminator: Discriminator
+    generator_optimizer: torch.optim.Adam
+    discriminator_optimizer: torch.optim.Adam
+    ema: list[Tensor]  # averages of the generator's parameters, in their order
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What the reference saves."""
+        return {
+            "g": self.generator.state_dict(),
+            "d": self.discriminator.state_dict(),
+            "g_ema": self.ema,
+            "opt_g": self.generator_optimizer.state_dict(),
+            "opt_d": self.discriminator_optimizer.state_dict(),
+        }
+
+
+def create_twin(generator: Generator, discriminator: Discriminator, learning_rate: float = 2e-4) -> Twin:
+    """The state before the first iteration of networks that already are on their device, in their dtype."""
+    optimizers = (
+        torch.optim.Adam(net.parameters(), lr=learning_rate, betas=(0.5, 0.999)) for net in (generator, discriminator)
+    )
+    ema = [copy.deepcopy(parameter.detach()) for parameter in generator.parameters()]
+    return Twin(generator, discriminator, *optimizers, ema)
+
+
+@dataclass
+class Draws:
+    """The random numbers of an iteration; `draw` makes them."""
+
+    z: Tensor  # [B, nz]
+    quadrant: int
+    real_margins: Tensor  # [50 B] in the order of the logits, uniform in [0, 1)
+    fake_margins: Tensor
+    noise: list[Tensor] | None = None  # None: drawn in the pass
+
+
+def draw(batch: int, nz: int, device: torch.device | str = "cpu") -> Draws:
+    """The random numbers of an iteration from PyTorch's generators."""
+    return Draws(
+        z=torch.randn(batch, nz, device=device),
+        quadrant=int(torch.randint(0, 4, ())),
+        real_margins=torch.rand(50 * batch, device=device),
+        fake_margins=torch.rand(50 * batch, device=device),
+    )
+
+
+def train_iteration(
+    twin: Twin, real: Tensor, draws: Draws, distance: Distance, augment: Callable[[Tensor], Tensor] | None = None
+) -> dict[str, Tensor]:
+    """One iteration, in place: D on real and generated pictures, G, moving average.
+
+    Args:
+        twin: networks and optimisers.
+        real: pictures [B, 3, R, R] in [-1, 1].
+        draws: from `draw`.
+        distance: of reconstructions from targets, summed over the decoders and added to D's loss.
+        augment: such as `diff_augment`; None for no augmentation.
+
+    Returns:
+        Scalars d_real (with the reconstructions), d_fake and g.
+    """
+    g, d = twin.generator, twin.discriminator
+    augment = augment or (lambda x: x)
+    real = augment(real)
+    g.inject_noise(draws.noise)
+    fakes = [augment(picture) for picture in g(draws.z)]
+
+    d.zero_grad()
+    logits, pictures = d(real, to_128(real), draws.quadrant)
+    targets = {"big": to_128(real), "small": to_128(real), "part": to_128(crop_quadrant(real, draws.quadrant))}
+    d_real = functional.relu(margins(draws.real_margins) - logits).mean()
+    d_real = d_real + sum(distance(picture, targets[name]) for name, picture in pictures.items())
+    d_real.backward()
+    logits, _ = d(*[picture.detach() for picture in fakes])
+    d_fake = functional.relu(margins(draws.fake_margins) + logits).mean()
+    d_fake.backward()
+    twin.discriminator_optimizer.step()
+
+    g.zero_grad()
+    loss_g = -d(*fakes)[0].mean()
+    loss_g.backward()
+    twin.generator_optimizer.step()
+    with torch.no_grad():
+        for average, parameter in zip(twin.ema, g.parameters(), strict=True):
+            average.mul_(EMA_DECAY).add_(parameter, alpha=1 - EMA_DECAY)
+    return {"d_real": d_real.detach(), "d_fake": d_fake.detach(), "g": loss_g.detach()}
+
+
+def margins(uniforms: Tensor) -> Tensor:
+    """Margins of the hinge, uniform in [0.8, 1), from numbers uniform in [0, 1)."""
+    return 0.8 + 0.2 * uniforms
+
+
+def to_128(pictures: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, C, 128, 128] by nearest neighbour."""
+    return functional.interpolate(pictures, size=128)
+
+
+def crop_quadrant(maps: Tensor, quadrant: int) -> Tensor:
+    """Quadrant 0..3 (top left, top right, bottom left, bottom right) of [B, C, H, W]."""
+    half_height, half_width = maps.shape[2] // 2, maps.shape[3] // 2
+    top, left = quadrant // 2 * half_height, quadrant % 2 * half_width
+    return maps[:, :, top : top + half_height, left : left + half_width]
+
+
+def diff_augment(x: Tensor) -> Tensor:
+    """DiffAugment's default policy, colour and translation, with draws of its own for each picture."""
+    batch, _, height, width = x.shape
+
+    def uniform() -> Tensor:
+        return torch.rand(batch, 1, 1, 1, dtype=x.dtype, device=x.device)
+
+    x = x + (uniform() - 0.5)
+    mean = x.mean(1, keepdim=True)
+    x = (x - mean) * (2 * uniform()) + mean
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * (uniform() + 0.5) + mean
+    reach = [int(side * 0.125 + 0.5) for side in (height, width)]
+    rows, columns = (torch.randint(-r, r + 1, (batch, 1), device=x.device) for r in reach)
+    # A frame of zeros as wide as the reach: every index, clamped into it, reads a pixel or a zero.
+    rows = (rows + torch.arange(height, device=x.device)).clamp(-1, height) + 1
+    columns = (columns + torch.arange(width, device=x.device)).clamp(-1, width) + 1
+    framed = functional.pad(x, (1, 1, 1, 1)).permute(0, 2, 3, 1)
+    index = torch.arange(batch, device=x.device)[:, None, None]
+    return framed[index, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def _known(resolution: int) -> int:
+    if resolution not in RESOLUTIONS:
+        raise ValueError(f"resolution {resolution}: the twin, as the reference, is made for {RESOLUTIONS}")
+    return resolution
+
+
+def _normalized(conv: nn.Module) -> nn.Module:
+    nn.init.normal_(conv.weight, 0.0, 0.02)
+    return spectral_norm(conv)
+
+
+def _conv(width_in: int, width: int, size: int, *, stride: int = 1, padding: int = 0) -> nn.Module:
+    return _normalized(nn.Conv2d(width_in, width, size, stride, padding, bias=False))
+
+
+def _batch_norm(width: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(width)
+    nn.init.normal_(norm.weight, 1.0, 0.02)
+    return norm
+
+
+def _leaky_relu() -> nn.LeakyReLU:
+    return nn.LeakyReLU(0.2)
+
+
+def _halving(width_in: int, width: int) -> tuple[nn.Module, nn.Module]:
+    return _conv(width_in, width, 4, stride=2, padding=1), _batch_norm(width)
+
+
+def _up(width_in: int, width: int, *, composite: bool = False) -> nn.Sequential:
+    """Doubles the side; a composite stage injects noise and has a second convolution."""
+
+    def half(width_in: int) -> list[nn.Module]:
+        noise = [NoiseInjection()] if composite else []
+        return [_conv(width_in, 2 * width, 3, padding=1), *noise, _batch_norm(2 * width), nn.GLU(1)]
+
+    return nn.Sequential(nn.Upsample(scale_factor=2), *half(width_in), *(half(width) if composite else []))
