@@ -7,11 +7,13 @@ rounding. All that varies at random enters through `draws.StepDraws`; the code u
 
 import contextlib
 import dataclasses
+import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,14 +26,15 @@ from configs import base
 from fastgan_jax.assemble import method_from_config
 from fastgan_jax.draws import StepDraws
 from fastgan_jax.interop.pytorch import state_dict_to_variables, variables_to_state_dict
-from fastgan_jax.models.generator import noise_sides
-from fastgan_jax.train_state import NetworkState, TrainState, create_train_state
+from fastgan_jax.models.generator import noise_sides, small_side
+from fastgan_jax.train_state import NetworkState, TrainState
 from fastgan_jax.train_step import Method, update
 
 SEED, BATCH, RESOLUTION, WIDTH, NZ = 7, 4, 256, 8, 32
 ITERATIONS = 3
 NETWORKS = {"G": "generator", "D": "discriminator"}
-STRICT = 1e-9  # float64 over three iterations: far above its rounding, far below any mistake
+BUFFERS = ("weight_u", "weight_v", "running_mean", "running_var")
+STRICT = 1e-11  # float64 over three iterations: twenty times the rounding seen, far below any mistake
 
 
 class Iteration(NamedTuple):
@@ -87,24 +90,32 @@ def method_of_the_recording(log: dict) -> Method:
 
 def recorded_state(method: Method, dtype: type) -> TrainState:
     """The recipe's state before the first iteration."""
-    networks = {"G": method.generator.network, "D": method.discriminator.network}
-    template = create_train_state(jax.random.key(0), *networks.values(), method.optimizer, NZ)
     states = {}
     for name, network in NETWORKS.items():
-        shapes = {key: tensor.shape for key, tensor in state_dict_of(getattr(template, network), network).items()}
-        values = {key: recipe().state_value(SEED, name, key, shape) for key, shape in shapes.items()}
+        values = recorded_state_dict(name, getattr(method, network).network)
         variables = jax.tree.map(partial(jnp.asarray, dtype=dtype), state_dict_to_variables(values, network))
         states[network] = NetworkState(**variables, optimizer=method.optimizer.init(variables["params"]))
-    return TrainState(
-        step=template.step, rng=template.rng, ema_params=jax.tree.map(jnp.copy, states["generator"].params), **states
-    )
+    average = jax.tree.map(jnp.copy, states["generator"].params)
+    return TrainState(step=jnp.int32(0), **states, ema_params=average, rng=jax.random.key(0))
 
 
-def state_dict_of(state: NetworkState, network: str) -> dict[str, np.ndarray]:
-    """A network's parameters and buffers by PyTorch's names; the counters of batches, which we have not, left out."""
+@functools.cache
+def recorded_state_dict(name: str, network: nn.Module) -> dict[str, np.ndarray]:
+    """The recipe's initial values by PyTorch's names; their shapes are those of our own variables."""
+    sides = (RESOLUTION, small_side(RESOLUTION))
+    noise = tuple(jnp.zeros((1, side, side, 1)) for side in noise_sides(RESOLUTION))
+    pictures = tuple(jnp.zeros((1, side, side, 3)) for side in sides)
+    args = {"G": (jnp.zeros((1, NZ)), noise), "D": (*pictures, jnp.int32(0))}[name]
+    shapes = jax.eval_shape(partial(network.init, train=True), jax.random.key(0), *args)
+    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float64(0), leaf.shape), shapes)
+    template = variables_to_state_dict(zeros, NETWORKS[name])
+    return {key: recipe().state_value(SEED, name, key, value.shape) for key, value in template.items()}
+
+
+def state_dict_of(state: NetworkState, network: str, iterations: int) -> dict[str, np.ndarray]:
+    """A network's parameters and buffers by PyTorch's names."""
     variables = {"params": state.params, "batch_stats": state.batch_stats, "spectral": state.spectral}
-    tensors = variables_to_state_dict(variables, network)
-    return {k: np.asarray(v) for k, v in tensors.items() if not k.endswith("num_batches_tracked")}
+    return variables_to_state_dict(variables, network, updates=iterations)
 
 
 def recorded_draws(index: int, quadrant: int, dtype: type) -> StepDraws:
@@ -134,35 +145,33 @@ def real_pictures(index: int, dtype: type) -> jax.Array:
     return jnp.asarray(to_nhwc(small.repeat(8, 2).repeat(8, 3)), dtype)
 
 
-def run(parts: np.ndarray, iterations: int, dtype: type) -> tuple[list[Iteration], TrainState, Method]:
+def run(parts: np.ndarray, iterations: int, dtype: type, jit: Callable) -> tuple[list[Iteration], TrainState, Method]:
     """Makes the recording's iterations."""
     log = {}
     method = method_of_the_recording(log)
     state = recorded_state(method, dtype)
-    step = quick_jit(partial(update, method))
+    step = jit(partial(update, method))
     results = []
     for index in range(iterations):
         labels = jnp.zeros(BATCH, jnp.int32)
         draws = recorded_draws(index, parts[index], dtype)
         state, metrics = jax.block_until_ready(step(state, real_pictures(index, dtype), labels, draws))
         jax.effects_barrier()
-        tensors = {name: state_dict_of(getattr(state, network), network) for name, network in NETWORKS.items()}
-        gradients = {}
-        for name, network in NETWORKS.items():
-            part = getattr(state, network)
-            gradients[name] = _parameters(state_dict_of(part.replace(params=part.optimizer[0]), network))
-        average = _parameters(state_dict_of(state.generator.replace(params=state.ema_params), "generator"))
-        metrics = {key: float(value) for key, value in metrics.items()}
-        results.append(Iteration(_outputs(log), metrics, tensors, gradients, average))
+        networks = {name: getattr(state, network) for name, network in NETWORKS.items()}
+        results.append(
+            Iteration(
+                calls=_outputs(log),
+                metrics={key: float(value) for key, value in metrics.items()},
+                tensors={name: state_dict_of(part, NETWORKS[name], index + 1) for name, part in networks.items()},
+                gradients={
+                    name: variables_to_state_dict({"params": part.optimizer[0]}, NETWORKS[name])
+                    for name, part in networks.items()
+                },
+                average=variables_to_state_dict({"params": state.ema_params}, "generator"),
+            )
+        )
         log.clear()
     return results, state, method
-
-
-def _parameters(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {key: value for key, value in tensors.items() if not key.endswith(BUFFERS)}
-
-
-BUFFERS = ("weight_u", "weight_v", "running_mean", "running_var")
 
 
 def _outputs(log: dict) -> dict[str, dict[str, np.ndarray]]:
@@ -195,24 +204,23 @@ def recording() -> dict[str, np.ndarray]:
 def double(recording) -> tuple[list[Iteration], TrainState, Method]:
     """Three iterations in float64."""
     with double_precision():
-        return run(recording["parts"], ITERATIONS, jnp.float64)
+        return run(recording["parts"], ITERATIONS, jnp.float64, jax.jit)
 
 
 @pytest.fixture(scope="module")
 def single(recording) -> Iteration:
     """The first iteration in float32."""
-    return run(recording["parts"], 1, jnp.float32)[0][0]
+    return run(recording["parts"], 1, jnp.float32, quick_jit)[0][0]
 
 
 each_iteration = pytest.mark.parametrize("index", range(ITERATIONS))
 
 
-def test_names_are_the_reference_s(recording, double):
+def test_names_and_counters_are_those_of_the_reference(recording, double):
     for name in NETWORKS:
-        tensors = double[0][0].tensors[name]
-        assert set(_parameters(tensors)) == set(recording[f"names/{name}"])
-        buffers = {key for key in recording[f"buffer_names/{name}"] if not key.endswith("num_batches_tracked")}
-        assert {key for key in tensors if key.endswith(BUFFERS)} == buffers
+        tensors, parameters = double[0][0].tensors[name], set(recording[f"names/{name}"])
+        assert set(double[0][0].gradients[name]) == parameters
+        assert set(tensors) == parameters | set(recording[f"buffer_names/{name}"])
 
 
 @each_iteration
@@ -247,10 +255,9 @@ def worst_projection(tensors: dict[str, np.ndarray], names: np.ndarray, recorded
     """The largest difference between the tensors' recorded and present numbers, as a share of the tensor's norm."""
     worst = (0.0, "")
     for name, expected in zip(names, recorded, strict=True):
-        if not name.endswith("num_batches_tracked"):
-            difference = np.max(np.abs(recipe().proj(name, tensors[name]) - expected)) / max(expected[0], 1e-300)
-            # A NaN counts as infinitely far.
-            worst = max(worst, (float(np.nan_to_num(difference, nan=np.inf)), str(name)))
+        difference = np.max(np.abs(recipe().proj(name, tensors[name]) - expected)) / expected[0]
+        # A NaN counts as infinitely far.
+        worst = max(worst, (float(np.nan_to_num(difference, nan=np.inf)), str(name)))
     return worst
 
 
@@ -275,7 +282,8 @@ def test_parameters(recording, double, name, index):
 @each_iteration
 @pytest.mark.parametrize("name", NETWORKS)
 def test_normalization_state(recording, double, name, index):
-    """BatchNorm's averages and the spectral vectors, which G moves once and D three times in an iteration."""
+    """BatchNorm's averages and counters, and the spectral vectors: G's move once in an iteration and D's three times,
+    but those of its decoders once, as only real pictures are reconstructed."""
     tensors = double[0][index].tensors[name]
     worst = worst_projection(tensors, recording[f"buffer_names/{name}"], recording[f"iter{index}/buffer/{name}"])
     assert worst[0] <= STRICT, worst
@@ -301,8 +309,8 @@ def test_evaluation_after_three_iterations(recording, double):
 
         generate = partial(method.generator.network.apply, train=False)
         judge = partial(method.discriminator.network.apply, train=False)
-        full, small = quick_jit(generate)(variables(state.generator), draws.z, draws.noise)
-        judgement = quick_jit(judge)(variables(state.discriminator), real, real[:, ::2, ::2], draws.quadrant)
+        full, small = jax.jit(generate)(variables(state.generator), draws.z, draws.noise)
+        judgement = jax.jit(judge)(variables(state.discriminator), real, real[:, ::2, ::2], draws.quadrant)
     expected = {
         "im_256_s8": to_nchw(full)[:, :, ::8, ::8],
         "im_128_s4": to_nchw(small)[:, :, ::4, ::4],
@@ -315,30 +323,43 @@ def test_evaluation_after_three_iterations(recording, double):
     report("after iteration 3, float64: both networks in evaluation mode", max(errors), STRICT)
 
 
-# float32 against float64, first iteration; each bound is a few times what the reference program shows against itself.
-@pytest.mark.parametrize(
-    ("quantity", "rtol"), [("outputs", 1e-4), ("losses", 2e-6), ("gradients", 1e-4), ("state", 1e-5)]
-)
-def test_float32_differs_by_rounding(double, single, quantity, rtol):
+def relative_differences(narrow: dict, wide: dict) -> list[float]:
+    """The relative l2 difference of every tensor of two nested dicts, sorted."""
+    narrow, wide = traverse_util.flatten_dict(narrow), traverse_util.flatten_dict(wide)
+    assert {value.dtype for value in narrow.values()} == {np.dtype(np.float32)}
+    return sorted(float(np.linalg.norm(narrow[path] - value) / np.linalg.norm(value)) for path, value in wide.items())
+
+
+def test_float32_outputs_and_losses_differ_by_rounding(double, single):
     wide = double[0][0]
-    if quantity == "losses":
-        names = [name for name in wide.metrics if name.startswith(("loss", "reconstruction"))]
-        error = max(abs(single.metrics[name] / wide.metrics[name] - 1) for name in names)
-    else:
-        pairs = {
-            "outputs": lambda run: run.calls,
-            "gradients": lambda run: run.gradients,
-            "state": lambda run: {
-                name: {key: value for key, value in tensors.items() if key.endswith(BUFFERS)}
-                for name, tensors in run.tensors.items()
-            },
-        }[quantity]
-        narrow = traverse_util.flatten_dict(pairs(single))
-        errors = {
-            path: float(np.linalg.norm(narrow[path] - value) / np.linalg.norm(value))
-            for path, value in traverse_util.flatten_dict(pairs(wide)).items()
+    error = relative_differences(single.calls, wide.calls)[-1]
+    assert error <= 2e-5
+    report("iteration 1, float32 against float64: outputs, relative l2 of the worst", error, 2e-5)
+    # Absolute, for G's loss is a small mean of logits of size 1.
+    names = [name for name in wide.metrics if name.startswith(("loss", "reconstruction"))]
+    error = max(abs(single.metrics[name] - wide.metrics[name]) for name in names)
+    assert error <= 2e-6
+    report("iteration 1, float32 against float64: losses, absolute", error, 2e-6)
+
+
+def test_float32_gradients_differ_by_rounding(double, single):
+    """Half of the tensors agree to a few roundings; the bound on all leaves room for one leaky ReLU whose input is so
+    near 0 that it takes the other slope, which moves the gradients before it by up to 5e-3."""
+    errors = relative_differences(single.gradients, double[0][0].gradients)
+    middle, worst = errors[len(errors) // 2], errors[-1]
+    assert middle <= 1e-5
+    assert worst <= 1e-2
+    report("iteration 1, float32 against float64: gradients, relative l2 of the median tensor", middle, 1e-5)
+    report("iteration 1, float32 against float64: gradients, relative l2 of the worst tensor", worst, 1e-2)
+
+
+def test_float32_normalization_state_differs_by_rounding(double, single):
+    def buffers(run: Iteration) -> dict:
+        return {
+            name: {key: value for key, value in tensors.items() if key.endswith(BUFFERS)}
+            for name, tensors in run.tensors.items()
         }
-        error = max(errors.values())
-        assert narrow[next(iter(errors))].dtype == np.float32
-    assert error <= rtol
-    report(f"iteration 1, float32 against float64: {quantity}, relative l2 of the worst tensor", error, rtol)
+
+    error = relative_differences(buffers(single), buffers(double[0][0]))[-1]
+    assert error <= 1e-5
+    report("iteration 1, float32 against float64: normalisation state, relative l2 of the worst tensor", error, 1e-5)

@@ -4,7 +4,7 @@ A convolution's weight [out, in, kh, kw] is our kernel [kh, kw, in, out], the tr
 [kh, kw, in, out] too, and the right spectral vector v runs over (in, kh, kw) there and over (kh, kw, in) here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,19 @@ from flax import traverse_util
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import names
 
+COLLECTIONS = ("params", "batch_stats", "spectral")
 TRUNK_PASSES = 3  # training-mode passes of D per iteration: real, generated, and generated again for G's update
 
 
-def state_dict_to_variables(state_dict: Mapping[str, np.ndarray], net: str) -> dict:
+def state_dict_to_variables(
+    state_dict: Mapping[str, np.ndarray], net: str, collections: tuple[str, ...] = COLLECTIONS
+) -> dict:
     """Our variables from a state_dict of the reference.
 
     Args:
         state_dict: {key: array}, keys as the reference names them (no `module.`).
         net: "generator" or "discriminator".
+        collections: what is wanted of params, batch_stats and spectral; tensors of the others need not be there.
 
     Returns:
         {"params", "batch_stats", "spectral"}: nested dicts of arrays that keep their dtype.
@@ -29,10 +33,11 @@ def state_dict_to_variables(state_dict: Mapping[str, np.ndarray], net: str) -> d
     Raises:
         UserError: if keys are missing or unexpected.
     """
-    table = names.tensors(net, names.resolution_of(net, {key: np.shape(value) for key, value in state_dict.items()}))
-    check_keys(state_dict, [tensor.key for tensor in table if tensor.path], net)
-    flat = {tensor.path: _to_ours(tensor, state_dict) for tensor in table if tensor.path}
-    return traverse_util.unflatten_dict(flat)
+    shapes = {key: np.shape(value) for key, value in state_dict.items()}
+    table = [tensor for tensor in names.tensors(net, names.resolution_of(net, shapes)) if tensor.path]
+    wanted = [tensor for tensor in table if tensor.path[0] in collections]
+    _check_keys(state_dict, wanted, table, net)
+    return traverse_util.unflatten_dict({tensor.path: _to_ours(tensor, state_dict) for tensor in wanted})
 
 
 def variables_to_state_dict(variables: Mapping[str, Any], net: str, *, updates: int = 0) -> dict[str, np.ndarray]:
@@ -77,20 +82,6 @@ def resolution_of_params(params: Mapping[str, Any], net: str) -> int:
     return 2 * max(_sides(params, "down_")) * 2**halvings
 
 
-def check_keys(found: Iterable[str], expected: Iterable[str], net: str) -> None:
-    """Compares the keys of a state_dict with those that the reference has; batch norm's counters may be there or not.
-
-    Raises:
-        UserError: one line with the first missing and the first unexpected key, and how many there are.
-    """
-    found, expected = list(found), list(expected)
-    missing = [key for key in expected if key not in set(found)]
-    unexpected = [key for key in found if key not in set(expected) and not key.endswith(f".{names.COUNTER}")]
-    lines = [_first(missing, "missing"), _first(unexpected, "unexpected")]
-    if any(lines):
-        raise UserError(f"the {net} does not fit: {'; '.join(filter(None, lines))}")
-
-
 def to_torch_layout(kind: str, kernel: np.ndarray) -> np.ndarray:
     """Our kernel [kh, kw, in, out] as the weight of a PyTorch convolution, "conv" or "transposed"."""
     return kernel.transpose(3, 2, 0, 1) if kind == "conv" else kernel.transpose(2, 3, 0, 1)
@@ -101,8 +92,15 @@ def from_torch_layout(kind: str, weight: np.ndarray) -> np.ndarray:
     return weight.transpose(2, 3, 1, 0) if kind == "conv" else weight.transpose(2, 3, 0, 1)
 
 
-def _first(keys: list[str], what: str) -> str:
-    return f"{len(keys)} {what} ({keys[0]}{', ...' if len(keys) > 1 else ''})" if keys else ""
+def _check_keys(state_dict: Mapping[str, Any], wanted: list[names.Tensor], table: list[names.Tensor], net: str) -> None:
+    """Checks that all wanted tensors are there, and none but the table's and batch norm's counters."""
+    known = {tensor.key for tensor in table}
+    missing = [tensor.key for tensor in wanted if tensor.key not in state_dict]
+    unexpected = [key for key in state_dict if key not in known and not key.endswith(f".{names.COUNTER}")]
+    found = {"missing": missing, "unexpected": unexpected}
+    parts = [f"{len(keys)} tensors {what} (first: {keys[0]})" for what, keys in found.items() if keys]
+    if parts:
+        raise UserError(f"the {net}'s state_dict does not fit: {'; '.join(parts)}")
 
 
 def _sides(params: Mapping[str, Any], prefix: str) -> list[int]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,21 @@ from fastgan_jax.models.generator import Generator, noise_sides, small_side
 
 Arrays = dict[str, np.ndarray]
 
+
+class NetworkKeys(NamedTuple):
+    """Where a file has what belongs to one network."""
+
+    network: str
+    optimizer: str
+
+
 # What PyTorch's newer spectral normalisation calls its tensors: what the older one, the reference's, calls them.
 PARAMETRIZED = {
     ".parametrizations.weight.original": ".weight_orig",
     ".parametrizations.weight.0._u": ".weight_u",
     ".parametrizations.weight.0._v": ".weight_v",
 }
+NETWORK_KEYS = {"generator": NetworkKeys("g", "opt_g"), "discriminator": NetworkKeys("d", "opt_d")}
 WRAPPER = "module."  # DataParallel puts it before every key
 
 
@@ -78,7 +87,8 @@ def sort_checkpoint(content: Any) -> ReferenceCheckpoint:
         _check(discriminator, "discriminator", Discriminator(sizes.resolution, sizes.channels, sizes.ndf), sizes.nz)
     ema = None if average is None else _averages(average, generator, sizes.resolution)
     moments, notes = {}, []
-    for net, key, state_dict in (("generator", "opt_g", generator), ("discriminator", "opt_d", discriminator)):
+    for net, state_dict in (("generator", generator), ("discriminator", discriminator)):
+        key = NETWORK_KEYS[net].optimizer
         if content.get(key) is None or state_dict is None:
             continue
         try:
@@ -221,24 +231,30 @@ def _averages(average: Any, generator: Arrays, resolution: int) -> Arrays:
 
 def _moments(optimizer: Any, state_dict: Arrays, keys: list[str]) -> Moments:
     """Adam's state by parameter; parameters that never had a gradient have no entry in PyTorch's, and zeros here."""
-    if not isinstance(optimizer, Mapping) or not all(
-        isinstance(optimizer.get(part), kind) for part, kind in (("state", Mapping), ("param_groups", Sequence))
-    ):
+    if not _is_optimizer(optimizer):
         raise _Unusable("it is not the state_dict of an optimiser")
     order = [index for group in optimizer["param_groups"] for index in group["params"]]
     if len(order) != len(keys):
         raise _Unusable(f"it is of {len(order)} parameters, the network has {len(keys)}")
     first, second, updates = {}, {}, 0
     for index, key in zip(order, keys, strict=True):
-        entry = optimizer["state"].get(index)
-        if entry is None:
-            first[key] = second[key] = np.zeros_like(state_dict[key])
-            continue
+        zeros = np.zeros_like(state_dict[key])
+        entry = optimizer["state"].get(index, {"exp_avg": zeros, "exp_avg_sq": zeros, "step": 0})
         for name, moments in (("exp_avg", first), ("exp_avg_sq", second)):
-            if np.shape(entry.get(name)) != state_dict[key].shape:
-                raise _Unusable(f"it is not Adam's: no {name} of the right shape for {key}")
+            if "step" not in entry or np.shape(entry.get(name)) != zeros.shape:
+                raise _Unusable(f"it is not Adam's: {key} has no step and {name} of shape {list(zeros.shape)}")
             moments[key] = entry[name]
         updates = max(updates, int(entry["step"]))
     options = optimizer["param_groups"][0]
     betas = options.get("betas")
     return Moments(first, second, updates, options.get("lr"), None if betas is None else tuple(betas))
+
+
+def _is_optimizer(optimizer: Any) -> bool:
+    return (
+        isinstance(optimizer, Mapping)
+        and isinstance(entries := optimizer.get("state"), Mapping)
+        and isinstance(groups := optimizer.get("param_groups"), Sequence)
+        and all(isinstance(entry, Mapping) for entry in entries.values())
+        and all(isinstance(group, Mapping) and "params" in group for group in groups)
+    )

@@ -1,0 +1,238 @@
+"""Checkpoints on Orbax: the whole state of training for going on, and the averaged generator alone for sampling.
+
+Each checkpoint `<step>` has four items: "state" (the train state), "sampler" ({"params", "batch_stats", "spectral"} of
+the averaged generator), "config" and "data" (JSON). A step's folder appears by one rename when it is complete, so a
+process that is killed while saving leaves the earlier checkpoints as they were.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+
+from fastgan_jax.errors import UserError
+
+State = TypeVar("State")
+FIRST_STEP = 0
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one run, written in the background.
+
+    Kept are the newest `keep` and that of step 0. Use it as a context: leaving it waits for what is being written.
+    """
+
+    def __init__(self, directory: str | Path, *, keep: int | None):
+        """Opens the folder `checkpoints` of a run, which may be empty; `keep` None keeps all."""
+        import orbax.checkpoint as ocp
+
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file there
+        self.directory = Path(directory)
+        self._manager = ocp.CheckpointManager(
+            os.path.abspath(directory),
+            item_names=("state", "sampler", "config", "data"),
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=_preservation(keep),
+                cleanup_tmp_directories=True,
+            ),
+        )
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def save(
+        self,
+        step: int,
+        *,
+        state: Any,
+        sampler: Any,
+        config: Mapping[str, Any],
+        data: Mapping[str, Any],
+    ) -> None:
+        """Starts to write a checkpoint; arrays may be donated at once. A step that is there already is left as it is.
+
+        Raises:
+            UserError: if the previous one could not be written.
+        """
+        import orbax.checkpoint as ocp
+
+        self.wait()
+        if step in self.steps():
+            return
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state),
+            sampler=ocp.args.StandardSave(sampler),
+            config=ocp.args.JsonSave(dict(config)),
+            data=ocp.args.JsonSave(dict(data)),
+        )
+        with self._write_errors():
+            self._manager.save(step, args=items, force=True)
+
+    def wait(self) -> None:
+        """Waits until everything is on disk.
+
+        Raises:
+            UserError: if it could not be written, for example because the disk is full.
+        """
+        with self._write_errors():
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, and releases the folder."""
+        with self._write_errors():
+            self._manager.close()
+
+    def steps(self) -> list[int]:
+        """The steps on disk, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def latest_step(self) -> int | None:
+        """The newest step, or None."""
+        return max(self.steps(), default=None)
+
+    def config(self) -> dict[str, Any] | None:
+        """The configuration in the newest checkpoint, or None without one."""
+        step = self.latest_step()
+        return None if step is None else read_json_item(self.directory / str(step), "config")
+
+    def restore(self, target: State) -> tuple[State, dict[str, Any], int]:
+        """Restores the newest intact checkpoint onto the default device.
+
+        Args:
+            target: a state of the same structure; its values are not used.
+
+        Returns:
+            The state, the data item, and the step.
+
+        Raises:
+            UserError: if no checkpoint is intact.
+        """
+        import orbax.checkpoint as ocp
+
+        broken = []
+        for step in reversed(self.steps()):
+            try:
+                items = ocp.args.Composite(
+                    state=ocp.args.StandardRestore(_abstract(target)), data=ocp.args.JsonRestore()
+                )
+                restored = self._manager.restore(step, args=items)
+            except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+                log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, _first_line(error))
+                broken.append(step)
+                continue
+            if broken:
+                log.warning("going on from the older checkpoint %d; remove %s by hand", step, broken)
+            return restored.state, restored.data, step
+        raise UserError(f"no checkpoint in {self.directory} can be read (tried {broken}): choose another --workdir")
+
+    def _write_errors(self) -> "_WriteErrors":
+        return _WriteErrors(self.directory)
+
+
+class _WriteErrors:
+    """Turns an error of writing into one line."""
+
+    def __init__(self, directory: Path):
+        self._directory = directory
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (ValueError, OSError, RuntimeError)) and not isinstance(error, UserError):
+            full = any(text in str(error) for text in ("RESOURCE_EXHAUSTED", "No space left"))
+            cause = "the disk is full" if full else _first_line(error)
+            raise UserError(
+                f"a checkpoint in {self._directory} could not be written ({cause}): free some space; the older "
+                "ones are intact"
+            ) from error
+
+
+def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
+    """The folder of one checkpoint.
+
+    Args:
+        path: a run folder, its folder `checkpoints`, or the folder of one checkpoint.
+        step: "latest", "best" or a number; not used for the folder of one checkpoint.
+
+    Raises:
+        UserError: if there is none, naming those that are there.
+    """
+    path = Path(path)
+    if path.name.isdecimal() and (path / "sampler").is_dir():
+        return path
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    steps = sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal()) if folder.is_dir() else []
+    if not steps:
+        raise UserError(f"{path} holds no checkpoint: give a run folder such as runs/demo")
+    if step == "latest":
+        return folder / str(steps[-1])
+    if step == "best":
+        raise UserError(f"{path} has no best checkpoint, since nothing was evaluated; use latest or one of {steps}")
+    if step not in steps:
+        raise UserError(f"{path} has no checkpoint {step}; it has {', '.join(map(str, steps))}")
+    return folder / str(step)
+
+
+def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
+    """Reads the averaged generator alone, onto the default device, whatever device wrote it.
+
+    Args:
+        path: see `find_checkpoint`.
+        step: see `find_checkpoint`.
+
+    Returns:
+        Variables {"params", "batch_stats", "spectral"}, the configuration, and the step.
+
+    Raises:
+        UserError: if there is no such checkpoint.
+    """
+    folder = find_checkpoint(path, step)
+    return _load_item(folder, "sampler"), read_json_item(folder, "config"), int(folder.name)
+
+
+def load_state(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
+    """Reads the whole train state as nested dicts, the configuration, and the step; otherwise as `load_sampler`."""
+    folder = find_checkpoint(path, step)
+    return _load_item(folder, "state"), read_json_item(folder, "config"), int(folder.name)
+
+
+def read_json_item(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON item of a checkpoint's folder."""
+    return json.loads((folder / name / "metadata").read_text(encoding="utf-8"))
+
+
+def _load_item(folder: Path, name: str) -> dict:
+    import orbax.checkpoint as ocp
+
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    with ocp.StandardCheckpointer() as checkpointer:
+        path = (folder / name).absolute()
+        return checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
+
+
+def _abstract(tree: Any) -> Any:
+    """Shapes and types of a tree, to be put on the default device: a checkpoint may come from another one."""
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
+
+
+def _preservation(keep: int | None) -> Any:
+    from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+
+    if keep is None:
+        return policies.PreserveAll()
+    return policies.AnyPreservationPolicy([policies.LatestN(keep), policies.CustomSteps([FIRST_STEP])])
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]

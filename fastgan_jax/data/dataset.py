@@ -1,0 +1,149 @@
+"""A training set as one array of uint8 pictures, from whatever source the configuration names."""
+
+import collections
+import hashlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastgan_jax.data.cache import CacheEntry, default_cache_dir
+from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, decode
+from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_set
+from fastgan_jax.data.source import Source, folder_labels, open_source
+from fastgan_jax.data.tfds_source import TfdsSource
+from fastgan_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A decoded training set."""
+
+    images: np.ndarray  # uint8 [N, H, W, C], possibly memory-mapped
+    labels: np.ndarray  # int32 [N]; zeros for an unconditional model
+    names: Sequence[str]  # of the files
+    skipped: Sequence[str]  # names of the files that could not be read
+    fingerprint: str  # hash of the contents and of how they were decoded
+
+
+def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: int, run_dir: str | Path) -> ImageSet:
+    """Loads the set that the group `data` of a configuration names, from the cache if it was decoded before.
+
+    Args:
+        data: the group: path, tfds or demo_images, and how to decode.
+        resolution: side of the pictures.
+        channels: 1, 3 or 4.
+        num_classes: 0, or the number of classes that the source must have.
+        run_dir: the run folder; demo pictures are cached there.
+
+    Raises:
+        UserError: if the source cannot be used, or no picture in it can be read.
+    """
+    target = Format(resolution, channels, data.fit, data.background)
+    _ = target.background_rgb  # an unknown colour must fail before anything is decoded
+    if data.demo_images is not None:
+        return _load_demo(data, target, Path(run_dir))
+    source = open_source(data.path) if data.path is not None else TfdsSource(data.tfds, data.tfds_split)
+    try:
+        labels = _labels(source, num_classes)
+        described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{labels}"
+        fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
+        entry = CacheEntry((Path(data.cache_dir).expanduser() if data.cache_dir else default_cache_dir()) / fingerprint)
+        cached = entry.load()
+        if cached is None:
+            _decode_into(entry, source, target, labels)
+            cached = entry.load()
+    finally:
+        source.close()
+    images, kept_labels, facts = cached
+    for line in facts["report"]:
+        log.info("%s", line)
+    for reason in facts["reasons"]:
+        log.warning("skipped %s", reason)
+    return ImageSet(images, kept_labels, facts["names"], facts["skipped"], fingerprint)
+
+
+def _labels(source: Source, num_classes: int) -> list[int]:
+    if not num_classes:
+        return [0] * len(source.names)
+    if isinstance(source, TfdsSource):
+        return source.labels(num_classes)
+    return folder_labels(source.names, num_classes)
+
+
+def _load_demo(data: Any, target: Format, run_dir: Path) -> ImageSet:
+    fingerprint = f"demo-{data.demo_images}-{data.demo_seed}-{target.resolution}-{target.channels}-v{DEMO_VERSION}"
+    entry = CacheEntry(run_dir / "data" / fingerprint)
+    cached = entry.load()
+    if cached is None:
+        images = draw_demo_set(data.demo_images, data.demo_seed, target.resolution)
+        if target.channels == 1:
+            images = np.round(images @ np.array([0.299, 0.587, 0.114]))[..., None].astype(np.uint8)
+        elif target.channels == 4:
+            images = np.concatenate([images, np.full_like(images[..., :1], 255)], axis=-1)
+        entry.write(images, np.zeros(len(images), np.int32), {})
+        cached = entry.load()
+    names = [f"demo {index}" for index in range(data.demo_images)]
+    return ImageSet(cached[0], cached[1], names, [], fingerprint)
+
+
+def _decode_into(entry: CacheEntry, source: Source, target: Format, labels: Sequence[int]) -> None:
+    """Decodes every file of the source and writes the cache entry."""
+    start = time.perf_counter()
+    count, side = len(source.names), target.resolution
+    images = np.empty((count, side, side, target.channels), np.uint8)
+    kept, reasons = [], {}
+    modes: collections.Counter[str] = collections.Counter()
+    not_square = 0
+    for index, result in enumerate(_decode_all(source, target)):
+        if isinstance(result, Exception):
+            reasons[source.names[index]] = f"{type(result).__name__}: {result}"
+            continue
+        images[len(kept)] = result.pixels
+        kept.append(index)
+        modes[result.mode] += 1
+        not_square += not result.square
+    if not kept:
+        name, reason = next(iter(reasons.items()))
+        raise UserError(
+            f"{source.description}: none of {count} files can be read; the first, {name}, fails with {reason}"
+        )
+    seconds = time.perf_counter() - start
+    report = [
+        f"{source.description}: {len(kept)} decoded to {side}x{side}x{target.channels}, {len(reasons)} skipped "
+        f"({len(kept) / seconds:.0f} images/s)",
+        f"file modes: {', '.join(f'{number} {mode}' for mode, number in modes.most_common())}; "
+        f"{not_square} not square ({target.fit})",
+    ]
+    facts = {
+        "names": [source.names[index] for index in kept],
+        "skipped": list(reasons),
+        "reasons": [f"{name} ({reason})" for name, reason in reasons.items()],
+        "report": report,
+    }
+    entry.write(images[: len(kept)], np.array([labels[index] for index in kept], np.int32), facts)
+
+
+def _decode_all(source: Source, target: Format):
+    """Yields Decoded, or the exception, of each file in order; decoded in threads, with a bar in a terminal."""
+    from tqdm import tqdm
+
+    def one(index: int) -> Decoded | Exception:
+        try:
+            return decode(source.read(index), target)
+        except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
+            return error
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        results = pool.map(one, range(len(source.names)))
+        hidden = not sys.stderr.isatty()
+        yield from tqdm(results, total=len(source.names), desc="decoding", unit="images", disable=hidden)

@@ -1,0 +1,116 @@
+"""One picture file to uint8 [side, side, channels]: any mode, any aspect, one antialiased resize."""
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastgan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+DECODER_VERSION = 1  # part of the cache's key: raise it when the same file would decode to other pixels
+FITS = ("squash", "crop", "pad")
+SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+@dataclass(frozen=True)
+class Format:
+    """What pictures are turned into."""
+
+    resolution: int  # side in pixels
+    channels: int  # 1 grey | 3 RGB | 4 RGB and alpha
+    fit: str  # squash | crop | pad
+    background: str  # a CSS colour name or #rrggbb, under transparency and around padding
+
+    @property
+    def background_rgb(self) -> tuple[int, int, int]:
+        """The background's red, green and blue.
+
+        Raises:
+            UserError: if the colour is unknown.
+        """
+        from PIL import ImageColor
+
+        try:
+            return ImageColor.getrgb(self.background)[:3]
+        except ValueError:
+            raise UserError(
+                f"data.background={self.background!r} is no colour: give a CSS name such as white, or #rrggbb"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture and what had to be done to it."""
+
+    pixels: np.ndarray  # uint8 [side, side, channels]
+    mode: str  # of the file: RGB, P, L, CMYK, ...
+    square: bool  # whether the file was square
+
+
+def decode(data: bytes, target: Format) -> Decoded:
+    """Decodes the bytes of a picture file (of an animation, its first frame).
+
+    Transparency is composited on the background for 1 and 3 channels and kept for 4, where the padding is transparent.
+
+    Raises:
+        OSError, ValueError, SyntaxError: if the bytes are no complete picture.
+    """
+    from PIL import Image, ImageOps
+
+    with Image.open(io.BytesIO(data)) as file:
+        file.load()
+        mode, square = file.mode, file.width == file.height
+        image = _to_rgb_or_rgba(ImageOps.exif_transpose(file))
+    if target.channels == 4:
+        image = image.convert("RGBA")
+    elif image.mode == "RGBA":
+        opaque = Image.new("RGBA", image.size, (*target.background_rgb, 255))
+        opaque.alpha_composite(image)
+        image = opaque.convert("RGB")
+    image = _resize(image, target)
+    if target.channels == 1:
+        image = image.convert("L")
+    pixels = np.asarray(image).reshape(target.resolution, target.resolution, target.channels)
+    return Decoded(pixels, mode, square)
+
+
+def _to_rgb_or_rgba(image: "Image.Image") -> "Image.Image":
+    """The picture as RGBA if anything in it is transparent, else as RGB."""
+    from PIL import Image
+
+    if image.mode in SIXTEEN_BIT_MODES:
+        # Pillow clips these when it converts; a picture of 16 bits is scaled to 8 instead.
+        values = np.asarray(image).astype(np.float64)
+        image = Image.fromarray(np.uint8(np.clip(values / 257 + 0.5, 0, 255)))
+    elif image.mode == "F":
+        raise ValueError("floating-point pictures have no defined range")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _resize(image: "Image.Image", target: Format) -> "Image.Image":
+    """Fits RGB or RGBA [any size] into [side, side] by the chosen rule, with a Lanczos filter."""
+    from PIL import Image
+
+    side, width, height = target.resolution, image.width, image.height
+    box = (0, 0, width, height)
+    size = (side, side)
+    if target.fit == "crop":
+        short = min(width, height)
+        left, top = (width - short) / 2, (height - short) / 2
+        box = (left, top, left + short, top + short)
+    elif target.fit == "pad":
+        scale = side / max(width, height)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    # "RGBa" is premultiplied alpha: otherwise the colour of invisible pixels bleeds into the edges.
+    work = image.convert("RGBa") if image.mode == "RGBA" else image
+    resized = work.resize(size, Image.Resampling.LANCZOS, box=box).convert(image.mode)
+    if size == (side, side):
+        return resized
+    padding = target.background_rgb if image.mode == "RGB" else (*target.background_rgb, 0)
+    canvas = Image.new(image.mode, (side, side), padding)
+    canvas.paste(resized, ((side - size[0]) // 2, (side - size[1]) // 2))
+    return canvas

@@ -1,0 +1,142 @@
+"""Where picture files come from: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from fastgan_jax.errors import UserError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+
+
+class Source(Protocol):
+    """Named files that can be read in any order, from several threads."""
+
+    description: str  # for messages
+    names: Sequence[str]  # sorted, with / between folders
+
+    def read(self, index: int) -> bytes:
+        """The content of file `names[index]`."""
+
+    def fingerprint(self) -> str:
+        """A hash that changes when names or contents do."""
+
+    def close(self) -> None:
+        """Releases what is open."""
+
+
+class FolderSource:
+    """All picture files below a folder."""
+
+    def __init__(self, path: Path):
+        """Lists the files."""
+        self.description = f"folder {path}"
+        self._root = path
+        files = (file for file in path.rglob("*") if is_picture_name(file.name) and file.is_file())
+        self.names = sorted(file.relative_to(path).as_posix() for file in files)
+
+    def read(self, index: int) -> bytes:
+        """The content of file `names[index]`."""
+        return (self._root / self.names[index]).read_bytes()
+
+    def fingerprint(self) -> str:
+        """Hash of names and contents: contents, since copying and checking out change times but not pictures."""
+        digest = hashlib.sha256()
+        for index, name in enumerate(self.names):
+            content = hashlib.sha256(_readable(self, index)).digest()
+            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class ZipSource:
+    """All picture files in a zip."""
+
+    def __init__(self, path: Path):
+        """Opens the zip and lists its files.
+
+        Raises:
+            UserError: if it is no zip.
+        """
+        self.description = f"zip {path}"
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"data.path={path} is not a readable zip ({error}): give a folder or a .zip") from None
+        self._members = {
+            member.filename: member
+            for member in self._zip.infolist()
+            if not member.is_dir() and is_picture_name(member.filename.rsplit("/", 1)[-1])
+        }
+        self.names = sorted(self._members)
+
+    def read(self, index: int) -> bytes:
+        """The content of file `names[index]`."""
+        return self._zip.read(self.names[index])
+
+    def fingerprint(self) -> str:
+        """Hash of names, sizes and the zip's own checksums of the contents."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            member = self._members[name]
+            digest.update(f"{name}\0{member.file_size}\0{member.CRC}\0".encode("utf-8", "surrogateescape"))
+        return digest.hexdigest()
+
+    def close(self) -> None:
+        """Closes the zip."""
+        self._zip.close()
+
+
+def open_source(path: str) -> FolderSource | ZipSource:
+    """The source that `data.path` names.
+
+    Raises:
+        UserError: if there is no such folder or zip, or no picture file in it.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        source = FolderSource(place)
+    elif place.is_file():
+        source = ZipSource(place)
+    else:
+        raise UserError(f"data.path={path}: no such folder or zip")
+    if not source.names:
+        raise UserError(f"data.path={path}: no file ends in {', '.join(SUFFIXES)}")
+    return source
+
+
+def is_picture_name(name: str) -> bool:
+    """Whether a file of this name is taken for a picture; hidden files, such as a Mac's "._" twins, are not."""
+    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+
+
+def folder_labels(names: Sequence[str], num_classes: int) -> list[int]:
+    """The class of each file: the position of its first folder among all first folders, in sorted order.
+
+    Raises:
+        UserError: if there are not `num_classes` first folders, or a file lies in none.
+    """
+    outside = [name for name in names if "/" not in name]
+    if outside:
+        raise UserError(
+            f"model.num_classes={num_classes}: {outside[0]} lies in no subfolder; the subfolders are classes"
+        )
+    folders = sorted({name.split("/", 1)[0] for name in names})
+    if len(folders) != num_classes:
+        raise UserError(
+            f"model.num_classes={num_classes}: there are {len(folders)} subfolders ({', '.join(folders[:5])}"
+            f"{', ...' if len(folders) > 5 else ''}); set model.num_classes={len(folders)}"
+        )
+    return [folders.index(name.split("/", 1)[0]) for name in names]
+
+
+def _readable(source: FolderSource, index: int) -> bytes:
+    """The content, or nothing for a file that cannot be read: that is reported when it is decoded."""
+    try:
+        return source.read(index)
+    except OSError:
+        return b""

@@ -1,0 +1,67 @@
+"""Pictures of a tensorflow-datasets data set, read by random access without TensorFlow."""
+
+from fastgan_jax.errors import UserError
+
+
+class TfdsSource:
+    """A split of a prepared data set, its pictures as the bytes they are stored as."""
+
+    def __init__(self, name: str, split: str):
+        """Opens the data set.
+
+        Raises:
+            UserError: if it is unknown, not prepared for random access, or has no pictures.
+        """
+        import tensorflow_datasets as tfds
+
+        prepare = (
+            f'prepare it once, where TensorFlow is installed: python -c "import tensorflow_datasets as tfds; '
+            f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
+        )
+        self.description = f"tensorflow-datasets {name}, split {split}"
+        try:
+            builder = tfds.builder(name, file_format="array_record")
+            if "image" not in builder.info.features:
+                raise UserError(f"data.tfds={name}: it has no feature 'image'; choose a data set of pictures")
+            decoders = {"image": tfds.decode.SkipDecoding()}
+            self._rows = builder.as_data_source(split=split, decoders=decoders)
+        except tfds.core.DatasetNotFoundError:
+            raise UserError(f"data.tfds={name}: tensorflow-datasets knows no such data set") from None
+        except (NotImplementedError, AssertionError, FileNotFoundError, ModuleNotFoundError) as error:
+            raise UserError(
+                f"data.tfds={name} is not prepared for random access ({_brief(error)}): {prepare}"
+            ) from None
+        except ValueError as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"data.tfds={name}, data.tfds_split={split}: {_brief(error)}") from None
+        self._version = f"{builder.info.full_name}/{split}/{len(self._rows)}"
+        self.names = [f"{index:06d}" for index in range(len(self._rows))]
+
+    def read(self, index: int) -> bytes:
+        """The encoded bytes of picture `index`."""
+        return bytes(self._rows[index]["image"])
+
+    def labels(self, num_classes: int) -> list[int]:
+        """The class of each picture.
+
+        Raises:
+            UserError: if the data set has not `num_classes` classes.
+        """
+        feature = self._rows.dataset_info.features.get("label")
+        if feature is None or feature.num_classes != num_classes:
+            found = "no classes" if feature is None else f"{feature.num_classes} classes"
+            raise UserError(f"model.num_classes={num_classes}: {self.description} has {found}")
+        return [int(self._rows[index]["label"]) for index in range(len(self._rows))]
+
+    def fingerprint(self) -> str:
+        """Name, version and split: a prepared data set does not change."""
+        return self._version
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def _brief(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

@@ -1,0 +1,132 @@
+"""From a run folder to a checkpoint that the reference program loads key for key."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from fastgan_jax.checkpoint import load_state
+from fastgan_jax.errors import UserError
+from fastgan_jax.interop import names
+from fastgan_jax.interop.pytorch import variables_to_state_dict
+from fastgan_jax.interop.reading import NETWORK_KEYS
+
+RESOLUTIONS = (256, 512, 1024)  # that the reference can build
+ADAM_EPSILON = 1e-8
+
+
+def export_checkpoint(
+    run_dir: str | Path, out_file: str | Path, step: int | str = "latest", *, overwrite: bool = False
+) -> int:
+    """Writes {"g", "d", "g_ema", "opt_g", "opt_d"} with PyTorch.
+
+    Args:
+        run_dir: a run folder, or one checkpoint's folder.
+        out_file: the .pth file to make.
+        step: "latest", "best", or the iteration of a checkpoint that was kept.
+        overwrite: replace a file that is there.
+
+    Returns:
+        The iteration of the checkpoint.
+
+    Raises:
+        UserError: if PyTorch is not installed, there is no such checkpoint, the file is there, or the reference
+            cannot express the model (naming the field).
+    """
+    out = Path(out_file)
+    if out.exists() and (out.is_dir() or not overwrite):
+        raise UserError(
+            f"{out} is there already: choose another --out" + ("" if out.is_dir() else ", or add --overwrite")
+        )
+    torch = _import_torch()
+    state, config, found = load_state(run_dir, step)
+    config = ml_collections.ConfigDict(config)
+    check_expressible(config.model)
+    content, optim = {}, config.optim
+    for net, keys in NETWORK_KEYS.items():
+        network = jax.tree.map(np.asarray, state[net])
+        adam = network.pop("optimizer")[0]
+        updates = int(adam["count"])
+        order = names.parameter_keys(net, config.model.resolution)
+        content[keys.network] = _tensors(torch, variables_to_state_dict(network, net, updates=updates))
+        moments = [variables_to_state_dict({"params": adam[name]}, net) for name in ("mu", "nu")]
+        content[keys.optimizer] = _adam_state(
+            torch, [[arrays[key] for key in order] for arrays in moments], updates, optim
+        )
+    ema = variables_to_state_dict({"params": jax.tree.map(np.asarray, state["ema_params"])}, "generator")
+    content["g_ema"] = list(_tensors(torch, ema).values())
+    _save(torch, content, out)
+    return found
+
+
+def check_expressible(model: Any) -> None:
+    """Checks that the reference program can build the model.
+
+    Raises:
+        UserError: naming the first field that it has no counterpart for.
+    """
+    decoders = {name.strip() for name in model.decoders.split(",") if name.strip()}
+    tanh = model.resolution >= 1024
+    needed = {
+        "resolution": (model.resolution in RESOLUTIONS, "256, 512 or 1024"),
+        "channels": (model.channels == 3, "3"),
+        "num_classes": (not model.num_classes, "0"),
+        "skip_excitation": (model.skip_excitation, "True"),
+        "attention": (not model.attention, "False"),
+        "decoders": (decoders == set(names.REFERENCE_DECODERS), ",".join(names.REFERENCE_DECODERS)),
+        "sle_activation": (model.sle_activation == "swish", "swish"),
+        "output_tanh": (model.output_tanh in (None, tanh), f"{tanh} at {model.resolution}"),
+        "logits_map": (model.logits_map == 5, "5"),
+        # Narrower ones have maps of less than one channel there, which are given one channel here.
+        "ngf": (2 * model.ngf * 64 >= model.resolution, f"at least {model.resolution // 128} at {model.resolution}"),
+        "ndf": (model.ndf * 64 >= max(256, model.resolution // 2), "at least 4, and 8 at 1024"),
+    }
+    for field, (fits, allowed) in needed.items():
+        if not fits:
+            value = model[field]
+            raise UserError(f"model.{field}={value}: the reference program cannot express it, it has {allowed} only")
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+    except ImportError:
+        raise UserError("writing a .pth file needs PyTorch: pip install 'fastgan_jax[torch]'") from None
+    return torch
+
+
+def _tensors(torch: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    return {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
+
+
+def _adam_state(torch: Any, moments: list[list[np.ndarray]], updates: int, optim: Any) -> dict[str, Any]:
+    """What `torch.optim.Adam.state_dict()` gives after so many updates; PyTorch itself fills in its other options."""
+    first, second = moments
+    parameters = [torch.zeros_like(torch.from_numpy(array)) for array in first]
+    betas = (optim.beta1, optim.beta2)
+    adam = torch.optim.Adam(parameters, lr=optim.learning_rate, betas=betas, eps=ADAM_EPSILON).state_dict()
+    if updates:  # before the first update, PyTorch has no entries
+        adam["state"] = {
+            index: {
+                "step": torch.tensor(float(updates)),
+                "exp_avg": torch.from_numpy(np.array(mean)),
+                "exp_avg_sq": torch.from_numpy(np.array(square)),
+            }
+            for index, (mean, square) in enumerate(zip(first, second, strict=True))
+        }
+    return adam
+
+
+def _save(torch: Any, content: dict[str, Any], out: Path) -> None:
+    """Writes beside the place and renames, so that a file that is there stays whole until then."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        torch.save(content, temporary)
+        os.replace(temporary, out)
+    except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's own writer, for example on a full disk
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{out} could not be written: {error}") from error

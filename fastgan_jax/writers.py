@@ -1,0 +1,173 @@
+"""What a run shows: the progress bar, metrics.jsonl, TensorBoard event files, and pictures."""
+
+import io
+import json
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastgan_jax.run_folder import RunFolder
+
+GRID_BACKGROUND = 255
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+SHOWN = ("loss/d", "loss/g")  # in the progress line
+LINE_SECONDS = 10.0  # least time between progress lines where there is no terminal
+
+log = logging.getLogger(__name__)
+
+
+def image_grid(images: np.ndarray, columns: int | None = None, padding: int = 2) -> np.ndarray:
+    """Lays pictures out in rows.
+
+    Args:
+        images: uint8 [N, H, W, C].
+        columns: pictures in a row; None: about as many as rows.
+        padding: white pixels between pictures.
+
+    Returns:
+        uint8 [rows * (H + padding) - padding, columns * (W + padding) - padding, C].
+    """
+    count, height, width, channels = images.shape
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    rows = math.ceil(count / columns)
+    shape = (rows * (height + padding) - padding, columns * (width + padding) - padding, channels)
+    grid = np.full(shape, GRID_BACKGROUND, np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // columns * (height + padding), index % columns * (width + padding)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes uint8 [H, W, C] (C = 1, 3 or 4) as a PNG whose text fields are `metadata`; whole or not at all."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(encode_png(image, metadata))
+    temporary.replace(path)
+
+
+def encode_png(image: np.ndarray, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of a PNG of uint8 [H, W, C], C = 1, 3 or 4."""
+    from PIL import Image, PngImagePlugin
+
+    information = PngImagePlugin.PngInfo()
+    for name, value in (metadata or {}).items():
+        information.add_text(name, value)
+    mode = MODES[image.shape[-1]]
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if mode == "L" else image).save(buffer, "PNG", pnginfo=information)
+    return buffer.getvalue()
+
+
+class MetricsWriter:
+    """Writes scalars and pictures of a run to metrics.jsonl and to TensorBoard's event files (without TensorFlow)."""
+
+    def __init__(self, run: RunFolder, resume_step: int):
+        """Opens the files of `run`; lines of iterations after `resume_step`, which will come again, are dropped."""
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        _drop_later_lines(run.metrics, resume_step)
+        self._lines = open(run.metrics, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
+        self._events = EventFileWriter(str(run.tensorboard))
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Writes one line of metrics.jsonl and one event; numbers that are not finite become null in the line."""
+        line: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
+        line.update({name: value if math.isfinite(value) else None for name, value in values.items()})
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        self._add(step, [{"tag": name, "simple_value": value} for name, value in values.items()])
+
+    def image(self, step: int, tag: str, image: np.ndarray) -> None:
+        """Writes a picture, uint8 [H, W, C], as an event."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        height, width, channels = image.shape
+        content = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=encode_png(image))
+        self._add(step, [{"tag": tag, "image": content}])
+
+    def close(self) -> None:
+        """Writes what is pending and closes the files."""
+        self._lines.close()
+        self._events.close()
+
+    def _add(self, step: int, values: list[dict[str, Any]]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(**value) for value in values])
+        self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._events.flush()
+
+
+def _drop_later_lines(path: Path, step: int) -> None:
+    """Keeps the lines of metrics.jsonl up to `step`; a last line cut off by a crash goes too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError):
+            log.warning("%s: dropped a damaged line", path)
+    temporary = path.with_suffix(".jsonl.tmp")
+    temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+    temporary.replace(path)
+
+
+class Progress:
+    """Progress of a run on stderr: a bar in a terminal, elsewhere a line now and then."""
+
+    def __init__(self, total: int, initial: int, batch_size: int):
+        """For iterations `initial` to `total` of `batch_size` pictures each."""
+        self._total, self._step, self._batch_size = total, initial, batch_size
+        self._bar = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=initial, unit="it", dynamic_ncols=True)
+        self._last_time, self._last_step = time.perf_counter(), initial
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def update(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Shows that `step` iterations are done, with speed, remaining time and the losses."""
+        now = time.perf_counter()
+        losses = " ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics)
+        if self._bar is not None:
+            rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
+            self._bar.set_postfix_str(f"{rate * self._batch_size:.1f} images/s, {losses}", refresh=False)
+            self._bar.update(step - self._step)
+            self._last_time, self._last_step = now, step
+        elif now - self._last_time >= LINE_SECONDS or step == self._total:
+            rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
+            remaining = (self._total - step) / max(rate, 1e-9)
+            log.info(
+                "iteration %d/%d  %.2f it/s  %.1f images/s  %d:%02d left  %s",
+                step,
+                self._total,
+                rate,
+                rate * self._batch_size,
+                *divmod(round(remaining), 60),
+                losses,
+            )
+            self._last_time, self._last_step = now, step
+        self._step = step
