@@ -23,6 +23,6 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["fastgan_jax", "fastgan_jax.*"]),
-    install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n"),
+    install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),
     extras_require=EXTRAS,
 )

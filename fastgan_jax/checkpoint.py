@@ -129,10 +129,17 @@ class Checkpoints:
                 log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, _first_line(error))
                 broken.append(step)
                 continue
-            if broken:
-                log.warning("going on from the older checkpoint %d; remove %s by hand", step, broken)
+            self._set_aside(broken, step)
             return restored.state, restored.data, step
         raise UserError(f"no checkpoint in {self.directory} can be read (tried {broken}): choose another --workdir")
+
+    def _set_aside(self, broken: list[int], intact: int) -> None:
+        """Renames checkpoints that cannot be read, so that their steps can be saved anew."""
+        for step in broken:
+            (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
+        if broken:
+            self._manager.reload()
+            log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", intact)
 
     def _write_errors(self) -> "_WriteErrors":
         return _WriteErrors(self.directory)

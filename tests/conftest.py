@@ -1,5 +1,7 @@
 """Fixtures shared by all tests: the local data folder, and one small model whose programs are compiled once."""
 
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 # Compilation is what tests cost on two cores; unoptimised programs compute the same, two to five times sooner.
 jax.config.update("jax_disable_most_optimizations", True)
+# What one test compiled, another need not: the folder lives as long as the test run.
+CACHE = tempfile.TemporaryDirectory(prefix="fastgan-jax-tests-")
+jax.config.update("jax_compilation_cache_dir", CACHE.name)
+
+# The same settings for the processes that tests start.
+PROCESS_SETTINGS = {
+    "JAX_DEFAULT_MATMUL_PRECISION": "highest",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+    "JAX_COMPILATION_CACHE_DIR": CACHE.name,
+}
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +41,12 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip("needs the folder ../shared (local image sets and recorded numbers), which is absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def process_environment() -> dict[str, str]:
+    """Environment for processes that tests start."""
+    return os.environ | PROCESS_SETTINGS
 
 
 @dataclass(frozen=True)

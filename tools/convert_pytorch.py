@@ -64,9 +64,9 @@ def import_file(arguments: argparse.Namespace, settings: list[str]) -> None:
     )
     for note in imported.notes:
         print(f"note: {note}")
-    changed = {
-        name: value for name, value in configuration.flatten(imported.config).items() if value != base[name]
-    } | ({} if imported.config.data.path else {"data.path": "DIR"})
+    changed = {name: value for name, value in configuration.flatten(imported.config).items() if value != base[name]} | (
+        {} if imported.config.data.path else {"data.path": "DIR"}
+    )
     words = [f"--config.{name}={value}" for name, value in changed.items()]
     print(f"sample:   python tools/sample.py --run {shlex.quote(arguments.out)} --out samples.png")
     print(

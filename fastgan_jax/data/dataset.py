@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +105,8 @@ def _decode_into(entry: CacheEntry, source: Source, target: Format, labels: Sequ
     modes: collections.Counter[str] = collections.Counter()
     not_square = 0
     for index, result in enumerate(_decode_all(source, target)):
-        if isinstance(result, Exception):
-            reasons[source.names[index]] = f"{type(result).__name__}: {result}"
+        if isinstance(result, str):
+            reasons[source.names[index]] = result
             continue
         images[len(kept)] = result.pixels
         kept.append(index)
@@ -133,15 +133,20 @@ def _decode_into(entry: CacheEntry, source: Source, target: Format, labels: Sequ
     entry.write(images[: len(kept)], np.array([labels[index] for index in kept], np.int32), facts)
 
 
-def _decode_all(source: Source, target: Format):
-    """Yields Decoded, or the exception, of each file in order; decoded in threads, with a bar in a terminal."""
+def _decode_all(source: Source, target: Format) -> Iterator[Decoded | str]:
+    """Yields each file in order, or why it cannot be read; decoded in threads, with a bar in a terminal."""
+    from PIL import UnidentifiedImageError
     from tqdm import tqdm
 
-    def one(index: int) -> Decoded | Exception:
+    def one(index: int) -> Decoded | str:
+        data = b""
         try:
-            return decode(source.read(index), target)
+            data = source.read(index)
+            return decode(data, target)
+        except UnidentifiedImageError:
+            return f"no known picture format, {len(data)} bytes"
         except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
-            return error
+            return f"{type(error).__name__}: {error}"
 
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         results = pool.map(one, range(len(source.names)))

@@ -6,8 +6,8 @@ from fastgan_jax.errors import UserError
 class TfdsSource:
     """A split of a prepared data set, its pictures as the bytes they are stored as."""
 
-    def __init__(self, name: str, split: str):
-        """Opens the data set.
+    def __init__(self, name: str, split: str, data_dir: str | None = None):
+        """Opens the data set; `data_dir` None is tensorflow-datasets' own folder.
 
         Raises:
             UserError: if it is unknown, not prepared for random access, or has no pictures.
@@ -20,14 +20,14 @@ class TfdsSource:
         )
         self.description = f"tensorflow-datasets {name}, split {split}"
         try:
-            builder = tfds.builder(name, file_format="array_record")
+            builder = tfds.builder(name, file_format="array_record", data_dir=data_dir)
             if "image" not in builder.info.features:
                 raise UserError(f"data.tfds={name}: it has no feature 'image'; choose a data set of pictures")
             decoders = {"image": tfds.decode.SkipDecoding()}
             self._rows = builder.as_data_source(split=split, decoders=decoders)
         except tfds.core.DatasetNotFoundError:
             raise UserError(f"data.tfds={name}: tensorflow-datasets knows no such data set") from None
-        except (NotImplementedError, AssertionError, FileNotFoundError, ModuleNotFoundError) as error:
+        except (NotImplementedError, AssertionError, KeyError, FileNotFoundError, ModuleNotFoundError) as error:
             raise UserError(
                 f"data.tfds={name} is not prepared for random access ({_brief(error)}): {prepare}"
             ) from None
@@ -48,7 +48,8 @@ class TfdsSource:
         Raises:
             UserError: if the data set has not `num_classes` classes.
         """
-        feature = self._rows.dataset_info.features.get("label")
+        features = self._rows.dataset_info.features
+        feature = dict(features.items()).get("label")
         if feature is None or feature.num_classes != num_classes:
             found = "no classes" if feature is None else f"{feature.num_classes} classes"
             raise UserError(f"model.num_classes={num_classes}: {self.description} has {found}")

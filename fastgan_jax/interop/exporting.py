@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 
@@ -12,7 +11,7 @@ from fastgan_jax.checkpoint import load_state
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import names
 from fastgan_jax.interop.pytorch import variables_to_state_dict
-from fastgan_jax.interop.reading import NETWORK_KEYS
+from fastgan_jax.interop.reading import NETWORK_KEYS, NetworkKeys
 
 RESOLUTIONS = (256, 512, 1024)  # that the reference can build
 ADAM_EPSILON = 1e-8
@@ -45,20 +44,13 @@ def export_checkpoint(
     state, config, found = load_state(run_dir, step)
     config = ml_collections.ConfigDict(config)
     check_expressible(config.model)
-    content, optim = {}, config.optim
+    content = {}
     for net, keys in NETWORK_KEYS.items():
-        network = jax.tree.map(np.asarray, state[net])
-        adam = network.pop("optimizer")[0]
-        updates = int(adam["count"])
-        order = names.parameter_keys(net, config.model.resolution)
-        content[keys.network] = _tensors(torch, variables_to_state_dict(network, net, updates=updates))
-        moments = [variables_to_state_dict({"params": adam[name]}, net) for name in ("mu", "nu")]
-        content[keys.optimizer] = _adam_state(
-            torch, [[arrays[key] for key in order] for arrays in moments], updates, optim
-        )
-    ema = variables_to_state_dict({"params": jax.tree.map(np.asarray, state["ema_params"])}, "generator")
-    content["g_ema"] = list(_tensors(torch, ema).values())
-    _save(torch, content, out)
+        content |= _network(torch, net, keys, state[net], config)
+    content["g_ema"] = list(
+        _tensors(torch, variables_to_state_dict({"params": state["ema_params"]}, "generator")).values()
+    )
+    save(torch, content, out)
     return found
 
 
@@ -98,29 +90,43 @@ def _import_torch() -> Any:
     return torch
 
 
+def _network(torch: Any, net: str, keys: NetworkKeys, state: dict, config: Any) -> dict[str, Any]:
+    """A network and its optimiser, as {key in the file: state_dict}."""
+    variables, adam = {name: tree for name, tree in state.items() if name != "optimizer"}, state["optimizer"][0]
+    updates = int(adam["count"])
+    moments = [variables_to_state_dict({"params": adam[name]}, net) for name in ("mu", "nu")]
+    return {
+        keys.network: _tensors(torch, variables_to_state_dict(variables, net, updates=updates)),
+        keys.optimizer: _adam_state(torch, *[_tensors(torch, m) for m in moments], updates, config.optim),
+    }
+
+
 def _tensors(torch: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     return {key: torch.from_numpy(np.array(array)) for key, array in arrays.items()}
 
 
-def _adam_state(torch: Any, moments: list[list[np.ndarray]], updates: int, optim: Any) -> dict[str, Any]:
-    """What `torch.optim.Adam.state_dict()` gives after so many updates; PyTorch itself fills in its other options."""
-    first, second = moments
-    parameters = [torch.zeros_like(torch.from_numpy(array)) for array in first]
+def _adam_state(torch: Any, first: dict, second: dict, updates: int, optim: Any) -> dict[str, Any]:
+    """What `torch.optim.Adam.state_dict()` gives after so many updates; PyTorch itself fills in its other options.
+
+    Args:
+        torch: the library.
+        first: Adam's first moments by parameter, in the order of `parameters()`.
+        second: the second moments, likewise.
+        updates: of the network.
+        optim: the group `optim` of the configuration.
+    """
+    parameters = [torch.empty_like(moment) for moment in first.values()]
     betas = (optim.beta1, optim.beta2)
     adam = torch.optim.Adam(parameters, lr=optim.learning_rate, betas=betas, eps=ADAM_EPSILON).state_dict()
     if updates:  # before the first update, PyTorch has no entries
         adam["state"] = {
-            index: {
-                "step": torch.tensor(float(updates)),
-                "exp_avg": torch.from_numpy(np.array(mean)),
-                "exp_avg_sq": torch.from_numpy(np.array(square)),
-            }
-            for index, (mean, square) in enumerate(zip(first, second, strict=True))
+            index: {"step": torch.tensor(float(updates)), "exp_avg": first[key], "exp_avg_sq": second[key]}
+            for index, key in enumerate(first)
         }
     return adam
 
 
-def _save(torch: Any, content: dict[str, Any], out: Path) -> None:
+def save(torch: Any, content: dict[str, Any], out: Path) -> None:
     """Writes beside the place and renames, so that a file that is there stays whole until then."""
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")

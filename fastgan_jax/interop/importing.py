@@ -56,8 +56,8 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
     out = Path(out_dir)
     _check_free(out, overwrite)
     checkpoint = sort_checkpoint(read_torch_file(path))
-    config, notes = _config(base_config, checkpoint)
-    step = _step(Path(path), checkpoint)
+    config, notes = configure(base_config, checkpoint)
+    step = step_of(Path(path), checkpoint)
     if step >= config.train.iterations:
         notes.append(
             f"iteration {step} is not below train.iterations={config.train.iterations}: to train on, set it higher"
@@ -81,7 +81,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
         raise UserError(f"{out} is not a run folder, so it is not overwritten: choose another --out")
 
 
-def _config(base_config: Any, checkpoint: ReferenceCheckpoint) -> tuple[Any, list[str]]:
+def configure(base_config: Any, checkpoint: ReferenceCheckpoint) -> tuple[Any, list[str]]:
     """The configuration of the imported run, and notes about what the file lacked."""
     config = base_config.copy_and_resolve_references()
     sizes, notes = checkpoint.sizes, []
@@ -111,7 +111,7 @@ def _take_options(optim: Any, moments: list[Moments]) -> list[str]:
     return [f"the optimisers differ in (learning rate, betas), {options}: the first are taken for both"]
 
 
-def _step(path: Path, checkpoint: ReferenceCheckpoint) -> int:
+def step_of(path: Path, checkpoint: ReferenceCheckpoint) -> int:
     """The iteration: from the file's name, else from the optimiser's count, else 0."""
     named = STEP_IN_NAME.search(path.stem)
     step = int(named[1]) if named else max((m.updates for m in checkpoint.moments.values()), default=0)

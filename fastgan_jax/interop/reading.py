@@ -100,7 +100,7 @@ def sort_checkpoint(content: Any) -> ReferenceCheckpoint:
 
 def expected_shapes(net: str, module: Generator | Discriminator, nz: int) -> dict[str, tuple[int, ...]]:
     """Shapes of the reference's tensors {key: shape in PyTorch's layout} that our module's variables have."""
-    ours = traverse_util.flatten_dict(_abstract_variables(module, nz))
+    ours = traverse_util.flatten_dict(abstract_variables(module, nz))
     shapes = {}
     for tensor in names.tensors(net, module.resolution):
         if tensor.path is not None:
@@ -195,7 +195,7 @@ def _check(state_dict: Arrays, net: str, module: Generator | Discriminator, nz: 
         raise UserError(f"the {net} does not fit a FastGAN of resolution {module.resolution}: {'; '.join(parts)}")
 
 
-def _abstract_variables(module: Generator | Discriminator, nz: int) -> dict:
+def abstract_variables(module: Generator | Discriminator, nz: int) -> dict:
     """Shapes of the variables of a network for latents of length nz."""
 
     def array(*shape: int) -> jax.ShapeDtypeStruct:

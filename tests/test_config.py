@@ -1,0 +1,153 @@
+"""Configurations: every field documented and ruled, bad values named, runs comparable."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+
+from configs import base, demo
+from fastgan_jax import augment
+from fastgan_jax import config as configuration
+from fastgan_jax.errors import UserError
+from fastgan_jax.models.discriminator import DECODERS
+
+CONFIGS = Path(configuration.__file__).resolve().parents[1] / "configs"
+
+
+def changed(**fields):
+    config = demo.get_config()
+    for name, value in fields.items():
+        group, field = name.split("__")
+        config[group][field] = value
+    return config
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_preset_is_valid(path):
+    config = configuration.load_config(str(path))
+    configuration.validate(config, check_source=False)
+    assert configuration.flatten(config).keys() == configuration.flatten(base.get_config()).keys()
+
+
+def test_every_field_has_a_comment():
+    for line in (CONFIGS / "base.py").read_text().splitlines():
+        if re.match(r"    \w+\.\w+ = ", line) and "ConfigDict()" not in line:
+            assert "  # " in line, line
+
+
+def test_rules_name_fields_that_exist_and_lists_agree_with_the_code():
+    assert configuration.RULES.keys() <= configuration.flatten(base.get_config()).keys()
+    assert configuration.POLICY_PARTS == augment.POLICIES
+    assert configuration.DECODERS == DECODERS
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("model__resolution", 100),
+        ("model__resolution", 32),
+        ("model__channels", 2),
+        ("model__ngf", 0),
+        ("model__decoders", "big,huge"),
+        ("model__decoders", "big,big"),
+        ("model__logits_map", 3),
+        ("data__fit", "stretch"),
+        ("data__resident", "maybe"),
+        ("loss__adversarial", "wasserstein"),
+        ("loss__reconstruction_weight", -1.0),
+        ("augment__policy", "colour"),
+        ("augment__probability", 1.5),
+        ("optim__learning_rate", 0.0),
+        ("optim__beta1", 1.0),
+        ("optim__ema_decay", -0.1),
+        ("train__batch_size", 0),
+        ("train__keep", 0),
+        ("train__scan", 0),
+        ("train__precision", "float16"),
+        ("train__remat", "some"),
+        ("train__iterations", None),
+    ],
+)
+def test_impossible_values_are_named(field, value):
+    name = field.replace("__", ".")
+    with pytest.raises(UserError, match=rf"^{re.escape(f'{name}={value!r}')}: allowed is \S"):
+        configuration.validate(changed(**{field: value}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"data__path": "x"}, r"exactly one source .* not 2 \(data.path=x, data.tfds=None, data.demo_images=400\)"),
+        ({"data__demo_images": None}, "exactly one source .* not 0"),
+        ({"loss__reconstruction": "lpips", "model__channels": 4}, "lpips takes 3 channels; use loss.reconstruction=l1"),
+        ({"model__num_classes": 2}, "the demo pictures have no classes"),
+        ({"train__scan": 3}, "train.scan=3 does not divide train.log_every"),
+    ],
+)
+def test_impossible_combinations_are_named(fields, message):
+    with pytest.raises(UserError, match=message):
+        configuration.validate(changed(**fields))
+
+
+def test_overrides_take_the_type_of_their_field():
+    config = demo.get_config()
+    words = ["--config.train.batch_size=4", "--config.data.path", "some where", "--config.optim.learning_rate=1e-3"]
+    words += ["--config.model.output_tanh=true", "--config.data.flip=false", "--config.data.demo_images=None"]
+    words += ["--config.train.iterations=50_000", "--config.train.keep=none", "--mode=train"]
+    overrides, rest = configuration.split_overrides(words)
+    configuration.apply_overrides(config, overrides)
+    assert rest == ["--mode=train"]
+    assert (config.train.batch_size, config.data.path, config.optim.learning_rate) == (4, "some where", 1e-3)
+    assert config.model.output_tanh is True and config.data.flip is False
+    assert config.data.demo_images is None and config.train.keep is None
+    assert config.train.iterations == 50_000
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            ("train.batchsize", "4"),
+            r"^--config\.train\.batchsize=4: there is no field train\.batchsize; nearest: train\.batch_size",
+        ),
+        (("batch_size", "4"), r"nearest: train\.batch_size"),
+        (("qqqq", "4"), r"fields are listed in configs/base\.py"),
+        (("train.batch_size", "four"), r"train\.batch_size takes a whole number"),
+        (("optim.beta1", "x"), r"optim\.beta1 takes a number"),
+        (("data.flip", "perhaps"), r"data\.flip takes true or false"),
+        (("model.ngf", "None"), r"model\.ngf takes a whole number"),
+    ],
+)
+def test_bad_overrides_are_named(override, message):
+    with pytest.raises(UserError, match=message):
+        configuration.apply_overrides(demo.get_config(), [override])
+
+
+def test_an_override_without_a_value_is_named():
+    with pytest.raises(UserError, match=r"--config\.data\.path has no value"):
+        configuration.split_overrides(["--config.data.path"])
+
+
+def test_files_that_are_no_configuration_are_named(tmp_path):
+    with pytest.raises(UserError, match="no such file; beside it: art1024"):
+        configuration.load_config(str(CONFIGS / "art.py"))
+    (tmp_path / "empty.py").write_text("")
+    with pytest.raises(UserError, match=r"has no function get_config\(\)"):
+        configuration.load_config(str(tmp_path / "empty.py"))
+
+
+def test_only_fields_that_the_state_depends_on_must_stay():
+    saved = configuration.to_dict(demo.get_config())
+    free = copy.deepcopy(saved)
+    free["train"]["iterations"] = 7
+    free["optim"]["learning_rate"] = 1.0
+    assert len(configuration.differences(saved, free)) == 2
+    configuration.check_resumable(saved, free)
+    fixed = copy.deepcopy(saved)
+    fixed["model"]["nz"] = 7
+    fixed["train"]["seed"] = 7
+    with pytest.raises(
+        UserError, match=r"model\.nz: 64 in the checkpoint, 7 now; train\.seed: 0 in the checkpoint, 7 now"
+    ):
+        configuration.check_resumable(saved, fixed)

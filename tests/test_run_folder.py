@@ -1,0 +1,61 @@
+"""The run folder: its layout, its lock, its record of what was run."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fastgan_jax import run_folder
+from fastgan_jax.errors import UserError
+from fastgan_jax.run_folder import RunFolder
+
+HOLD = """
+import sys, time
+from fastgan_jax.run_folder import RunFolder
+with RunFolder(sys.argv[1]).lock():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_run_is_refused_until_the_first_ends(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=f"in use by process {holder.pid}: stop it"), RunFolder(tmp_path).lock():
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with RunFolder(tmp_path).lock():  # the kernel released the killed process's lock
+        assert (tmp_path / "checkpoints").is_dir()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match="cannot be written .*choose another --workdir"),
+        RunFolder(tmp_path / "file" / "x").lock(),
+    ):
+        pass
+
+
+def test_the_record_names_versions_device_and_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "git_commit", lambda: "abc+changes")
+    RunFolder(tmp_path).write_config({"train": {"seed": 3}}, device="cpu")
+    record = json.loads((tmp_path / "config.json").read_text())
+    assert record["config"] == {"train": {"seed": 3}}
+    assert record["device"] == "cpu" and record["git_commit"] == "abc+changes"
+    assert {"python", "jax", "orbax-checkpoint"} <= record["versions"].keys()
+
+
+def test_a_tree_without_git_has_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "fastgan_jax" / "run_folder.py"))
+    assert run_folder.git_commit() is None
+
+
+def test_paths_sort_by_step(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.sample_path(1000).name == "000001000.png"
+    assert run.reconstruction_path(2).parent == run.reconstructions

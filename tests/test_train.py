@@ -1,0 +1,172 @@
+"""Whole runs of the smoke configuration: what they write, and how they end, resume and refuse."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from configs import smoke
+from fastgan_jax import train, train_step
+from fastgan_jax.checkpoint import load_state
+from fastgan_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def metrics_of(run: Path) -> list[dict]:
+    """The lines of metrics.jsonl without their times."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
+
+
+def assert_same_state(one: Path, other: Path) -> None:
+    (a, _, step_a), (b, _, step_b) = load_state(one), load_state(other)
+    assert step_a == step_b
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(as_array(x), as_array(y)), a, b)
+
+
+def as_array(leaf):
+    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+@pytest.fixture(scope="module")
+def full_run(tmp_path_factory):
+    """A run that nothing disturbed; it counts how often the step was traced."""
+    path = tmp_path_factory.mktemp("full")
+    traces = []
+    original = train_step.update
+
+    def counting(*arguments):
+        traces.append(1)
+        return original(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_step, "update", counting)
+        train.train_and_evaluate(smoke.get_config(), str(path))
+    return path, len(traces)
+
+
+def test_a_run_leaves_the_promised_files(full_run):
+    path, _ = full_run
+    names = {"config.json", "metrics.jsonl", "tensorboard", "samples", "reconstructions", "checkpoints"}
+    assert names <= {file.name for file in path.iterdir()}
+    assert sorted(file.name for file in (path / "samples").iterdir()) == [f"{step:09d}.png" for step in (0, 2, 4)]
+    assert sorted(file.name for file in (path / "reconstructions").iterdir()) == [f"{step:09d}.png" for step in (2, 4)]
+    assert {"0", "2", "4"} <= {folder.name for folder in (path / "checkpoints").iterdir()}
+    record = json.loads((path / "config.json").read_text())
+    assert record["config"]["model"]["resolution"] == 64
+    assert {"jax", "flax", "optax", "python"} <= record["versions"].keys()
+    assert record["device"]
+    with Image.open(path / "samples" / "000000004.png") as grid:
+        assert grid.size == (130, 130)
+        assert grid.text["step"] == "4"
+
+
+def test_metrics_have_one_line_for_each_interval(full_run):
+    lines = metrics_of(full_run[0])
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert len({tuple(line) for line in lines}) == 1, "every line has the same names"
+    assert all(np.isfinite(value) for line in lines for value in line.values())
+
+
+def test_event_files_hold_the_same_numbers(full_run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(full_run[0] / "tensorboard"))
+    events.Reload()
+    scalars = {event.step: event.value for event in events.Scalars("loss/d")}
+    assert scalars == {line["step"]: np.float32(line["loss/d"]) for line in metrics_of(full_run[0])}
+    assert [event.step for event in events.Images("samples")] == [0, 2, 4]
+
+
+def test_the_step_is_traced_once_in_a_run(full_run):
+    # The program is compiled ahead of time from that trace; a compiled program cannot be compiled again.
+    assert full_run[1] == 1
+
+
+def test_a_finished_run_says_so_and_stays_as_it_is(full_run, caplog):
+    path, _ = full_run
+    before = (path / "metrics.jsonl").read_bytes()
+    with caplog.at_level("INFO"):
+        assert train.train_and_evaluate(smoke.get_config(), str(path)) is None
+    assert "finished" in caplog.text
+    assert (path / "metrics.jsonl").read_bytes() == before
+
+
+def test_sigterm_saves_and_the_same_command_goes_on_exactly(full_run, tmp_path, monkeypatch):
+    original = train._Training._log
+
+    def stop_at_three(self, *arguments):
+        original(self, *arguments)
+        if self.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(train._Training, "_log", stop_at_three)
+    with pytest.raises(train.Interrupted, match="iteration 3 of 4 is saved"):
+        train.train_and_evaluate(smoke.get_config(), str(tmp_path))
+    assert (tmp_path / "checkpoints" / "3").is_dir()
+    monkeypatch.undo()
+    state = train.train_and_evaluate(smoke.get_config(), str(tmp_path))
+    assert int(state.step) == 4
+    assert metrics_of(tmp_path) == metrics_of(full_run[0])
+    assert_same_state(tmp_path, full_run[0])
+
+
+def test_kill_loses_at_most_the_work_since_the_last_checkpoint(full_run, tmp_path, process_environment):
+    command = [sys.executable, "-m", "fastgan_jax.main", "--config", "configs/smoke.py", "--workdir", str(tmp_path)]
+    options = {"cwd": ROOT, "env": process_environment, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, **options)
+    while process.poll() is None and not (tmp_path / "checkpoints" / "2").is_dir():
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "checkpoints" / "4").is_dir(), "the run was over before it could be killed"
+    result = subprocess.run(command, **options)
+    assert result.returncode == 0, result.stderr
+    assert "resumed from iteration 2" in result.stderr
+    assert metrics_of(tmp_path) == metrics_of(full_run[0])
+    assert_same_state(tmp_path, full_run[0])
+
+
+def test_a_streamed_set_gives_the_same_run(full_run, tmp_path):
+    config = smoke.get_config()
+    config.data.resident = "false"
+    train.train_and_evaluate(config, str(tmp_path))
+    for line, expected in zip(metrics_of(tmp_path), metrics_of(full_run[0]), strict=True):
+        assert line["loss/reconstruction"] == pytest.approx(expected["loss/reconstruction"], rel=1e-3)
+
+
+def test_numbers_that_are_not_finite_stop_the_run(tmp_path):
+    config = smoke.get_config()
+    config.optim.learning_rate = 1e30
+    with pytest.raises(train.Diverged, match=r"between iterations \d and \d; the last good checkpoint is iteration 0"):
+        train.train_and_evaluate(config, str(tmp_path))
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["0"]
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_by_field(full_run):
+    config = smoke.get_config()
+    config.model.ngf = 8
+    config.train.batch_size = 2
+    with pytest.raises(UserError, match=r"model\.ngf: 4 in the checkpoint, 8 now; train\.batch_size: 4"):
+        train.train_and_evaluate(config, str(full_run[0]))
+
+
+def test_longer_training_may_go_on_from_a_finished_run(full_run, tmp_path):
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(full_run[0], copy)
+    config = smoke.get_config()
+    config.train.iterations = 5
+    state = train.train_and_evaluate(config, str(copy))
+    assert int(state.step) == 5
+    assert metrics_of(copy)[:4] == metrics_of(full_run[0])
