@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from configs import smoke
+from fastgan_jax import train, train_step
 from fastgan_jax.assemble import method_from_config
 from fastgan_jax.train_state import TrainState, create_train_state
 from fastgan_jax.train_step import Method, make_train_step
@@ -72,3 +73,26 @@ def small() -> SmallModel:
     images = jnp.asarray(np.random.RandomState(0).randint(0, 256, (4, 64, 64, 3), np.uint8))
     step = jax.jit(make_train_step(method))
     return SmallModel(config, method, state, step, images, jnp.zeros(4, jnp.int32))
+
+
+@pytest.fixture(scope="session")
+def smoke_run_traces(tmp_path_factory) -> tuple[Path, int]:
+    """A run of configs/smoke.py that nothing disturbed, and how often it traced the step."""
+    path = tmp_path_factory.mktemp("runs") / "smoke"
+    traces = []
+    original = train_step.update
+
+    def counting(*arguments):
+        traces.append(1)
+        return original(*arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_step, "update", counting)
+        train.train_and_evaluate(smoke.get_config(), str(path))
+    return path, len(traces)
+
+
+@pytest.fixture(scope="session")
+def smoke_run(smoke_run_traces) -> Path:
+    """The folder of a finished run of configs/smoke.py; tests must not change it."""
+    return smoke_run_traces[0]

@@ -84,6 +84,7 @@ def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys)
     # A second import is refused, unless it may replace the first, of which nothing stays.
     assert tool.main(["import", "--checkpoint", str(file), "--out", str(run)]) == 2
     assert capsys.readouterr().err == f"error: {run} is there already: choose another --out, or add --overwrite\n"
+    (run / "samples").mkdir()
     (run / "samples" / "old.png").touch()
     (run / "metrics.jsonl").touch()
     other = file.rename(file.with_name("all_5.pth"))

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from configs import smoke
-from fastgan_jax import train, train_step
+from fastgan_jax import train
 from fastgan_jax.checkpoint import load_state
 from fastgan_jax.errors import UserError
 
@@ -37,25 +37,8 @@ def as_array(leaf):
     return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
 
 
-@pytest.fixture(scope="module")
-def full_run(tmp_path_factory):
-    """A run that nothing disturbed; it counts how often the step was traced."""
-    path = tmp_path_factory.mktemp("full")
-    traces = []
-    original = train_step.update
-
-    def counting(*arguments):
-        traces.append(1)
-        return original(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_step, "update", counting)
-        train.train_and_evaluate(smoke.get_config(), str(path))
-    return path, len(traces)
-
-
-def test_a_run_leaves_the_promised_files(full_run):
-    path, _ = full_run
+def test_a_run_leaves_the_promised_files(smoke_run):
+    path = smoke_run
     names = {"config.json", "metrics.jsonl", "tensorboard", "samples", "reconstructions", "checkpoints"}
     assert names <= {file.name for file in path.iterdir()}
     assert sorted(file.name for file in (path / "samples").iterdir()) == [f"{step:09d}.png" for step in (0, 2, 4)]
@@ -70,30 +53,30 @@ def test_a_run_leaves_the_promised_files(full_run):
         assert grid.text["step"] == "4"
 
 
-def test_metrics_have_one_line_for_each_interval(full_run):
-    lines = metrics_of(full_run[0])
+def test_metrics_have_one_line_for_each_interval(smoke_run):
+    lines = metrics_of(smoke_run)
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert len({tuple(line) for line in lines}) == 1, "every line has the same names"
     assert all(np.isfinite(value) for line in lines for value in line.values())
 
 
-def test_event_files_hold_the_same_numbers(full_run):
+def test_event_files_hold_the_same_numbers(smoke_run):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(full_run[0] / "tensorboard"))
+    events = EventAccumulator(str(smoke_run / "tensorboard"))
     events.Reload()
     scalars = {event.step: event.value for event in events.Scalars("loss/d")}
-    assert scalars == {line["step"]: np.float32(line["loss/d"]) for line in metrics_of(full_run[0])}
+    assert scalars == {line["step"]: np.float32(line["loss/d"]) for line in metrics_of(smoke_run)}
     assert [event.step for event in events.Images("samples")] == [0, 2, 4]
 
 
-def test_the_step_is_traced_once_in_a_run(full_run):
+def test_the_step_is_traced_once_in_a_run(smoke_run_traces):
     # The program is compiled ahead of time from that trace; a compiled program cannot be compiled again.
-    assert full_run[1] == 1
+    assert smoke_run_traces[1] == 1
 
 
-def test_a_finished_run_says_so_and_stays_as_it_is(full_run, caplog):
-    path, _ = full_run
+def test_a_finished_run_says_so_and_stays_as_it_is(smoke_run, caplog):
+    path = smoke_run
     before = (path / "metrics.jsonl").read_bytes()
     with caplog.at_level("INFO"):
         assert train.train_and_evaluate(smoke.get_config(), str(path)) is None
@@ -101,7 +84,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(full_run, caplog):
     assert (path / "metrics.jsonl").read_bytes() == before
 
 
-def test_sigterm_saves_and_the_same_command_goes_on_exactly(full_run, tmp_path, monkeypatch):
+def test_sigterm_saves_and_the_same_command_goes_on_exactly(smoke_run, tmp_path, monkeypatch):
     original = train._Training._log
 
     def stop_at_three(self, *arguments):
@@ -116,11 +99,11 @@ def test_sigterm_saves_and_the_same_command_goes_on_exactly(full_run, tmp_path, 
     monkeypatch.undo()
     state = train.train_and_evaluate(smoke.get_config(), str(tmp_path))
     assert int(state.step) == 4
-    assert metrics_of(tmp_path) == metrics_of(full_run[0])
-    assert_same_state(tmp_path, full_run[0])
+    assert metrics_of(tmp_path) == metrics_of(smoke_run)
+    assert_same_state(tmp_path, smoke_run)
 
 
-def test_kill_loses_at_most_the_work_since_the_last_checkpoint(full_run, tmp_path, process_environment):
+def test_kill_loses_at_most_the_work_since_the_last_checkpoint(smoke_run, tmp_path, process_environment):
     command = [sys.executable, "-m", "fastgan_jax.main", "--config", "configs/smoke.py", "--workdir", str(tmp_path)]
     options = {"cwd": ROOT, "env": process_environment, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, **options)
@@ -132,15 +115,15 @@ def test_kill_loses_at_most_the_work_since_the_last_checkpoint(full_run, tmp_pat
     result = subprocess.run(command, **options)
     assert result.returncode == 0, result.stderr
     assert "resumed from iteration 2" in result.stderr
-    assert metrics_of(tmp_path) == metrics_of(full_run[0])
-    assert_same_state(tmp_path, full_run[0])
+    assert metrics_of(tmp_path) == metrics_of(smoke_run)
+    assert_same_state(tmp_path, smoke_run)
 
 
-def test_a_streamed_set_gives_the_same_run(full_run, tmp_path):
+def test_a_streamed_set_gives_the_same_run(smoke_run, tmp_path):
     config = smoke.get_config()
     config.data.resident = "false"
     train.train_and_evaluate(config, str(tmp_path))
-    for line, expected in zip(metrics_of(tmp_path), metrics_of(full_run[0]), strict=True):
+    for line, expected in zip(metrics_of(tmp_path), metrics_of(smoke_run), strict=True):
         assert line["loss/reconstruction"] == pytest.approx(expected["loss/reconstruction"], rel=1e-3)
 
 
@@ -152,21 +135,21 @@ def test_numbers_that_are_not_finite_stop_the_run(tmp_path):
     assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["0"]
 
 
-def test_a_checkpoint_that_does_not_fit_is_refused_by_field(full_run):
+def test_a_checkpoint_that_does_not_fit_is_refused_by_field(smoke_run):
     config = smoke.get_config()
     config.model.ngf = 8
     config.train.batch_size = 2
     with pytest.raises(UserError, match=r"model\.ngf: 4 in the checkpoint, 8 now; train\.batch_size: 4"):
-        train.train_and_evaluate(config, str(full_run[0]))
+        train.train_and_evaluate(config, str(smoke_run))
 
 
-def test_longer_training_may_go_on_from_a_finished_run(full_run, tmp_path):
+def test_longer_training_may_go_on_from_a_finished_run(smoke_run, tmp_path):
     import shutil
 
     copy = tmp_path / "copy"
-    shutil.copytree(full_run[0], copy)
+    shutil.copytree(smoke_run, copy)
     config = smoke.get_config()
     config.train.iterations = 5
     state = train.train_and_evaluate(config, str(copy))
     assert int(state.step) == 5
-    assert metrics_of(copy)[:4] == metrics_of(full_run[0])
+    assert metrics_of(copy)[:4] == metrics_of(smoke_run)

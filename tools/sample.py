@@ -63,17 +63,28 @@ def run(arguments: argparse.Namespace) -> None:
     if present and not arguments.overwrite:
         raise UserError(f"{present[0]} is there already: choose another --out, or add --overwrite")
 
-    sampler = fastgan_jax.load(arguments.run, arguments.step if not arguments.step.isdecimal() else int(arguments.step))
+    sampler = fastgan_jax.load(arguments.run, _step(arguments.step))
     facts = {"run": Path(arguments.run).name, "step": str(sampler.step), "seed": str(arguments.seed)}
     options = {"first": arguments.first, "truncation": arguments.truncation, "labels": _labels(arguments)}
     pictures = sampler.sample(arguments.num, arguments.seed, **options)
-    out.mkdir(parents=True, exist_ok=True) if not as_grid else out.parent.mkdir(parents=True, exist_ok=True)
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
     if as_grid:
         save_png(out, image_grid(pictures, arguments.columns), facts | {"first": str(arguments.first)})
     else:
         for path, index, picture in zip(paths, indices, pictures, strict=True):
             save_png(path, picture, facts | {"index": str(index)})
     print(f"{arguments.num} pictures of iteration {sampler.step}: {out}")
+
+
+def _step(text: str) -> int | str:
+    """The checkpoint that --step names."""
+    from fastgan_jax.errors import UserError
+
+    if text in ("latest", "best"):
+        return text
+    if not text.isdecimal():
+        raise UserError(f"--step {text}: give latest, best or an iteration")
+    return int(text)
 
 
 def _labels(arguments: argparse.Namespace) -> list[int] | None:

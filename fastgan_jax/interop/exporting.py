@@ -11,7 +11,7 @@ from fastgan_jax.checkpoint import load_state
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import names
 from fastgan_jax.interop.pytorch import variables_to_state_dict
-from fastgan_jax.interop.reading import NETWORK_KEYS, NetworkKeys
+from fastgan_jax.interop.reading import NETWORK_KEYS
 
 RESOLUTIONS = (256, 512, 1024)  # that the reference can build
 ADAM_EPSILON = 1e-8
@@ -44,12 +44,11 @@ def export_checkpoint(
     state, config, found = load_state(run_dir, step)
     config = ml_collections.ConfigDict(config)
     check_expressible(config.model)
-    content = {}
+    networks, optimizers = {}, {}
     for net, keys in NETWORK_KEYS.items():
-        content |= _network(torch, net, keys, state[net], config)
-    content["g_ema"] = list(
-        _tensors(torch, variables_to_state_dict({"params": state["ema_params"]}, "generator")).values()
-    )
+        networks[keys.network], optimizers[keys.optimizer] = _network(torch, net, state[net], config.optim)
+    ema = _tensors(torch, variables_to_state_dict({"params": state["ema_params"]}, "generator"))
+    content = {**networks, "g_ema": list(ema.values()), **optimizers}
     save(torch, content, out)
     return found
 
@@ -90,15 +89,13 @@ def _import_torch() -> Any:
     return torch
 
 
-def _network(torch: Any, net: str, keys: NetworkKeys, state: dict, config: Any) -> dict[str, Any]:
-    """A network and its optimiser, as {key in the file: state_dict}."""
+def _network(torch: Any, net: str, state: dict, optim: Any) -> tuple[dict, dict]:
+    """The state_dicts of a network and of its optimiser."""
     variables, adam = {name: tree for name, tree in state.items() if name != "optimizer"}, state["optimizer"][0]
     updates = int(adam["count"])
-    moments = [variables_to_state_dict({"params": adam[name]}, net) for name in ("mu", "nu")]
-    return {
-        keys.network: _tensors(torch, variables_to_state_dict(variables, net, updates=updates)),
-        keys.optimizer: _adam_state(torch, *[_tensors(torch, m) for m in moments], updates, config.optim),
-    }
+    moments = [_tensors(torch, variables_to_state_dict({"params": adam[name]}, net)) for name in ("mu", "nu")]
+    network = _tensors(torch, variables_to_state_dict(variables, net, updates=updates))
+    return network, _adam_state(torch, *moments, updates, optim)
 
 
 def _tensors(torch: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:

@@ -1,0 +1,154 @@
+"""The command line: exit codes, one-line errors, the dry run; and loading and sampling what it made."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastgan_jax
+from fastgan_jax import main as command_line
+from fastgan_jax import restore, train
+from fastgan_jax.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))
+SMOKE = str(ROOT / "configs" / "smoke.py")
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT, **options)
+
+
+def test_print_config_is_a_dry_run(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert command_line.main(["--config", SMOKE, "--mode=print-config", "--config.model.nz=9"]) == 0
+    assert json.loads(capsys.readouterr().out)["model"]["nz"] == 9
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config", "configs/nothing.py"], "no such file"),
+        (["--config", SMOKE, "--config.train.batchsize=4"], "nearest: train.batch_size"),
+        (["--config", SMOKE, "--config.model.resolution=100"], "model.resolution=100: allowed is 64 | 128"),
+        (["--config", str(ROOT / "configs" / "fewshot256.py")], "exactly one source"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    assert command_line.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+    assert not list(tmp_path.iterdir()), "nothing may be written before the check"
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [(train.Diverged("loss/d is nan"), 1), (train.Interrupted("stopped", 15), 143), (UserError("no"), 2), (None, 0)],
+)
+def test_exit_codes(monkeypatch, tmp_path, capsys, raised, code):
+    def fake(config, workdir):
+        assert workdir == "runs/smoke"
+        if raised:
+            raise raised
+
+    monkeypatch.setattr(train, "train_and_evaluate", fake)
+    monkeypatch.setattr(command_line, "set_up_process", lambda: None)
+    assert command_line.main(["--config", SMOKE]) == code
+    assert capsys.readouterr().err.count("\n") == (1 if raised else 0)
+
+
+def test_help_of_training_is_quick_and_complete():
+    result = run("-X", "importtime", "-m", "fastgan_jax.main", "--help")
+    assert result.returncode == 0 and "--workdir" in result.stdout and "examples:" in result.stdout
+    assert " jax\n" not in result.stderr, "help must not wait for jax"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_of_each_tool_is_light_and_has_an_example(tool):
+    result = run("-X", "importtime", f"tools/{tool}", "--help")
+    assert result.returncode == 0
+    assert f"python tools/{tool}" in result.stdout
+    assert " jax\n" not in result.stderr, "help must not wait for jax"
+
+
+def test_load_gives_a_sampler_of_the_run(smoke_run):
+    sampler = fastgan_jax.load(str(smoke_run))
+    assert (sampler.resolution, sampler.z_dim, sampler.step) == (64, 8, 4)
+    assert sampler.config.train.batch_size == 4
+    pictures = sampler.sample(3, seed=1)
+    np.testing.assert_array_equal(pictures, sampler.generate(sampler.latents(3, seed=1)))
+    assert restore.load(smoke_run, 2).step == 2
+    with pytest.raises(UserError, match="it has 0, 2, 4"):
+        fastgan_jax.load(str(smoke_run), step=3)
+
+
+def test_the_runs_own_grid_is_what_load_samples(smoke_run):
+    """The grid written while training equals a sample of the restored generator: seed train.seed, indices from 0."""
+    from fastgan_jax.writers import image_grid
+
+    with Image.open(smoke_run / "samples" / "000000004.png") as grid:
+        np.testing.assert_array_equal(np.asarray(grid), image_grid(fastgan_jax.load(str(smoke_run)).sample(4, seed=0)))
+
+
+def sample_tool():
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("sample_tool", ROOT / "tools" / "sample.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_sample_tool_writes_a_grid_or_single_pictures(smoke_run, tmp_path, capsys):
+    tool = sample_tool()
+    assert tool.main(["--run", str(smoke_run), "--num", "5", "--seed", "2", "--out", str(tmp_path / "grid.png")]) == 0
+    assert (
+        tool.main(["--run", str(smoke_run), "--num", "2", "--first", "3", "--seed", "2", "--out", str(tmp_path / "d")])
+        == 0
+    )
+    assert str(tmp_path / "grid.png") in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "d").iterdir())
+    assert names == ["seed0002_000003.png", "seed0002_000004.png"]
+    expected = fastgan_jax.load(str(smoke_run)).sample(5, seed=2)
+    with Image.open(tmp_path / "d" / names[1]) as picture:
+        np.testing.assert_array_equal(np.asarray(picture), expected[4])
+        assert picture.text == {"run": "smoke", "step": "4", "seed": "2", "index": "4"}
+    with Image.open(tmp_path / "grid.png") as grid:
+        np.testing.assert_array_equal(np.asarray(grid)[:64, :64], expected[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "nothing"], "nothing holds no checkpoint"),
+        (["--num", "0"], "--num 0: make at least one"),
+        (["--seed", "-1"], "--seed -1: a seed is from 0"),
+        (["--first", "-1"], "--first -1: indices start at 0"),
+        (["--step", "3"], "has no checkpoint 3"),
+        (["--step", "newest"], "--step newest: give latest, best or an iteration"),
+        (["--labels", "a"], "--labels a: give numbers joined by commas"),
+        (["--labels", "1"], "unconditional"),
+        (["--out", "there.png"], "there.png is there already"),
+    ],
+)
+def test_sample_tool_names_bad_input(smoke_run, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.png").write_bytes(b"")
+    defaults = ["--run", str(smoke_run), "--out", "new.png"]
+    assert sample_tool().main([*defaults, *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new.png").exists()
+
+
+def test_two_runs_on_one_folder_are_refused(smoke_run, process_environment):
+    from fastgan_jax.run_folder import RunFolder
+
+    with RunFolder(smoke_run).lock():
+        result = run("-m", "fastgan_jax.main", "--config", SMOKE, "--workdir", str(smoke_run), env=process_environment)
+    assert result.returncode == 2 and "is in use by process" in result.stderr
