@@ -30,7 +30,7 @@ def reconstruct(
         quadrant: which quadrant the decoder "part" rebuilds, 0..3.
 
     Returns:
-        {"real" and each decoder's name: uint8 [B, side, side, C]}, side = min(128, R).
+        {"real" and each decoder's name: uint8 [B, side, side, C]}, side = min(128, R); in no particular order.
     """
     real = to_unit(images)
     small = RESIZES[resize](real, small_side(discriminator.resolution))

@@ -232,9 +232,10 @@ class _Training:
             d = self.state.discriminator
             variables = {"params": d.params, "batch_stats": d.batch_stats, "spectral": d.spectral}
             real, labels = self.data.images[: self.num_real], self.data.labels[: self.num_real]
-            rows = reconstruct(self.method.discriminator, self.method.resize, variables, np.asarray(real), labels)
-            tiles = np.stack([np.asarray(pictures) for pictures in rows.values()], axis=1)
-            grid = image_grid(tiles.reshape(-1, *tiles.shape[2:]), columns=len(rows))
+            made = reconstruct(self.method.discriminator, self.method.resize, variables, np.asarray(real), labels)
+            columns = ("real", *self.method.discriminator.decoders)
+            tiles = np.stack([np.asarray(made[name]) for name in columns], axis=1)
+            grid = image_grid(tiles.reshape(-1, *tiles.shape[2:]), columns=len(columns))
             self._write_grid("reconstructions", self.run.reconstruction_path(self.step), grid)
 
     def _write_grid(self, tag: str, path: Path, grid: np.ndarray) -> None:

@@ -196,7 +196,7 @@ def test_adams_state_is_found_by_parameter(small_networks):
     content = {"g": g, "d": d, "opt_g": adam_of(g, "generator"), "opt_d": adam_of(d, "discriminator", updates=8)}
     moments = reading.sort_checkpoint(content).moments
     assert [moments[net].updates for net in NETS] == [7, 8]
-    assert moments["generator"].learning_rate == 1e-4 and moments["generator"].betas == (0.4, 0.99)
+    assert moments["generator"].options == (1e-4, 0.4, 0.99)
     for net, state_dict in (("generator", g), ("discriminator", d)):
         first, *others = names.parameter_keys(net, 64)
         assert not moments[net].first[first].any() and not moments[net].second[first].any()
@@ -213,6 +213,7 @@ def test_an_optimiser_that_is_not_adam_is_left_out_and_named(small_networks):
     for optimizer, reason in (
         (shorter, "it is of 2 parameters, the network has"),
         (momentum, "it is not Adam's: init.init.1.weight has no step and exp_avg"),
+        ({**adam, "state": {1: adam["state"][1] | {"step": "many"}}}, "it has 'many' where a number belongs"),
         ({"state": []}, "it is not the state_dict of an optimiser"),
     ):
         read = reading.sort_checkpoint({"g": g, "opt_g": optimizer})
@@ -244,6 +245,7 @@ def test_checkpoints_that_do_not_fit_are_refused(small_networks):
         ),
         ({"g": g, "d": larger}, "generator is made for resolution 64, the discriminator for 128"),
         ({"g": g, "d": d | {"rf_small.weight_u": np.zeros(2)}}, "discriminator does not fit.*rf_small.weight_u"),
+        ({"g": g | {"to_128.weight_u": np.full(3, np.nan)}}, r"1 with numbers that are not finite \(.*to_128.weight_u"),
         ({"g": g | {"feat_100.1.weight_u": np.zeros(2)}}, "ends at resolution 100"),
         ({"g": g, "g_ema": 3}, "'g_ema' is neither a list of tensors nor a state_dict"),
         ({"g": g, "g_ema": [np.zeros(3)]}, f"'g_ema' lists 1 tensors; this generator has {len(keys)} parameters"),

@@ -11,8 +11,8 @@ EXAMPLE = """examples:
   python tools/sample.py --run runs/imported --out samples.png
   python tools/convert_pytorch.py export --run runs/imported --out exported.pth
 
-An import takes the sizes of the networks from the file and every other setting from configs/base.py; those can be set
-as --config.GROUP.FIELD=VALUE. An export needs PyTorch (pip install 'fastgan_jax[torch]'), an import does not."""
+An import takes sizes, learning rate and betas from the file, and every other setting from configs/base.py; those can be
+set as --config.GROUP.FIELD=VALUE. An export needs PyTorch (pip install 'fastgan_jax[torch]'), an import does not."""
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -49,8 +49,7 @@ class _Monster:
         self._width = random.uniform(0.24, 0.36)  # half of the body's
         self._height = random.uniform(0.24, 0.36)
         self._ears = EARS[random.randint(len(EARS))]
-        self._eyes = random.randint(1, 4)
-        self._eye = random.uniform(0.06, 0.09)
+        self._eye = random.uniform(0.07, 0.1)
         self._look = random.uniform(-0.35, 0.35, 2)
         self._smile = random.uniform(0.08, 0.16)
         self._teeth = random.uniform() < 0.4
@@ -74,16 +73,16 @@ class _Monster:
                 self._ellipse(x, y - 0.03, 0.1, 0.1, body)
                 self._ellipse(x, y - 0.03, 0.055, 0.055, dark)
             elif self._ears == "horns":
-                self._polygon([(x - 0.08, y + 0.05), (x + 0.08, y + 0.05), (x + sign * 0.05, y - 0.17)], dark)
+                self._polygon([(x - 0.1, y + 0.05), (x + 0.1, y + 0.05), (x + sign * 0.05, y - 0.17)], dark)
             elif self._ears == "antennae":
                 tip = (x + sign * 0.02, y - 0.16)
-                self._line([(self._x + sign * 0.4 * self._width, y + 0.05), tip], dark, 0.03)
-                self._ellipse(*tip, 0.05, 0.05, body)
+                self._line([(self._x + sign * 0.4 * self._width, y + 0.05), tip], dark, 0.04)
+                self._ellipse(*tip, 0.06, 0.06, body)
 
     def _draw_eyes(self) -> None:
         y = self._y - 0.3 * self._height
-        for offset in np.arange(self._eyes) - (self._eyes - 1) / 2:
-            x = self._x + offset * 2.1 * self._eye
+        for sign in (-1, 1):
+            x = self._x + sign * 1.1 * self._eye
             self._ellipse(x, y, self._eye, self._eye, WHITE)
             dx, dy = self._look * self._eye
             self._ellipse(x + dx, y + dy, 0.5 * self._eye, 0.5 * self._eye, DARK)

@@ -9,12 +9,9 @@ import numpy as np
 
 from fastgan_jax.checkpoint import load_state
 from fastgan_jax.errors import UserError
-from fastgan_jax.interop import names
-from fastgan_jax.interop.pytorch import variables_to_state_dict
+from fastgan_jax.interop.expressible import check_expressible
+from fastgan_jax.interop.pytorch import ADAM_EPSILON, variables_to_state_dict
 from fastgan_jax.interop.reading import NETWORK_KEYS
-
-RESOLUTIONS = (256, 512, 1024)  # that the reference can build
-ADAM_EPSILON = 1e-8
 
 
 def export_checkpoint(
@@ -51,34 +48,6 @@ def export_checkpoint(
     content = {**networks, "g_ema": list(ema.values()), **optimizers}
     save(torch, content, out)
     return found
-
-
-def check_expressible(model: Any) -> None:
-    """Checks that the reference program can build the model.
-
-    Raises:
-        UserError: naming the first field that it has no counterpart for.
-    """
-    decoders = {name.strip() for name in model.decoders.split(",") if name.strip()}
-    tanh = model.resolution >= 1024
-    needed = {
-        "resolution": (model.resolution in RESOLUTIONS, "256, 512 or 1024"),
-        "channels": (model.channels == 3, "3"),
-        "num_classes": (not model.num_classes, "0"),
-        "skip_excitation": (model.skip_excitation, "True"),
-        "attention": (not model.attention, "False"),
-        "decoders": (decoders == set(names.REFERENCE_DECODERS), ",".join(names.REFERENCE_DECODERS)),
-        "sle_activation": (model.sle_activation == "swish", "swish"),
-        "output_tanh": (model.output_tanh in (None, tanh), f"{tanh} at {model.resolution}"),
-        "logits_map": (model.logits_map == 5, "5"),
-        # Narrower ones have maps of less than one channel there, which are given one channel here.
-        "ngf": (2 * model.ngf * 64 >= model.resolution, f"at least {model.resolution // 128} at {model.resolution}"),
-        "ndf": (model.ndf * 64 >= max(256, model.resolution // 2), "at least 4, and 8 at 1024"),
-    }
-    for field, (fits, allowed) in needed.items():
-        if not fits:
-            value = model[field]
-            raise UserError(f"model.{field}={value}: the reference program cannot express it, it has {allowed} only")
 
 
 def _import_torch() -> Any:

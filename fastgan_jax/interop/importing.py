@@ -13,7 +13,8 @@ import optax
 from fastgan_jax import config as configuration
 from fastgan_jax.checkpoint import Checkpoints
 from fastgan_jax.errors import UserError
-from fastgan_jax.interop.pytorch import state_dict_to_variables
+from fastgan_jax.interop.expressible import check_structure
+from fastgan_jax.interop.pytorch import ADAM_EPSILON, state_dict_to_variables
 from fastgan_jax.interop.reading import NETWORK_KEYS, Arrays, Moments, ReferenceCheckpoint, sort_checkpoint
 from fastgan_jax.models.build import build_discriminator, build_generator
 from fastgan_jax.models.generator import Generator
@@ -22,11 +23,9 @@ from fastgan_jax.sampling import standing_statistics
 from fastgan_jax.torch_files import read_torch_file
 from fastgan_jax.train_state import NetworkState, TrainState, create_train_state
 
-ADAM_EPSILON = 1e-8
 STEP_IN_NAME = re.compile(r"(?:^|all[_-]?|iter[_-]?|step[_-]?)(\d+)$")  # of 50000.pth, all_50000.pth, ...
 STANDING_SEED = 0  # of the latents behind the standing statistics
 LARGEST_STEP = 2**31 - 1
-LOCK_FILE = ".lock"  # of the run folder, held while its contents are replaced
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,16 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
     Args:
         path: the .pth file.
         out_dir: the run folder to make.
-        base_config: configuration whose sizes, and learning rate and betas if the file has them, are replaced.
+        base_config: configuration of the run, in which what the file says takes the place of sizes and, if it holds
+            an optimiser's state, of learning rate and betas.
         overwrite: replace a run folder that is there.
 
     Returns:
         What was found and made.
 
     Raises:
-        UserError: if the file cannot be read, does not fit, or the run folder is there.
+        UserError: if the file cannot be read, does not fit, the run folder is there, or `base_config` has
+            what the reference has not.
     """
     out = Path(out_dir)
     _check_free(out, overwrite)
@@ -72,7 +73,7 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
-    """Removes a run folder in the way if that was asked for; anything else in the way is an error."""
+    """Checks that the run folder is new, or one that may be replaced."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
@@ -83,6 +84,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 def configure(base_config: Any, checkpoint: ReferenceCheckpoint) -> tuple[Any, list[str]]:
     """The configuration of the imported run, and notes about what the file lacked."""
+    check_structure(base_config.model)
     config = base_config.copy_and_resolve_references()
     sizes, notes = checkpoint.sizes, []
     config.model.update(resolution=sizes.resolution, channels=sizes.channels, ngf=sizes.ngf, nz=sizes.nz)
@@ -102,10 +104,13 @@ def configure(base_config: Any, checkpoint: ReferenceCheckpoint) -> tuple[Any, l
 
 def _take_options(optim: Any, moments: list[Moments]) -> list[str]:
     """Sets learning rate and betas to those of the file; both networks have the same here."""
-    options = [(m.learning_rate, *m.betas) for m in moments if m.learning_rate is not None and m.betas is not None]
+    options = [m.options for m in moments if m.options is not None]
     if not options:
         return []
-    optim.learning_rate, optim.beta1, optim.beta2 = map(float, options[0])
+    rate, beta1, beta2 = options[0]
+    if not (rate > 0 and 0 <= beta1 < 1 and 0 <= beta2 < 1):
+        return [f"the optimiser's (learning rate, betas) {options[0]} cannot be trained with: those of optim stay"]
+    optim.learning_rate, optim.beta1, optim.beta2 = rate, beta1, beta2
     if len(set(options)) == 1:
         return []
     return [f"the optimisers differ in (learning rate, betas), {options}: the first are taken for both"]
@@ -159,13 +164,11 @@ def _write(out: Path, step: int, state: TrainState, sampler: dict, config: dict[
     """Writes the run folder, in place of one that is there."""
     run = RunFolder(out)
     with run.lock():
-        for entry in out.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            elif entry.name != LOCK_FILE:
-                entry.unlink()
+        for folder in (run.checkpoints, run.samples, run.reconstructions, run.tensorboard):
+            shutil.rmtree(folder, ignore_errors=True)
+        run.metrics.unlink(missing_ok=True)
+        run.write_config(config, device=jax.devices()[0].device_kind)
         # Which pictures the file was trained on is not known, so the run starts a first epoch on its own.
         data = {"iteration": step, "epoch": 0, "position": 0, "fingerprint": None}
         with Checkpoints(run.checkpoints, keep=None) as checkpoints:
             checkpoints.save(step, state=state, sampler=sampler, config=config, data=data)
-        run.write_config(config, device=jax.devices()[0].device_kind)

@@ -14,6 +14,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.interop import names
 
 COLLECTIONS = ("params", "batch_stats", "spectral")
+ADAM_EPSILON = 1e-8  # of the reference, and of PyTorch by default
 TRUNK_PASSES = 3  # training-mode passes of D per iteration: real, generated, and generated again for G's update
 
 

@@ -42,8 +42,7 @@ class Moments:
     first: Arrays
     second: Arrays
     updates: int
-    learning_rate: float | None = None  # None: not in the file
-    betas: tuple[float, float] | None = None
+    options: tuple[float, float, float] | None = None  # learning rate, beta1 and beta2; None: not in the file
 
 
 @dataclass(frozen=True)
@@ -190,6 +189,8 @@ def _check(state_dict: Arrays, net: str, module: Generator | Discriminator, nz: 
         if key in state_dict and state_dict[key].shape != shape
     ]
     found = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
+    if not any(found.values()):
+        found["with numbers that are not finite"] = [key for key in expected if not np.isfinite(state_dict[key]).all()]
     parts = [f"{len(entries)} {what} (first: {entries[0]})" for what, entries in found.items() if entries]
     if parts:
         raise UserError(f"the {net} does not fit a FastGAN of resolution {module.resolution}: {'; '.join(parts)}")
@@ -244,10 +245,18 @@ def _moments(optimizer: Any, state_dict: Arrays, keys: list[str]) -> Moments:
             if "step" not in entry or np.shape(entry.get(name)) != zeros.shape:
                 raise _Unusable(f"it is not Adam's: {key} has no step and {name} of shape {list(zeros.shape)}")
             moments[key] = entry[name]
-        updates = max(updates, int(entry["step"]))
+        updates = max(updates, _number(entry["step"], int))
     options = optimizer["param_groups"][0]
-    betas = options.get("betas")
-    return Moments(first, second, updates, options.get("lr"), None if betas is None else tuple(betas))
+    if "lr" not in options or len(options.get("betas", ())) != 2:
+        return Moments(first, second, updates)
+    return Moments(first, second, updates, tuple(_number(value, float) for value in (options["lr"], *options["betas"])))
+
+
+def _number(value: Any, kind: type) -> Any:
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise _Unusable(f"it has {str(value)[:40]!r} where a number belongs") from None
 
 
 def _is_optimizer(optimizer: Any) -> bool:
