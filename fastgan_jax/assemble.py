@@ -5,6 +5,7 @@ from typing import Any
 import optax
 
 from fastgan_jax import losses
+from fastgan_jax.errors import UserError
 from fastgan_jax.models.build import build_discriminator, build_generator
 from fastgan_jax.train_step import Method
 
@@ -35,11 +36,14 @@ def method_from_config(config: Any) -> Method:
 
 
 def distance_from_config(loss: Any) -> losses.Distance:
-    """The distance of a reconstruction from its target, [B, H, W, C] twice -> [B]."""
-    if loss.reconstruction in losses.DISTANCES:
-        return losses.DISTANCES[loss.reconstruction]
+    """The distance of a reconstruction from its target, [B, H, W, C] twice -> [B].
 
-    from fastgan_jax import perceptual, weights
-
-    params = weights.load_perceptual(loss.perceptual_net, loss.perceptual_weights)
-    return lambda prediction, target: perceptual.lpips(params, prediction, target, net=loss.perceptual_net)
+    Raises:
+        UserError: for lpips, whose network this version does not have yet.
+    """
+    if loss.reconstruction not in losses.DISTANCES:
+        raise UserError(
+            f"loss.reconstruction={loss.reconstruction} needs a pretrained network (loss.perceptual_net="
+            f"{loss.perceptual_net}), which this version cannot load yet: use --config.loss.reconstruction=l1"
+        )
+    return losses.DISTANCES[loss.reconstruction]

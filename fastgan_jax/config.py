@@ -19,7 +19,7 @@ NONE_WORDS = ("none", "None")
 BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 
 # What a checkpoint's state means: these must be the same when a run goes on.
-FIXED_ON_RESUME = ("model", "train.seed", "train.batch_size", "data.path", "data.tfds", "data.demo_images", "data.fit")
+FIXED_ON_RESUME = ("model", "train.seed", "train.batch_size")
 
 
 def load_config(path: str) -> ml_collections.ConfigDict:

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from clu import parameter_overview
 
 from fastgan_jax import config as configuration
 from fastgan_jax.assemble import method_from_config
@@ -62,6 +63,7 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         Diverged: if a loss or a parameter is no longer finite; the last good checkpoint stays.
         Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
     """
+    method = method_from_config(config)  # first, since it may refuse, and nothing should be written then
     run = RunFolder(workdir)
     with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep) as checkpoints:
         saved = checkpoints.config()
@@ -75,15 +77,15 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
                     config.train.iterations,
                 )
                 return None
-        return _Training(config, run, checkpoints).run_to_end()
+        return _Training(config, method, run, checkpoints).run_to_end()
 
 
 class _Training:
     """One process's share of a run: what is set up once, and what is done at each event."""
 
-    def __init__(self, config: Any, run: RunFolder, checkpoints: Checkpoints):
+    def __init__(self, config: Any, method: Method, run: RunFolder, checkpoints: Checkpoints):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
-        self.config, self.run, self.checkpoints = config, run, checkpoints
+        self.config, self.method, self.run, self.checkpoints = config, method, run, checkpoints
         model = config.model
         self.data: ImageSet = load_image_set(
             config.data,
@@ -92,7 +94,6 @@ class _Training:
             num_classes=model.num_classes,
             run_dir=run.path,
         )
-        self.method: Method = method_from_config(config)
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
         self.state, self.step = self._restore_or_create()
         self.writer = MetricsWriter(run, self.step)
@@ -109,10 +110,16 @@ class _Training:
             method.optimizer,
             method.latent_size,
         )
+        log.info(
+            "%s parameters in the generator, %s in the discriminator",
+            *(f"{parameter_overview.count_parameters(n.params):,}" for n in (state.generator, state.discriminator)),
+        )
         if self.checkpoints.latest_step() is None:
             return state, 0
-        state, _, step = self.checkpoints.restore(state)
+        state, data, step = self.checkpoints.restore(state)
         log.info("resumed from iteration %d in %s", step, self.run.path)
+        if data["fingerprint"] not in (None, self.data.fingerprint):
+            log.warning("the pictures are not those that %s was trained on so far", self.run.path)
         return state, step
 
     def run_to_end(self) -> TrainState:

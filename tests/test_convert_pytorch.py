@@ -16,7 +16,7 @@ from configs import base
 from fastgan_jax import config as configuration
 from fastgan_jax.checkpoint import load_sampler, read_json_item
 from fastgan_jax.errors import UserError
-from fastgan_jax.interop import exporting, expressible, importing, reading
+from fastgan_jax.interop import adam, exporting, expressible, importing, reading
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
@@ -168,7 +168,7 @@ def test_only_run_folders_are_overwritten(file, tmp_path):
     [("all_50000", 50_000), ("7", 7), ("model_iter300", 300), ("step-12", 12), ("art512", 9), ("final", 9)],
 )
 def test_iteration_comes_from_the_name_or_else_from_the_optimiser(content, name, step):
-    moments = reading.Moments({}, {}, updates=9)
+    moments = adam.Moments({}, {}, updates=9)
     sizes = reading.Sizes(64, 3, 2, 3, 2)
     checkpoint = reading.ReferenceCheckpoint(sizes, content["g"], None, None, {"generator": moments}, ())
     assert importing.step_of(Path(f"{name}.pth"), checkpoint) == step

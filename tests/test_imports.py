@@ -16,7 +16,6 @@ LAYERS = [
     "image_ops",
     # the device column: jax and flax; no files, no flags, no clock
     "models",
-    "perceptual",
     "augment",
     "losses",
     "draws",
@@ -31,7 +30,6 @@ LAYERS = [
     "checkpoint",
     "writers",
     "torch_files",
-    "weights",
     "signals",
     # where both columns meet
     "assemble",

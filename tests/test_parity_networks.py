@@ -31,9 +31,9 @@ from fastgan_jax.models.generator import Generator, noise_sides, small_side
 from fastgan_jax.models.spectral import power_iterate
 
 WIDTH = 8  # ngf and ndf of the recordings
-PICTURES, LOGITS, RECONSTRUCTIONS, STATE = 1e-5, 2e-5, 1e-4, 5e-6
-SETTLED = 1e-4  # vectors that have not converged after forty steps carry the rounding of all of them
-PICTURES_F64 = 1e-10  # at 1024 float32 shows 2e-4 against itself in float64, which would hide much
+PICTURES, LOGITS, RECONSTRUCTIONS, STATE = 2e-5, 2e-5, 1e-4, 5e-6
+SETTLED = 5e-5  # vectors that have not converged after forty steps carry the rounding of all of them
+PICTURES_F64 = 1e-11  # at 1024 float32 shows 2e-4 against itself in float64, which would hide much
 
 
 def variables_of(state_dict: dict[str, np.ndarray], network: str) -> dict:

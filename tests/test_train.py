@@ -143,13 +143,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_field(smoke_run):
         train.train_and_evaluate(config, str(smoke_run))
 
 
-def test_longer_training_may_go_on_from_a_finished_run(smoke_run, tmp_path):
+def test_longer_training_may_go_on_from_a_finished_run(smoke_run, tmp_path, caplog):
     import shutil
 
     copy = tmp_path / "copy"
     shutil.copytree(smoke_run, copy)
     config = smoke.get_config()
     config.train.iterations = 5
+    config.data.demo_images = 21
     state = train.train_and_evaluate(config, str(copy))
     assert int(state.step) == 5
+    assert "the pictures are not those that" in caplog.text
     assert metrics_of(copy)[:4] == metrics_of(smoke_run)

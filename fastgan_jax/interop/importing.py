@@ -13,9 +13,10 @@ import optax
 from fastgan_jax import config as configuration
 from fastgan_jax.checkpoint import Checkpoints
 from fastgan_jax.errors import UserError
+from fastgan_jax.interop.adam import Arrays, Moments
 from fastgan_jax.interop.expressible import check_structure
 from fastgan_jax.interop.pytorch import ADAM_EPSILON, state_dict_to_variables
-from fastgan_jax.interop.reading import NETWORK_KEYS, Arrays, Moments, ReferenceCheckpoint, sort_checkpoint
+from fastgan_jax.interop.reading import NETWORK_KEYS, ReferenceCheckpoint, sort_checkpoint
 from fastgan_jax.models.build import build_discriminator, build_generator
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.run_folder import RunFolder

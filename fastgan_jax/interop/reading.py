@@ -11,11 +11,10 @@ from flax import traverse_util
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import names
+from fastgan_jax.interop.adam import Arrays, Moments, Unusable, read_moments
 from fastgan_jax.interop.pytorch import to_torch_layout
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator, noise_sides, small_side
-
-Arrays = dict[str, np.ndarray]
 
 
 class NetworkKeys(NamedTuple):
@@ -33,16 +32,6 @@ PARAMETRIZED = {
 }
 NETWORK_KEYS = {"generator": NetworkKeys("g", "opt_g"), "discriminator": NetworkKeys("d", "opt_d")}
 WRAPPER = "module."  # DataParallel puts it before every key
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Adam's state of one network: {parameter's key: array in PyTorch's layout}."""
-
-    first: Arrays
-    second: Arrays
-    updates: int
-    options: tuple[float, float, float] | None = None  # learning rate, beta1 and beta2; None: not in the file
 
 
 @dataclass(frozen=True)
@@ -91,8 +80,8 @@ def sort_checkpoint(content: Any) -> ReferenceCheckpoint:
         if content.get(key) is None or state_dict is None:
             continue
         try:
-            moments[net] = _moments(content[key], state_dict, names.parameter_keys(net, sizes.resolution))
-        except _Unusable as reason:
+            moments[net] = read_moments(content[key], state_dict, names.parameter_keys(net, sizes.resolution))
+        except Unusable as reason:
             notes.append(f"{key} was not used: {reason}")
     return ReferenceCheckpoint(sizes, generator, discriminator, ema, moments, tuple(notes))
 
@@ -108,10 +97,6 @@ def expected_shapes(net: str, module: Generator | Discriminator, nz: int) -> dic
                 shape = to_torch_layout(tensor.layer.kind, np.broadcast_to(np.float32(0), shape)).shape
             shapes[tensor.key] = shape
     return shapes
-
-
-class _Unusable(Exception):
-    """Why an optimiser's state cannot be carried over."""
 
 
 def _networks(content: Any) -> tuple[Arrays, Arrays | None, Any, Mapping]:
@@ -228,42 +213,3 @@ def _averages(average: Any, generator: Arrays, resolution: int) -> Arrays:
             seen = f"has shape {list(found[key].shape)}" if key in found else "is missing"
             raise UserError(f"'g_ema' does not fit 'g': {key} {seen}, expected shape {shape}")
     return {key: found[key] for key in keys}
-
-
-def _moments(optimizer: Any, state_dict: Arrays, keys: list[str]) -> Moments:
-    """Adam's state by parameter; parameters that never had a gradient have no entry in PyTorch's, and zeros here."""
-    if not _is_optimizer(optimizer):
-        raise _Unusable("it is not the state_dict of an optimiser")
-    order = [index for group in optimizer["param_groups"] for index in group["params"]]
-    if len(order) != len(keys):
-        raise _Unusable(f"it is of {len(order)} parameters, the network has {len(keys)}")
-    first, second, updates = {}, {}, 0
-    for index, key in zip(order, keys, strict=True):
-        zeros = np.zeros_like(state_dict[key])
-        entry = optimizer["state"].get(index, {"exp_avg": zeros, "exp_avg_sq": zeros, "step": 0})
-        for name, moments in (("exp_avg", first), ("exp_avg_sq", second)):
-            if "step" not in entry or np.shape(entry.get(name)) != zeros.shape:
-                raise _Unusable(f"it is not Adam's: {key} has no step and {name} of shape {list(zeros.shape)}")
-            moments[key] = entry[name]
-        updates = max(updates, _number(entry["step"], int))
-    options = optimizer["param_groups"][0]
-    if "lr" not in options or len(options.get("betas", ())) != 2:
-        return Moments(first, second, updates)
-    return Moments(first, second, updates, tuple(_number(value, float) for value in (options["lr"], *options["betas"])))
-
-
-def _number(value: Any, kind: type) -> Any:
-    try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise _Unusable(f"it has {str(value)[:40]!r} where a number belongs") from None
-
-
-def _is_optimizer(optimizer: Any) -> bool:
-    return (
-        isinstance(optimizer, Mapping)
-        and isinstance(entries := optimizer.get("state"), Mapping)
-        and isinstance(groups := optimizer.get("param_groups"), Sequence)
-        and all(isinstance(entry, Mapping) for entry in entries.values())
-        and all(isinstance(group, Mapping) and "params" in group for group in groups)
-    )

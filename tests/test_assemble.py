@@ -1,0 +1,42 @@
+"""From a configuration to the training method."""
+
+import jax.numpy as jnp
+import pytest
+
+from configs import art1024, base, demo
+from fastgan_jax import losses
+from fastgan_jax.assemble import distance_from_config, method_from_config
+from fastgan_jax.errors import UserError
+
+
+def test_each_field_reaches_the_method():
+    config = demo.get_config()
+    config.loss.adversarial = "relativistic_hinge"
+    config.loss.reconstruction = "l2"
+    config.loss.reconstruction_weight = 2.0
+    config.train.precision = "bfloat16"
+    config.train.remat = "blocks"
+    config.augment.shared = True
+    config.model.decoders = "big, mid"
+    method = method_from_config(config)
+    assert method.relativistic and method.augment_shared and method.generator.remat
+    assert method.distance is losses.l2 and method.reconstruction_weight == 2.0
+    assert method.generator.dtype == method.discriminator.dtype == jnp.bfloat16
+    assert method.discriminator.decoders == ("big", "mid")
+    assert (method.generator.ngf, method.discriminator.ndf, method.latent_size) == (16, 16, 64)
+
+
+@pytest.mark.parametrize("preset", [base, art1024])
+def test_the_papers_presets_have_the_references_options(preset):
+    config = preset.get_config()
+    assert config.model.output_tanh is None and config.model.sle_activation == "swish"
+    assert config.model.resize == "nearest" and not config.augment.shared
+    assert config.loss.reconstruction == "lpips" and config.loss.reconstruction_weight is None
+    assert (config.optim.learning_rate, config.optim.beta1, config.optim.beta2) == (2e-4, 0.5, 0.999)
+    assert (config.optim.ema_decay, config.train.batch_size, config.train.iterations) == (0.999, 8, 50_000)
+    assert config.augment.policy == "color,translation"
+
+
+def test_lpips_says_what_to_use_instead():
+    with pytest.raises(UserError, match=r"loss\.reconstruction=lpips needs .* use --config\.loss\.reconstruction=l1"):
+        distance_from_config(base.get_config().loss)
