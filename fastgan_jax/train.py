@@ -139,6 +139,7 @@ class _Training:
                     self._report_first(metrics, per_call)
                     if self._is_due(config.log_every):
                         self._log(metrics, progress)
+                    progress.update(self.step)
                     if self._is_due(config.sample_every):
                         self._sample()
                     if self._is_due(config.checkpoint_every) or signals.received:
@@ -205,7 +206,7 @@ class _Training:
             raise self._diverged(f"{broken[0]} is {values[broken[0]]}")
         self.last_logged = self.step
         self.writer.scalars(self.step, values)
-        progress.update(self.step, values)
+        progress.losses(values)
 
     def _diverged(self, what: str) -> Diverged:
         return Diverged(

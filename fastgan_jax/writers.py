@@ -17,7 +17,8 @@ from fastgan_jax.run_folder import RunFolder
 GRID_BACKGROUND = 255
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 SHOWN = ("loss/d", "loss/g")  # in the progress line
-LINE_SECONDS = 10.0  # least time between progress lines where there is no terminal
+BAR_SECONDS = 0.5  # least time between updates of the progress bar
+LINE_SECONDS = 15.0  # and between progress lines where there is no terminal
 
 log = logging.getLogger(__name__)
 
@@ -133,13 +134,14 @@ class Progress:
 
     def __init__(self, total: int, initial: int, batch_size: int):
         """For iterations `initial` to `total` of `batch_size` pictures each."""
-        self._total, self._step, self._batch_size = total, initial, batch_size
+        self._total, self._batch_size = total, batch_size
+        self._losses = ""
         self._bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=initial, unit="it", dynamic_ncols=True)
-        self._last_time, self._last_step = time.perf_counter(), initial
+        self._shown_at, self._shown_step = time.perf_counter(), initial
 
     def __enter__(self) -> "Progress":
         return self
@@ -148,26 +150,22 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def update(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Shows that `step` iterations are done, with speed, remaining time and the losses."""
-        now = time.perf_counter()
-        losses = " ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics)
+    def losses(self, metrics: Mapping[str, float]) -> None:
+        """Shows these losses from the next update on."""
+        self._losses = " ".join(f"{name} {metrics[name]:.3f}" for name in SHOWN if name in metrics)
+
+    def update(self, step: int) -> None:
+        """Shows that `step` iterations are done, with speed, remaining time and the latest losses."""
+        seconds = time.perf_counter() - self._shown_at
+        if seconds < (BAR_SECONDS if self._bar is not None else LINE_SECONDS) and step < self._total:
+            return
+        rate = (step - self._shown_step) / max(seconds, 1e-9)
+        pictures = f"{rate * self._batch_size:.1f} images/s"
         if self._bar is not None:
-            rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
-            self._bar.set_postfix_str(f"{rate * self._batch_size:.1f} images/s, {losses}", refresh=False)
-            self._bar.update(step - self._step)
-            self._last_time, self._last_step = now, step
-        elif now - self._last_time >= LINE_SECONDS or step == self._total:
-            rate = (step - self._last_step) / max(now - self._last_time, 1e-9)
-            remaining = (self._total - step) / max(rate, 1e-9)
-            log.info(
-                "iteration %d/%d  %.2f it/s  %.1f images/s  %d:%02d left  %s",
-                step,
-                self._total,
-                rate,
-                rate * self._batch_size,
-                *divmod(round(remaining), 60),
-                losses,
-            )
-            self._last_time, self._last_step = now, step
-        self._step = step
+            self._bar.set_postfix_str(f"{pictures} {self._losses}", refresh=False)
+            self._bar.update(step - self._shown_step)
+        else:
+            minutes, left = divmod(round((self._total - step) / max(rate, 1e-9)), 60)
+            done = f"iteration {step}/{self._total}"
+            log.info("%s  %.2f it/s  %s  %d:%02d left  %s", done, rate, pictures, minutes, left, self._losses)
+        self._shown_at, self._shown_step = time.perf_counter(), step

@@ -66,8 +66,9 @@ def test_numbers_that_are_not_finite_are_valid_json(run):
 def test_progress_without_a_terminal_is_a_plain_line(caplog, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     with caplog.at_level(logging.INFO), Progress(10, 0, 4) as progress:
-        progress.update(5, {"loss/d": 1.0, "loss/g": 2.0})  # too soon for a line
-        progress.update(10, {"loss/d": 1.25, "loss/g": 2.0})
+        progress.update(5)  # too soon for a line
+        progress.losses({"loss/d": 1.25, "loss/g": 2.0, "other": 3.0})
+        progress.update(10)
     assert len(caplog.records) == 1
     assert "iteration 10/10" in caplog.text and "loss/d 1.250 loss/g 2.000" in caplog.text
 
@@ -75,6 +76,7 @@ def test_progress_without_a_terminal_is_a_plain_line(caplog, monkeypatch):
 def test_progress_in_a_terminal_is_a_bar(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with Progress(10, 2, 4) as progress:
-        progress.update(10, {"loss/d": 1.25})
+        progress.losses({"loss/d": 1.25})
+        progress.update(10)
     shown = capsys.readouterr().err
-    assert "10/10" in shown
+    assert "10/10" in shown and "images/s loss/d 1.250" in shown
