@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
-def load(path: str, step: int | str = "latest") -> "Sampler":
+def load(path: str, step: int | str = "latest", *, statistics: str = "standing") -> "Sampler":
     """Restores the averaged generator of a run folder: see `fastgan_jax.restore.load`."""
     from fastgan_jax.restore import load as restore  # here, so that importing the package stays fast
 
-    return restore(path, step)
+    return restore(path, step, statistics=statistics)

@@ -85,7 +85,7 @@ class MetricsWriter:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line of metrics.jsonl and one event; numbers that are not finite become null in the line."""
-        line: dict[str, Any] = {"step": step, "time": round(time.time(), 3)}
+        line: dict[str, Any] = {"step": step, "wall_time": round(time.time(), 3)}
         line.update({name: value if math.isfinite(value) else None for name, value in values.items()})
         self._lines.write(json.dumps(line) + "\n")
         self._lines.flush()

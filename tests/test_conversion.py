@@ -168,7 +168,7 @@ def assert_equal(actual, expected, where: str = "") -> None:
         assert actual == expected, where
 
 
-def test_imported_run_has_what_training_resumes_from(imported):
+def test_imported_run_has_what_training_resumes_from(twin, imported):
     run, made = imported
     assert made.step == 30 and made.notes == ()
     config = made.config
@@ -182,6 +182,10 @@ def test_imported_run_has_what_training_resumes_from(imported):
         assert checkpoints.config() == configuration.to_dict(config)
     assert step == int(state.step) == data["iteration"] == 30
     assert int(state.generator.optimizer[0].count) == int(state.discriminator.optimizer[0].count) == 1
+    adam = twin.discriminator_optimizer.state[twin.discriminator.rf_small.weight_orig]
+    for ours, name in (("mu", "exp_avg"), ("nu", "exp_avg_sq")):
+        kernel = getattr(state.discriminator.optimizer[0], ours)["head_small"]["kernel"]
+        np.testing.assert_array_equal(to_nchw_weight(kernel), array(adam[name]))
     assert (run / "config.json").is_file()
 
 

@@ -88,6 +88,20 @@ def test_load_gives_a_sampler_of_the_run(smoke_run):
         fastgan_jax.load(str(smoke_run), step=3)
 
 
+def test_load_takes_running_statistics_on_request(smoke_run):
+    from fastgan_jax.checkpoint import load_state
+
+    state, _, _ = load_state(smoke_run)
+    sampler = fastgan_jax.load(str(smoke_run), statistics="running")
+    stats = sampler.variables["batch_stats"]["initial"]["norm"]["mean"]
+    np.testing.assert_array_equal(stats, state["generator"]["batch_stats"]["initial"]["norm"]["mean"])
+    kernel = sampler.variables["params"]["to_big"]["kernel"]
+    np.testing.assert_array_equal(kernel, state["ema_params"]["to_big"]["kernel"])
+    assert not np.array_equal(sampler.sample(2), fastgan_jax.load(str(smoke_run)).sample(2))
+    with pytest.raises(UserError, match="statistics='batch': allowed is standing .* running"):
+        fastgan_jax.load(str(smoke_run), statistics="batch")
+
+
 def test_the_runs_own_grid_is_what_load_samples(smoke_run):
     """The grid written while training equals a sample of the restored generator: seed train.seed, indices from 0."""
     from fastgan_jax.writers import image_grid

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def metrics_of(run: Path) -> list[dict]:
     """The lines of metrics.jsonl without their times."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
+    return [{name: value for name, value in line.items() if name != "wall_time"} for line in lines]
 
 
 def assert_same_state(one: Path, other: Path) -> None:

@@ -60,7 +60,7 @@ def test_numbers_that_are_not_finite_are_valid_json(run):
         writer.scalars(1, {"a": float("nan"), "b": float("inf"), "c": 1.5})
     (line,) = lines_of(run)
     assert (line["a"], line["b"], line["c"]) == (None, None, 1.5)
-    assert line["time"] > 0
+    assert line["wall_time"] > 0
 
 
 def test_progress_without_a_terminal_is_a_plain_line(caplog, monkeypatch):
