@@ -6,6 +6,7 @@ only what rebuilds tensors and plain containers, and refuses everything else.
 
 import collections
 import io
+import math
 import pickle
 import zipfile
 from pathlib import Path
@@ -118,7 +119,8 @@ def _rebuild_tensor(
     """A tensor: a strided view of its storage, copied so that it owns its memory."""
     values = storage.values[offset:]
     needed = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if all(size) else 0
-    if needed > len(values) or any(step < 0 for step in stride):
+    # More elements than values would be a view that repeats itself: nothing that a state_dict holds.
+    if needed > len(values) or math.prod(size) > len(values) or any(step < 0 for step in stride):
         raise ValueError(f"a tensor of shape {list(size)} does not fit its storage of {len(values)} values")
     strides = tuple(step * values.itemsize for step in stride)
     return np.array(np.lib.stride_tricks.as_strided(values, size, strides, writeable=False))
