@@ -116,11 +116,6 @@ def damage(folder):
             file.write_bytes(file.read_bytes()[:100])
 
 
-# Orbax leaves unfinished reads behind when one of them fails; Python reports them when it cleans up.
-ignore_unfinished_reads = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
-@ignore_unfinished_reads
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(run, caplog):
     damage(run / "checkpoints" / "2")
     with Checkpoints(run / "checkpoints", keep=None) as checkpoints, caplog.at_level(logging.WARNING):
@@ -132,7 +127,6 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(run, caplog):
     assert load_state(run)[2] == 2
 
 
-@ignore_unfinished_reads
 def test_nothing_intact_is_an_error(run):
     for step in range(3):
         damage(run / "checkpoints" / str(step))
