@@ -1,5 +1,6 @@
 """What a run shows: the progress bar, metrics.jsonl, TensorBoard event files, and pictures."""
 
+import contextlib
 import io
 import json
 import logging
@@ -137,18 +138,20 @@ class Progress:
         self._total, self._batch_size = total, batch_size
         self._losses = ""
         self._bar = None
+        self._open = contextlib.ExitStack()
         if sys.stderr.isatty():
             from tqdm import tqdm
+            from tqdm.contrib.logging import logging_redirect_tqdm
 
-            self._bar = tqdm(total=total, initial=initial, unit="it", dynamic_ncols=True)
+            self._bar = self._open.enter_context(tqdm(total=total, initial=initial, unit="it", dynamic_ncols=True))
+            self._open.enter_context(logging_redirect_tqdm())  # log lines go above the bar, not into it
         self._shown_at, self._shown_step = time.perf_counter(), initial
 
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._open.close()
 
     def losses(self, metrics: Mapping[str, float]) -> None:
         """Shows these losses from the next update on."""
