@@ -14,7 +14,7 @@ import optax
 from fastgan_jax import augment, losses
 from fastgan_jax.draws import StepDraws, draw_step
 from fastgan_jax.image_ops import RESIZES, crop_quadrant, to_unit
-from fastgan_jax.models.discriminator import Discriminator, Judgement, decoder_side
+from fastgan_jax.models.discriminator import Discriminator, Judgement, decoder_side, without_decoders
 from fastgan_jax.models.generator import Generator, small_side
 from fastgan_jax.models.spectral import power_iterate
 from fastgan_jax.train_state import NetworkState, TrainState
@@ -127,9 +127,10 @@ def _update_discriminator(
     resize = RESIZES[method.resize]
     real_small = resize(real, small_side(method.generator.resolution))
     targets = reconstruction_targets(method, real, draws.quadrant)
-    # D's normalisation state moves twice here: first with the real pictures, then with the generated ones.
+    # D's normalisation state moves twice here: first with the real pictures, then with the generated ones, which the
+    # decoders do not see.
     for_real = d.replace(spectral=power_iterate(d.params, d.spectral))
-    for_fake = d.replace(spectral=power_iterate(d.params, for_real.spectral))
+    for_fake = _pass_without_decoders(for_real)
 
     def loss_of(params: dict) -> tuple[jax.Array, tuple[dict, Metrics]]:
         on_real, stats = _judge(method, params, for_real, real, real_small, labels, quadrant=draws.quadrant)
@@ -165,6 +166,11 @@ def _update_discriminator(
     return d, metrics | {"grad_norm/d": optax.tree.norm(gradient)}
 
 
+def _pass_without_decoders(d: NetworkState) -> NetworkState:
+    """D with its spectral vectors moved as by a training-mode pass that reconstructs nothing."""
+    return d.replace(spectral=d.spectral | power_iterate(d.params, without_decoders(d.spectral)))
+
+
 def reconstruction_targets(method: Method, real: jax.Array, quadrant: jax.Array) -> dict[str, jax.Array]:
     """What each decoder is to rebuild of the pictures [B, R, R, C]: {name: [B, side, side, C]}."""
     resize, side = RESIZES[method.resize], decoder_side(method.generator.resolution)
@@ -177,7 +183,7 @@ def _judge_for_generator(
     method: Method, d: NetworkState, fakes: tuple, labels: jax.Array
 ) -> tuple[NetworkState, tuple, Metrics]:
     """G's loss under the updated D, its gradient with respect to the pictures, and D with its state moved once more."""
-    d = d.replace(spectral=power_iterate(d.params, d.spectral))
+    d = _pass_without_decoders(d)
 
     def loss_of(fakes: tuple) -> tuple[jax.Array, dict]:
         judgement, stats = _judge(method, d.params, d, *fakes, labels)

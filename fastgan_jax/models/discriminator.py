@@ -16,6 +16,7 @@ LAST_SIDE = 8  # both branches end here
 EXCITED_BY = {32: 256, 16: 128, 8: 64}  # side of the excited trunk map: side of the map that excites it
 DECODER_SIDE = 128  # decoders put out pictures of this side, or of the resolution where that is smaller
 DECODER_WIDTHS = {16: 128, 32: 64, 64: 64, 128: 32}  # side of a decoder's map: its channels, whatever ndf
+DECODER_PREFIX = "decoder_"  # of the decoders' names among the variables
 DECODERS = ("big", "part", "small", "mid")  # of the maps: trunk 8x8, quadrant of trunk 16x16, small branch, trunk 32x32
 
 
@@ -37,6 +38,11 @@ def halvings(first: int, last: int) -> list[int]:
 def decoder_side(resolution: int) -> int:
     """Side in pixels of the reconstructions."""
     return min(DECODER_SIDE, resolution)
+
+
+def without_decoders(variables: dict) -> dict:
+    """The part of one collection of D's variables that every pass uses: all but the decoders."""
+    return {name: tree for name, tree in variables.items() if not name.startswith(DECODER_PREFIX)}
 
 
 def num_logits(logits_map: int) -> int:
@@ -153,7 +159,7 @@ class Discriminator(nn.Module):
 
     def _decoder(self, name: str) -> Decoder:
         widths = tuple(width for side, width in DECODER_WIDTHS.items() if side <= decoder_side(self.resolution))
-        return Decoder(widths, self.channels, self.upsample_form, dtype=self.dtype, name=f"decoder_{name}")
+        return Decoder(widths, self.channels, self.upsample_form, dtype=self.dtype, name=f"{DECODER_PREFIX}{name}")
 
     def _conv(self, features: int, kernel: int, stride: int, name: str) -> SpectralConv:
         return SpectralConv(
