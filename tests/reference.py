@@ -145,11 +145,6 @@ def assert_close(actual, expected, *, rtol: float, atol: float = 0.0, what: str 
     return difference / scale if scale else difference
 
 
-def float_tree(tree: dict, dtype: type) -> dict:
-    """Every leaf as a JAX array of `dtype`."""
-    return jax.tree.map(lambda leaf: jax.numpy.asarray(leaf, dtype), tree)
-
-
 def report(quantity: str, error: float, tolerance: float) -> None:
     """Prints one measured agreement, for the table in docs/fidelity.md; `pytest -rP` shows the lines."""
     print(f"measured | {quantity} | {error:.1e} | {tolerance:.0e}")

@@ -112,7 +112,7 @@ def test_translation_by_hand():
     np.testing.assert_array_equal(wrapped[0, :, :, 0], [[6, 4, 5], [9, 7, 8], [3, 1, 2]])
 
 
-@settings(deadline=None, max_examples=10)
+@settings(deadline=None, max_examples=6)
 @given(st.integers(0, 2**31 - 1), st.booleans())
 def test_translate_has_the_gradient_of_its_plain_form(seed, wrap):
     """Against autodiff of a gather (or roll) by indices, in float64: equal to the bit, as numbers are only moved."""
@@ -192,7 +192,7 @@ def test_the_gate_passes_the_stated_share_unchanged():
     np.testing.assert_array_equal(augment.apply(x, draws, "color", probability=0.0), x)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=6)
 @given(st.integers(2, 17), st.integers(2, 17), st.integers(0, 2**31 - 1))
 def test_cutout_removes_one_rectangle_of_bounded_area(height, width, seed):
     ones = jnp.ones((8, height, width, 1))

@@ -47,7 +47,7 @@ def test_adaptive_average_pool_by_hand():
 class TestBatchNorm:
     """Conventions that PyTorch and Flax do not share."""
 
-    VARIABLES = {  # noqa: RUF012
+    VARIABLES = {
         "params": {"scale": jnp.array([2.0]), "bias": jnp.array([0.5])},
         "batch_stats": {"mean": jnp.array([1.0]), "var": jnp.array([4.0])},
     }

@@ -1,12 +1,16 @@
 """The compiled program: one trace, one compilation, the same result however many iterations a call makes."""
 
+import dataclasses
+
 import jax
 import numpy as np
+import optax
 import pytest
 
 from configs import base
 from fastgan_jax import program
 from fastgan_jax.errors import UserError
+from fastgan_jax.train_state import create_train_state
 
 
 def copy(state):
@@ -21,18 +25,20 @@ def resident(small):
 
 
 def test_scanned_iterations_equal_single_ones(small):
-    indices = np.random.RandomState(1).randint(0, 4, (2, 4))
-    scanned = jax.jit(program.make_program(small.method, iterations=2, resident=True, unroll=False))
-    state = small.state
+    # Plain gradient descent: Adam would turn rounding of gradients near zero into whole steps.
+    method = dataclasses.replace(small.method, optimizer=optax.sgd(1e-3))
+    state = create_train_state(
+        jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
+    )
+    indices = np.array([[0, 1, 2, 3], [3, 1, 0, 0]])
+    single, scanned = (jax.jit(program.make_program(method, iterations=k, resident=True, unroll=False)) for k in (1, 2))
+    at_once, metrics_at_once = scanned(state, small.images, small.labels, indices)
     for row in indices:
-        state, metrics = small.step(state, small.images[row], small.labels[row])
-    at_once, metrics_at_once = scanned(small.state, small.images, small.labels, indices)
+        state, metrics = single(state, small.images, small.labels, row[None])
     assert int(at_once.step) == 2
-    # The compiler may order float32 sums differently in the two programs, and Adam turns the sign of a gradient near
-    # zero into a whole step of 2e-4: two iterations can differ by that much in single parameters, not in the mean.
+    # The compiler may order float32 sums differently in the two programs: a few units in the sixth digit.
     for a, b in zip(jax.tree.leaves(state.generator.params), jax.tree.leaves(at_once.generator.params), strict=True):
-        np.testing.assert_allclose(a, b, atol=9e-4)
-        assert np.abs(a - b).mean() < 3e-5
+        np.testing.assert_allclose(a, b, atol=2e-5)
     for name, value in metrics.items():
         assert float(metrics_at_once[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-4), name
 
