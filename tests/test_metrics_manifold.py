@@ -1,0 +1,143 @@
+"""Precision, recall, density, coverage and nearest pictures against loops over pairs, duplicates included."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.metrics.manifold import DensityCoverage, PrecisionRecall, density_coverage, nearest, precision_recall
+
+
+def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([[np.sqrt(((x - y) ** 2).sum()) for y in b] for x in a])
+
+
+def radii(points: np.ndarray, k: int) -> np.ndarray:
+    """Distance to the k-th nearest other point."""
+    return np.array([sorted(np.delete(row, i))[k - 1] for i, row in enumerate(distances(points, points))])
+
+
+def plain_precision_recall(real: np.ndarray, fake: np.ndarray, k: int) -> PrecisionRecall:
+    between = distances(real, fake)
+    real_radii, fake_radii = radii(real, k), radii(fake, k)
+    precise = [any(between[i, j] <= real_radii[i] for i in range(len(real))) for j in range(len(fake))]
+    recalled = [any(between[i, j] <= fake_radii[j] for j in range(len(fake))) for i in range(len(real))]
+    return PrecisionRecall(float(np.mean(precise)), float(np.mean(recalled)))
+
+
+def plain_density_coverage(real: np.ndarray, fake: np.ndarray, k: int) -> DensityCoverage:
+    inside = distances(real, fake) < radii(real, k)[:, None]
+    return DensityCoverage(float(inside.sum() / (k * len(fake))), float(inside.any(1).mean()))
+
+
+def sets(seed: int, shift: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(seed)
+    return random.normal(size=(31, 5)), random.normal(size=(23, 5)) * 0.9 + shift
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("k", [1, 3, 5])
+def test_metrics_agree_with_loops_over_pairs(seed, k):
+    real, fake = sets(seed)
+    assert precision_recall(real, fake, neighbours=k, block=8) == plain_precision_recall(real, fake, k)
+    found, wanted = density_coverage(real, fake, neighbours=k, block=8), plain_density_coverage(real, fake, k)
+    assert found.density == pytest.approx(wanted.density, rel=1e-12)
+    assert found.coverage == wanted.coverage
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=st.integers(0, 10_000), offset=st.sampled_from([0.0, 50.0]), k=st.sampled_from([1, 3]))
+def test_ties_and_duplicates_follow_the_rule_and_not_rounding(seed, offset, k):
+    """Points of a small grid have many equal distances, exact in small integers, where one rounding would show."""
+    random = np.random.default_rng(seed)
+    real, fake = (random.integers(0, 3, (count, 2)).astype(float) for count in (12, 9))
+    wanted = plain_precision_recall(real, fake, k)
+    wanted_density = plain_density_coverage(real, fake, k)
+    # an offset and a scale that are no powers of two make rounding decide if nothing else does
+    real, fake = real / 3 + offset, fake / 3 + offset
+    assert precision_recall(real, fake, neighbours=k, block=5) == wanted
+    found = density_coverage(real, fake, neighbours=k, block=5)
+    assert (found.density, found.coverage) == (pytest.approx(wanted_density.density), wanted_density.coverage)
+
+
+def test_defaults_are_those_of_the_papers():
+    real, fake = sets(4)
+    assert precision_recall(real, fake) == precision_recall(real, fake, neighbours=3)
+    assert density_coverage(real, fake) == density_coverage(real, fake, neighbours=5)
+    assert density_coverage(real, fake) != density_coverage(real, fake, neighbours=3)
+
+
+def test_a_set_against_itself_is_perfect():
+    real, _ = sets(5)
+    assert precision_recall(real, real, block=7) == PrecisionRecall(1.0, 1.0)
+    assert density_coverage(real, real, block=7) == DensityCoverage(1.0, 1.0)
+
+
+def test_sets_far_apart_share_nothing():
+    real, fake = sets(6)
+    assert precision_recall(real, fake + 1000) == PrecisionRecall(0.0, 0.0)
+    assert density_coverage(real, fake + 1000) == DensityCoverage(0.0, 0.0)
+
+
+def test_copies_of_one_real_picture_are_precise_and_recall_little():
+    """A collapsed generator: every fake is a copy of a real picture, so its own balls have radius 0."""
+    real, _ = sets(7)
+    result = precision_recall(real, np.repeat(real[:1], 20, 0))
+    assert result == PrecisionRecall(1.0, 1 / len(real))
+
+
+def test_results_do_not_depend_on_the_block():
+    real, fake = sets(8)
+    for block in (1, 4, 31, 1000):
+        assert precision_recall(real, fake, block=block) == precision_recall(real, fake)
+        assert density_coverage(real, fake, block=block) == density_coverage(real, fake)
+        for found, wanted in zip(nearest(fake, real, block=block), nearest(fake, real), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_nearest_agrees_with_loops_over_pairs():
+    real, fake = sets(9)
+    indices, lengths = nearest(jnp.asarray(fake, jnp.float32), jnp.asarray(real, jnp.float32), block=6)
+    between = distances(fake.astype(np.float32).astype(float), real.astype(np.float32).astype(float))
+    assert (indices.dtype, lengths.dtype) == (np.int64, np.float64)
+    np.testing.assert_array_equal(indices, between.argmin(1))
+    np.testing.assert_allclose(lengths, between.min(1), rtol=1e-12)
+
+
+def test_nearest_of_a_copy_is_the_first_of_its_duplicates_at_distance_zero():
+    """Exactly 0, though features far from the origin lose digits when products are subtracted."""
+    random = np.random.default_rng(10)
+    references = (random.normal(size=(20, 64)) + 100).astype(np.float32)
+    references[17] = references[4]
+    indices, lengths = nearest(references, references, block=3)
+    np.testing.assert_array_equal(indices, [*range(17), 4, 18, 19])
+    np.testing.assert_array_equal(lengths, np.zeros(20))
+
+
+def test_float32_features_of_usual_size_agree_with_loops():
+    """Wide features with a large common mean, as networks give them."""
+    random = np.random.default_rng(11)
+    real, fake = (np.abs(random.normal(0.4, 0.3, (count, 512))).astype(np.float32) for count in (25, 20))
+    wanted = plain_precision_recall(real.astype(float), fake.astype(float), 3)
+    assert precision_recall(real, fake) == wanted
+    indices, lengths = nearest(fake, real)
+    np.testing.assert_array_equal(indices, distances(fake.astype(float), real.astype(float)).argmin(1))
+    np.testing.assert_allclose(lengths, distances(fake.astype(float), real.astype(float)).min(1), rtol=1e-12)
+
+
+def test_too_few_pictures_or_neighbours_are_refused():
+    real, fake = sets(12)
+    with pytest.raises(UserError, match="3 neighbours of each of 3 fake pictures"):
+        precision_recall(real, fake[:3])
+    with pytest.raises(UserError, match="5 neighbours of each of 0 real pictures"):
+        density_coverage(real[:0], fake)
+    with pytest.raises(UserError, match="0 neighbours of each of 31 real pictures"):
+        density_coverage(real, fake, neighbours=0)
+    with pytest.raises(UserError, match="at least 1 fake picture"):
+        density_coverage(real, fake[:0])
+    with pytest.raises(UserError, match="nearest of no references"):
+        nearest(fake, real[:0])
+    with pytest.raises(UserError, match="take both from the same network"):
+        nearest(fake[:, :4], real)
