@@ -1,0 +1,1 @@
+"""The averaged generator for other programs: ONNX, StableHLO and safetensors."""

@@ -1,0 +1,81 @@
+"""What every exported form of the generator computes, as one JAX function.
+
+The noise of a picture normally belongs to its latent by a hash, which a graph cannot compute. Exported generators
+therefore use one fixed noise for all pictures, that of `Sampler.generate(z, noise_seed=...)`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
+from fastgan_jax.sampling import Sampler, _draw_noise, noise_keys
+
+
+def check_style_mix(sampler: Sampler) -> None:
+    """Raises UserError if the generator of `sampler` has nothing that a style could excite."""
+    if not sampler.style_resolutions:
+        raise UserError(
+            "--style-mix needs skip-layer excitation, and this generator was trained without it "
+            "(model.skip_excitation=False): leave --style-mix out"
+        )
+
+
+def input_names(sampler: Sampler, style_mix: bool) -> list[str]:
+    """Names of the inputs: z, or z_content and z_style (each float32 [N, nz]); labels [N] if it is conditional."""
+    latents = ["z_content", "z_style"] if style_mix else ["z"]
+    return latents + (["labels"] if sampler.generator.num_classes else [])
+
+
+def example_inputs(sampler: Sampler, style_mix: bool, count: int) -> list[np.ndarray]:
+    """Inputs of `count` pictures: the latents of seed 0, and the classes in turn."""
+    latents = sampler.latents(2 * count if style_mix else count)
+    inputs = [latents[:count], latents[count:]] if style_mix else [latents]
+    if sampler.generator.num_classes:
+        inputs.append(np.arange(count, dtype=np.int32) % sampler.generator.num_classes)
+    return inputs
+
+
+def fixed_noise(resolution: int, noise_seed: int) -> list[np.ndarray]:
+    """The noise maps of `Sampler.generate(z, noise_seed=...)`: float32 [1, side, side, 1] for each noise site."""
+    keys = noise_keys(np.zeros((1, 1), np.float32), noise_seed)
+    return [np.asarray(noise) for noise in jax.jit(_draw_noise, static_argnums=0)(resolution, keys)]
+
+
+def noise_names(resolution: int) -> list[str]:
+    """A name for each noise map, in the generator's order: noise_8_0, noise_8_1, noise_32_0, ..."""
+    return [f"noise_{side}_{index % 2}" for index, side in enumerate(noise_sides(resolution))]
+
+
+def image_function(
+    generator: Generator, variables: dict, noise: list[np.ndarray], style_mix: bool
+) -> Callable[..., jax.Array]:
+    """The function from inputs, in the order of `input_names`, to pictures.
+
+    Args:
+        generator: the module.
+        variables: {"params", "batch_stats", "spectral"}.
+        noise: maps [1 or N, side, side, 1] for each noise site.
+        style_mix: the form with two latents, which takes all excitations from the style (paper, section 4.3).
+
+    Returns:
+        A function whose result is float32 [N, H, W, C], nominally in [-1, 1], not clipped.
+    """
+
+    def apply(*args: Any, **kwargs: Any) -> Any:
+        return generator.apply(variables, *args, train=False, **kwargs)
+
+    def image(z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+        return apply(z, tuple(map(jnp.asarray, noise)), labels)[0]
+
+    def mixed(content: jax.Array, style: jax.Array, labels: jax.Array | None = None) -> jax.Array:
+        maps = tuple(map(jnp.asarray, noise))
+        own, other = (apply(z, maps, labels, method=Generator.early) for z in (content, style))
+        exciting = {side: other[side] for side in EXCITED_BY.values()}
+        return apply(own[LAST_EARLY_SIDE], exciting, maps, method=Generator.late)[0]
+
+    return mixed if style_mix else image

@@ -1,0 +1,49 @@
+"""notebooks/sample.ipynb runs from top to bottom on a run folder and is stored without its results."""
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+nbformat = pytest.importorskip("nbformat", reason="needs nbformat, nbclient and ipykernel")
+nbclient = pytest.importorskip("nbclient", reason="needs nbformat, nbclient and ipykernel")
+pytest.importorskip("ipykernel", reason="needs nbformat, nbclient and ipykernel")
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOK = ROOT / "notebooks" / "sample.ipynb"
+
+
+def sizes(cell) -> list[tuple[int, int]]:
+    """Width and height of the pictures that a cell has shown."""
+    found = []
+    for output in cell.outputs:
+        kinds = [kind for kind in output.get("data", {}) if kind.startswith("image/")]
+        if kinds:  # Pillow offers the same picture in several formats
+            found.append(Image.open(io.BytesIO(base64.b64decode(output.data[kinds[0]]))).size)
+    return found
+
+
+# Libraries of the kernel and its client warn of their own future; nothing here can be done about it.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
+def test_the_notebook_runs_and_shows_its_pictures(smoke_run, process_environment, monkeypatch):
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    for name, value in process_environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("FASTGAN_RUN", str(smoke_run))
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    client = nbclient.NotebookClient(
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": ROOT}}
+    )
+    client.execute()
+
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert "64 pixels, latents of 8, iteration 4" in cells[1].outputs[0].text
+    shown = [sizes(cell) for cell in cells]
+    assert shown == [[], [], [(4 * 64, 2 * 64)], [(4 * 64, 3 * 64)], [(8 * 64, 3 * 64)], [(64, 64)], [(4 * 64, 3 * 64)]]
+
+
+def test_the_notebook_is_stored_without_results():
+    for cell in nbformat.read(NOTEBOOK, as_version=4).cells:
+        assert cell.cell_type != "code" or (cell.outputs == [] and cell.execution_count is None)
