@@ -42,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     loss.adversarial = "hinge"  # hinge | relativistic_hinge
     loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2
     loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference's sum)
-    loss.perceptual_net = "vgg"  # network of lpips: vgg (reference) | squeeze (about forty times cheaper)
+    loss.perceptual_net = "vgg"  # of lpips: vgg (reference) | squeeze (forty times cheaper) | squeeze_caffe (not LPIPS)
     loss.perceptual_weights = placeholder(str)  # local file with its weights; None: the user's cache, then download
 
     augment = config.augment = ml_collections.ConfigDict()
@@ -68,5 +68,15 @@ def get_config() -> ml_collections.ConfigDict:
     train.checkpoint_every = 5_000  # iterations between checkpoints
     train.keep = 3  # newest checkpoints kept (the first and the last are always kept); None: all
     train.num_samples = 16  # pictures in a sample grid
+
+    judged = config.eval = ml_collections.ConfigDict()
+    judged.every = placeholder(int)  # iterations between evaluations; None: none while training
+    judged.metrics = "fid"  # of fid, frechet, kid, precision_recall, density_coverage, diversity, nearest
+    judged.num_samples = 5_000  # generated pictures that are judged (paper: 5,000)
+    judged.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
+    judged.features = "inception"  # network: inception (for fid) | squeeze | squeeze_caffe (small; for the others)
+    judged.feature_weights = placeholder(str)  # local file with their weights; None: the user's cache, then download
+    judged.resize = "legacy"  # to the network's input: legacy (as most published FIDs) | clean (antialiased)
+    judged.seed = 1_000_003  # of the judged pictures' latents
 
     return config

@@ -1,28 +1,25 @@
-"""The training method that a configuration describes."""
+"""The training method that a configuration describes, and the pretrained parameters that it needs."""
 
 from typing import Any
 
 import optax
 
 from fastgan_jax import losses
-from fastgan_jax.errors import UserError
-from fastgan_jax.models.build import build_discriminator, build_generator
+from fastgan_jax.models.build import PRECISIONS, build_discriminator, build_generator
+from fastgan_jax.perceptual import perceptual_distance
 from fastgan_jax.train_step import Method
+from fastgan_jax.weights.perceptual_networks import NETWORKS, load_perceptual
 
 
 def method_from_config(config: Any) -> Method:
-    """Networks, optimiser and losses of a configuration (see configs/base.py).
-
-    Raises:
-        UserError: if the loss needs pretrained weights that cannot be had.
-    """
+    """Networks, optimiser and losses of a configuration (see configs/base.py)."""
     remat = config.train.remat == "blocks"
     optim = config.optim
     return Method(
         generator=build_generator(config.model, config.train.precision, remat),
         discriminator=build_discriminator(config.model, config.train.precision, remat),
         optimizer=optax.adam(optim.learning_rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8),
-        distance=distance_from_config(config.loss),
+        distance=distance_from_config(config.loss, config.train.precision),
         latent_size=config.model.nz,
         reconstruction_weight=config.loss.reconstruction_weight,
         relativistic=config.loss.adversarial == "relativistic_hinge",
@@ -35,15 +32,19 @@ def method_from_config(config: Any) -> Method:
     )
 
 
-def distance_from_config(loss: Any) -> losses.Distance:
-    """The distance of a reconstruction from its target, [B, H, W, C] twice -> [B].
+def distance_from_config(loss: Any, precision: str = "float32") -> losses.Distance:
+    """The distance of a reconstruction from its target; that of lpips computes in `precision`."""
+    if loss.reconstruction != "lpips":
+        return losses.DISTANCES[loss.reconstruction]
+    return perceptual_distance(NETWORKS[loss.perceptual_net].backbone, PRECISIONS[precision])
+
+
+def pretrained_from_config(config: Any) -> dict[str, Any] | None:
+    """The parameters of the distance: of the perceptual network for lpips, None for the others.
 
     Raises:
-        UserError: for lpips, whose network this version does not have yet.
+        UserError: if weights are needed that cannot be had.
     """
-    if loss.reconstruction not in losses.DISTANCES:
-        raise UserError(
-            f"loss.reconstruction={loss.reconstruction} needs a pretrained network (loss.perceptual_net="
-            f"{loss.perceptual_net}), which this version cannot load yet: use --config.loss.reconstruction=l1"
-        )
-    return losses.DISTANCES[loss.reconstruction]
+    if config.loss.reconstruction != "lpips" or not config.model.decoders:
+        return None
+    return load_perceptual(config.loss.perceptual_net, config.loss.perceptual_weights)

@@ -1,20 +1,22 @@
 """Checkpoints on Orbax: the whole state of training for going on, and the averaged generator alone for sampling.
 
 Each checkpoint `<step>` has four items: "state" (the train state), "sampler" ({"params", "batch_stats", "spectral"} of
-the averaged generator), "config" and "data" (JSON). A step's folder appears by one rename when it is complete, so a
-process that is killed while saving leaves the earlier checkpoints as they were.
+the averaged generator), "config" and "data" (JSON); and a fifth, "metrics" (JSON), if it was evaluated. A step's folder
+appears by one rename when it is complete, so a process that is killed while saving leaves the earlier checkpoints as
+they were.
 """
 
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.metrics.names import rank
 
 State = TypeVar("State")
 FIRST_STEP = 0
@@ -25,11 +27,18 @@ log = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one run, written in the background.
 
-    Kept are the newest `keep` and that of step 0. Use it as a context: leaving it waits for what is being written.
+    Kept are the newest `keep`, that of step 0, and, of those that were evaluated, the one with the best `best_metric`.
+    Use it as a context: leaving it waits for what is being written.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int | None):
-        """Opens the folder `checkpoints` of a run, which may be empty; `keep` None keeps all."""
+    def __init__(self, directory: str | Path, *, keep: int | None, best_metric: str | None = None):
+        """Opens the folder `checkpoints` of a run, which may be empty.
+
+        Args:
+            directory: the folder.
+            keep: how many of the newest to keep; None keeps all.
+            best_metric: a name of `metrics.names.BETTER`; None: no checkpoint is kept for its metrics.
+        """
         import orbax.checkpoint as ocp
 
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file there
@@ -38,7 +47,9 @@ class Checkpoints:
             os.path.abspath(directory),
             item_names=("state", "sampler", "config", "data"),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=_preservation(keep),
+                preservation_policy=_preservation(keep, best_metric),
+                best_fn=best_metric and _ranking(best_metric),  # without it, Orbax does not write metrics
+                best_mode="min",
                 cleanup_tmp_directories=True,
             ),
         )
@@ -57,8 +68,11 @@ class Checkpoints:
         sampler: Any,
         config: Mapping[str, Any],
         data: Mapping[str, Any],
+        metrics: Mapping[str, float] | None = None,
     ) -> None:
         """Starts to write a checkpoint; arrays may be donated at once. A step that is there already is left as it is.
+
+        `metrics` are those of an evaluation at this step, which decide on the best checkpoint.
 
         Raises:
             UserError: if the previous one could not be written.
@@ -75,7 +89,7 @@ class Checkpoints:
             data=ocp.args.JsonSave(dict(data)),
         )
         with self._write_errors():
-            self._manager.save(step, args=items, force=True)
+            self._manager.save(step, args=items, metrics=None if metrics is None else dict(metrics), force=True)
 
     def wait(self) -> None:
         """Waits until everything is on disk.
@@ -184,10 +198,33 @@ def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
     if step == "latest":
         return folder / str(steps[-1])
     if step == "best":
-        raise UserError(f"{path} has no best checkpoint, since nothing was evaluated; use latest or one of {steps}")
+        return folder / str(_best_step(path, folder, steps))
     if step not in steps:
         raise UserError(f"{path} has no checkpoint {step}; it has {', '.join(map(str, steps))}")
     return folder / str(step)
+
+
+def checkpoint_steps(path: str | Path) -> list[int]:
+    """The steps of the checkpoints of a run folder, ascending.
+
+    Raises:
+        UserError: if there is none.
+    """
+    newest = find_checkpoint(path)
+    return sorted(int(p.name) for p in newest.parent.iterdir() if p.name.isdecimal())
+
+
+def _best_step(path: Path, folder: Path, steps: list[int]) -> int:
+    """The step whose metric, the one that its run was told to judge by, is best."""
+    ranks = {}
+    for step in steps:
+        metrics = folder / str(step) / "metrics" / "metrics"
+        if metrics.is_file():
+            name = read_json_item(folder / str(step), "config")["eval"]["best_metric"]
+            ranks[step] = rank(name, json.loads(metrics.read_text(encoding="utf-8")).get(name))
+    if not ranks:
+        raise UserError(f"{path} has no best checkpoint, since nothing was evaluated; use latest or one of {steps}")
+    return min(ranks, key=lambda step: (ranks[step], step))
 
 
 def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
@@ -233,12 +270,26 @@ def _abstract(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
 
 
-def _preservation(keep: int | None) -> Any:
+def _preservation(keep: int | None, best_metric: str | None) -> Any:
     from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
     if keep is None:
         return policies.PreserveAll()
-    return policies.AnyPreservationPolicy([policies.LatestN(keep), policies.CustomSteps([FIRST_STEP])])
+    kept = [policies.LatestN(keep), policies.CustomSteps([FIRST_STEP])]
+    if best_metric is not None:
+        kept.append(
+            policies.BestN(
+                get_metric_fn=_ranking(best_metric),
+                reverse=True,  # Orbax keeps the last of the sorted; a low rank is good
+                n=1,
+                keep_checkpoints_without_metrics=False,
+            )
+        )
+    return policies.AnyPreservationPolicy(kept)
+
+
+def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:
+    return lambda metrics: rank(name, metrics.get(name))
 
 
 def _first_line(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.metrics.names import BETTER, METRICS
 
 PREFIX = "--config."
 POLICY_PARTS = ("color", "translation", "cutout", "offset", "offset_h", "offset_v")
@@ -143,12 +144,14 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
             rule = RULES[name]
             if not (rule.optional if value is None else rule.holds(value)):
                 raise UserError(f"{name}={value!r}: allowed is {rule.allowed}")
-    _validate_intervals(config.train)
+    _validate_intervals(config)
     if config.loss.reconstruction == "lpips" and config.model.channels != 3 and config.model.decoders:
         raise UserError(
             f"loss.reconstruction=lpips with model.channels={config.model.channels}: lpips takes 3 channels; use "
             "loss.reconstruction=l1"
         )
+    if config.eval.every:
+        validate_metrics(config.eval)
     if config.model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={config.model.num_classes}: the demo pictures have no classes; set 0")
     if check_source:
@@ -162,11 +165,43 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
             )
 
 
-def _validate_intervals(train: ml_collections.ConfigDict) -> None:
-    if train.scan:
-        for name in ("log_every", "sample_every", "checkpoint_every", "iterations"):
-            if train[name] % train.scan:
-                raise UserError(f"train.scan={train.scan} does not divide train.{name}={train[name]}: choose a divisor")
+def validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
+    """Checks the metrics of an evaluation and what they are computed from.
+
+    Raises:
+        UserError: if they do not go together.
+    """
+    metrics = split_names(evaluation.metrics)
+    on_inception = evaluation.features == "inception"
+    if "fid" in metrics and not on_inception:
+        raise UserError(
+            f"eval.metrics={evaluation.metrics} with eval.features={evaluation.features}: a Frechet distance on other "
+            "features than Inception's is no FID; call it frechet"
+        )
+    if "frechet" in metrics and on_inception:
+        raise UserError(f"eval.metrics={evaluation.metrics} with eval.features=inception: that is fid")
+    values = [value for metric in metrics for value in METRICS[metric]]
+    if evaluation.best_metric not in values:
+        raise UserError(
+            f"eval.best_metric={evaluation.best_metric} is none of what eval.metrics={evaluation.metrics} gives: "
+            f"{', '.join(value for value in values if value in BETTER) or 'nothing'}"
+        )
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in a field that joins them by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _validate_intervals(config: ml_collections.ConfigDict) -> None:
+    scan = config.train.scan
+    names = [f"train.{name}" for name in ("log_every", "sample_every", "checkpoint_every", "iterations")] + [
+        "eval.every"
+    ]
+    fields = flatten(config)
+    for name in names:
+        if scan and fields[name] and fields[name] % scan:
+            raise UserError(f"train.scan={scan} does not divide {name}={fields[name]}: choose a divisor")
 
 
 def _read(name: str, text: str, kind: type, *, optional: bool) -> Any:
@@ -212,7 +247,7 @@ def _optionally(rule: Rule) -> Rule:
 
 def _parts_of(names: tuple[str, ...]) -> Rule:
     def holds(value: str) -> bool:
-        parts = [part.strip() for part in value.split(",") if part.strip()]
+        parts = split_names(value)
         return set(parts) <= set(names) and len(set(parts)) == len(parts)
 
     return Rule(f"names of {', '.join(names)}, joined by commas, each at most once", holds)
@@ -246,7 +281,7 @@ RULES: dict[str, Rule] = {
     "loss.adversarial": _one_of("hinge", "relativistic_hinge"),
     "loss.reconstruction": _one_of("lpips", "l1", "l2"),
     "loss.reconstruction_weight": _optionally(NOT_NEGATIVE),
-    "loss.perceptual_net": _one_of("vgg", "squeeze"),
+    "loss.perceptual_net": _one_of("vgg", "squeeze", "squeeze_caffe"),
     "augment.policy": _parts_of(POLICY_PARTS),
     "augment.probability": _between(0, 1, closed=True),
     "optim.learning_rate": POSITIVE,
@@ -264,4 +299,11 @@ RULES: dict[str, Rule] = {
     "train.checkpoint_every": _at_least(1),
     "train.keep": _optionally(_at_least(1)),
     "train.num_samples": _at_least(1),
+    "eval.every": _optionally(_at_least(1)),
+    "eval.metrics": _parts_of(tuple(METRICS)),
+    "eval.num_samples": _at_least(2),
+    "eval.best_metric": _one_of(*BETTER),
+    "eval.features": _one_of("inception", "squeeze", "squeeze_caffe"),
+    "eval.resize": _one_of("legacy", "clean"),
+    "eval.seed": _between(0, 2**32 - 1, closed=True),
 }

@@ -1,11 +1,11 @@
 """The losses: arrays in, scalar out, no models."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-
-Distance = Callable[[jax.Array, jax.Array], jax.Array]
 
 MARGIN_LOW, MARGIN_HIGH = 0.8, 1.0  # range of the random margins of the hinge
 
@@ -50,4 +50,22 @@ def l2(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.square(prediction - target).mean((1, 2, 3))
 
 
-DISTANCES: dict[str, Distance] = {"l1": l1, "l2": l2}
+@dataclass(frozen=True)
+class Distance:
+    """A distance between pictures in two steps, so that a picture compared several times is embedded once.
+
+    Attributes:
+        embed: (parameters, pictures [B, H, W, C]) -> arrays [B, ...], any tree of them.
+        compare: (parameters, two such trees) -> [B].
+    """
+
+    embed: Callable[[Any, jax.Array], Any]
+    compare: Callable[[Any, Any, Any], jax.Array]
+
+    @classmethod
+    def of_pictures(cls, function: Callable[[jax.Array, jax.Array], jax.Array]) -> "Distance":
+        """A distance without parameters that compares the pictures themselves: [B, H, W, C] twice -> [B]."""
+        return cls(lambda _, pictures: pictures, lambda _, first, second: function(first, second))
+
+
+DISTANCES = {"l1": Distance.of_pictures(l1), "l2": Distance.of_pictures(l2)}

@@ -16,15 +16,17 @@ LONGEST_CALL = 10  # iterations per call where the configuration leaves it open:
 Program = Callable[..., tuple[TrainState, Metrics]]
 
 
-def iterations_per_call(train: Any, first_iteration: int, backend: str) -> int:
+def iterations_per_call(config: Any, first_iteration: int, backend: str) -> int:
     """How many iterations one call of the device program makes: a number after which no event is missed.
 
     Args:
-        train: the group `train` of the configuration.
+        config: the whole configuration.
         first_iteration: iterations already made.
         backend: "cpu", "gpu" or "tpu". On CPU the default is 1: convolution gradients inside a loop are slow there.
     """
-    common = math.gcd(train.log_every, train.sample_every, train.checkpoint_every, train.iterations - first_iteration)
+    train = config.train
+    events = (train.log_every, train.sample_every, train.checkpoint_every, config.eval.every or 0)  # gcd(n, 0) is n
+    common = math.gcd(*events, train.iterations - first_iteration)
     longest = train.scan or (1 if backend == "cpu" else LONGEST_CALL)
     return max(k for k in range(1, longest + 1) if common % k == 0)
 
@@ -35,17 +37,28 @@ def make_program(method: Method, *, iterations: int, resident: bool, unroll: boo
     Args:
         method: networks and options.
         iterations: K.
-        resident: whether the whole set is an argument, (state, images uint8 [N, R, R, C], labels int32 [N], indices
-            int32 [K, B]), or the batches are, (state, images uint8 [K, B, R, R, C], labels int32 [K, B]).
+        resident: whether the whole set is an argument, (state, pretrained, images uint8 [N, R, R, C], labels int32 [N],
+            indices int32 [K, B]), or the batches are, (state, pretrained, images uint8 [K, B, R, R, C], labels int32
+            [K, B]). `pretrained` holds the parameters of `method.distance`, None if it has none.
         unroll: write the iterations out instead of looping (for CPU, where a loop makes convolutions slow).
     """
     step = make_train_step(method)
 
-    def of_resident(state: TrainState, images: jax.Array, labels: jax.Array, indices: jax.Array) -> tuple:
-        return _repeat(lambda s, rows: step(s, images[rows], labels[rows]), state, indices, iterations, unroll)
+    def of_resident(
+        state: TrainState, pretrained: Any, images: jax.Array, labels: jax.Array, indices: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        def body(state: TrainState, rows: jax.Array) -> tuple[TrainState, Metrics]:
+            return step(state, images[rows], labels[rows], pretrained)
 
-    def of_streamed(state: TrainState, images: jax.Array, labels: jax.Array) -> tuple:
-        return _repeat(lambda s, batch: step(s, *batch), state, (images, labels), iterations, unroll)
+        return _repeat(body, state, indices, iterations, unroll)
+
+    def of_streamed(
+        state: TrainState, pretrained: Any, images: jax.Array, labels: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        def body(state: TrainState, batch: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Metrics]:
+            return step(state, *batch, pretrained)
+
+        return _repeat(body, state, (images, labels), iterations, unroll)
 
     return of_resident if resident else of_streamed
 

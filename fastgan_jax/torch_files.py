@@ -1,7 +1,8 @@
 """Reads PyTorch files (.pth) as numpy arrays, without PyTorch and without running any code in them.
 
-A .pth is a zip with one pickle and the raw bytes of its tensors. Pickles can call anything; this reader lets them call
-only what rebuilds tensors and plain containers, and refuses everything else.
+A .pth is a zip with one pickle and the raw bytes of its tensors; before PyTorch 1.6, it was several pickles and then
+the bytes. Pickles can call anything; this reader lets them call only what rebuilds tensors and plain containers, and
+refuses everything else.
 """
 
 import collections
@@ -9,8 +10,9 @@ import io
 import math
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -29,13 +31,15 @@ STORAGES = {
     "ByteStorage": ("<u1", False),
     "BoolStorage": ("?", False),
 }
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file from before PyTorch 1.6
+LEGACY_PROTOCOL = 1001
 
 
 def read_torch_file(path: str | Path) -> Any:
     """Reads what `torch.save` wrote.
 
     Args:
-        path: a file in the zip format (PyTorch 1.6 and later).
+        path: a file in the zip format, or in that from before PyTorch 1.6.
 
     Returns:
         The saved object: nested dicts, lists and numbers, its tensors as numpy arrays (bfloat16 as float32).
@@ -47,18 +51,58 @@ def read_torch_file(path: str | Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        with zipfile.ZipFile(path) as archive:
-            (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl")
-            prefix = name.removesuffix("data.pkl")
-            return _Unpickler(archive.read(name), archive, prefix).load()
+        if zipfile.is_zipfile(path):
+            return _read_zip(path)
+        with open(path, "rb") as file:
+            return _read_legacy(file, size=path.stat().st_size)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except zipfile.BadZipFile:
-        raise UserError(
-            f"{path} is not in PyTorch's zip format: save it again with torch.save from PyTorch 1.6 or later"
-        ) from None
-    except (ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+    except (
+        *(ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, OverflowError),
+        *(pickle.UnpicklingError, zipfile.BadZipFile),
+    ) as error:
+        raise UserError(f"{path} is damaged, or no PyTorch file ({type(error).__name__}: {error})") from None
+
+
+def _read_zip(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl")
+        prefix = name.removesuffix("data.pkl")
+        storages: dict[str, _Storage] = {}
+
+        def storage(kind: str, key: str, _count: int) -> _Storage:
+            if key not in storages:
+                storages[key] = _Storage(kind, archive.read(f"{prefix}data/{key}"))
+            return storages[key]
+
+        return _Unpickler(io.BytesIO(archive.read(name)), storage).load()
+
+
+def _read_legacy(file: BinaryIO, size: int) -> Any:
+    """The object's pickle comes before its tensors' bytes, so it is read twice: first to learn what bytes to expect."""
+    if _Unpickler(file).load() != LEGACY_MAGIC or _Unpickler(file).load() != LEGACY_PROTOCOL:
+        raise ValueError("it starts with another pickle")
+    _Unpickler(file).load()  # of the machine that wrote it
+    start, expected = file.tell(), {}
+
+    def note(kind: str, key: str, count: int) -> _Storage:
+        itemsize = np.dtype(STORAGES[kind][0]).itemsize
+        if not 0 <= count * itemsize <= size:
+            raise ValueError(f"a storage of {count} values in a file of {size} bytes")
+        expected[key] = kind, count * itemsize
+        return _Storage(kind, bytes(count * itemsize))
+
+    _Unpickler(file, note).load()
+    storages = {}
+    for key in _Unpickler(file).load():
+        kind, length = expected[key]
+        file.read(8)  # the number of values once more
+        content = file.read(length)
+        if len(content) != length:
+            raise EOFError("it ends within a tensor")
+        storages[key] = _Storage(kind, content)
+    file.seek(start)
+    return _Unpickler(file, lambda _kind, key, _count: storages[key]).load()
 
 
 class _Storage:
@@ -78,10 +122,11 @@ class _StorageType:
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, data: bytes, archive: zipfile.ZipFile, prefix: str):
-        super().__init__(io.BytesIO(data))
-        self._archive, self._prefix = archive, prefix
-        self._storages: dict[str, _Storage] = {}
+    """An unpickler that calls nothing but the functions below; `storage` gives the storage (type, key, values)."""
+
+    def __init__(self, file: BinaryIO, storage: Callable[[str, str, int], _Storage] | None = None):
+        super().__init__(file)
+        self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
         """Only what rebuilds tensors and plain containers."""
@@ -104,13 +149,11 @@ class _Unpickler(pickle.Unpickler):
         return allowed[module, name]
 
     def persistent_load(self, reference: Any) -> _Storage:
-        """A storage, which the pickle refers to by its key in the zip."""
-        kind, storage_type, key, _device, _count = reference
-        if kind != "storage" or not isinstance(storage_type, _StorageType):
+        """A storage, which the pickle refers to by its key."""
+        kind, storage_type, key, _device, count, *_view = reference
+        if kind != "storage" or not isinstance(storage_type, _StorageType) or self._storage is None:
             raise UserError(f"its pickle refers to a {kind}, which is refused: only tensors are read")
-        if key not in self._storages:
-            self._storages[key] = _Storage(storage_type.name, self._archive.read(f"{self._prefix}data/{key}"))
-        return self._storages[key]
+        return self._storage(storage_type.name, key, count)
 
 
 def _rebuild_tensor(

@@ -16,10 +16,12 @@ import numpy as np
 from clu import parameter_overview
 
 from fastgan_jax import config as configuration
-from fastgan_jax.assemble import method_from_config
+from fastgan_jax.assemble import method_from_config, pretrained_from_config
 from fastgan_jax.checkpoint import Checkpoints
 from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
+from fastgan_jax.diagnosis import diagnose
+from fastgan_jax.evaluate import evaluator_from_config
 from fastgan_jax.program import Program, compile_program, iterations_per_call, make_program, memory_advice
 from fastgan_jax.reconstruction import reconstruct
 from fastgan_jax.run_folder import RunFolder
@@ -27,7 +29,7 @@ from fastgan_jax.sampling import Sampler, standing_statistics
 from fastgan_jax.signals import StopSignals
 from fastgan_jax.train_state import TrainState, create_train_state
 from fastgan_jax.train_step import Method, Metrics
-from fastgan_jax.writers import MetricsWriter, Progress, image_grid, save_png
+from fastgan_jax.writers import MetricsWriter, Progress, image_grid, read_metrics, save_png
 
 NUM_RECONSTRUCTIONS = 8  # pictures in a grid of reconstructions
 STANDING_SEED = 0  # of the latents behind the standing statistics
@@ -63,9 +65,11 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         Diverged: if a loss or a parameter is no longer finite; the last good checkpoint stays.
         Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
     """
-    method = method_from_config(config)  # first, since it may refuse, and nothing should be written then
+    method = method_from_config(config)
+    pretrained = pretrained_from_config(config)  # before anything is written, since it may refuse
     run = RunFolder(workdir)
-    with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep) as checkpoints:
+    best_metric = config.eval.best_metric if config.eval.every else None
+    with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric) as checkpoints:
         saved = checkpoints.config()
         if saved is not None:
             configuration.check_resumable(saved, configuration.to_dict(config))
@@ -77,13 +81,13 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
                     config.train.iterations,
                 )
                 return None
-        return _Training(config, method, run, checkpoints).run_to_end()
+        return _Training(config, method, pretrained, run, checkpoints).run_to_end()
 
 
 class _Training:
     """One process's share of a run: what is set up once, and what is done at each event."""
 
-    def __init__(self, config: Any, method: Method, run: RunFolder, checkpoints: Checkpoints):
+    def __init__(self, config: Any, method: Method, pretrained: Any, run: RunFolder, checkpoints: Checkpoints):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
         self.config, self.method, self.run, self.checkpoints = config, method, run, checkpoints
         model = config.model
@@ -94,6 +98,8 @@ class _Training:
             num_classes=model.num_classes,
             run_dir=run.path,
         )
+        self.pretrained = jax.device_put(pretrained)
+        self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
         self.state, self.step = self._restore_or_create()
         self.writer = MetricsWriter(run, self.step)
@@ -125,7 +131,7 @@ class _Training:
     def run_to_end(self) -> TrainState:
         """Iterates until `train.iterations`, a signal, or a number that is not finite."""
         config = self.config.train
-        per_call = iterations_per_call(config, self.step, jax.default_backend())
+        per_call = iterations_per_call(self.config, self.step, jax.default_backend())
         with StopSignals() as signals, self._feed(per_call) as batches, self.writer:
             inputs = next(batches)
             program, needed = self._compile(per_call, inputs)
@@ -134,7 +140,7 @@ class _Training:
                 self._save()
             with Progress(config.iterations, self.step, config.batch_size) as progress, memory_advice(needed):
                 while self.step < config.iterations and not signals.received:
-                    self.state, metrics = program(self.state, *inputs)
+                    self.state, metrics = program(self.state, self.pretrained, *inputs)
                     self.step += per_call
                     self._report_first(metrics, per_call)
                     if self._is_due(config.log_every):
@@ -142,8 +148,9 @@ class _Training:
                     progress.update(self.step)
                     if self._is_due(config.sample_every):
                         self._sample()
-                    if self._is_due(config.checkpoint_every) or signals.received:
-                        self._save()
+                    evaluated = self._evaluate() if self._is_evaluation_due(signals) else None
+                    if evaluated or self._is_due(config.checkpoint_every) or signals.received:
+                        self._save(evaluated)
                     if self.step < config.iterations:
                         inputs = next(batches)
             self.checkpoints.wait()
@@ -177,7 +184,7 @@ class _Training:
         """The compiled program and the bytes of device memory that it needs."""
         on_cpu = jax.default_backend() == "cpu"
         program = make_program(self.method, iterations=per_call, resident=self.resident, unroll=on_cpu)
-        compiled, seconds, needed = compile_program(program, self.state, *inputs)
+        compiled, seconds, needed = compile_program(program, self.state, self.pretrained, *inputs)
         log.info(
             "compiled in %.1f s: %d iteration(s) per call, about %.2f GB of memory on %s",
             seconds,
@@ -189,6 +196,28 @@ class _Training:
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.train.iterations
+
+    def _is_evaluation_due(self, signals: StopSignals) -> bool:
+        return self.evaluator is not None and self._is_due(self.config.eval.every) and not signals.received
+
+    def _evaluate(self) -> dict[str, float]:
+        """Judges the averaged generator, and writes and returns the numbers."""
+        started = time.perf_counter()
+        values = self.evaluator.evaluate(self._sampler())
+        log.info(
+            "iteration %d: %s (%s; %.0f s)",
+            self.step,
+            ", ".join(f"{name} {value:.4g}" for name, value in values.items()),
+            self.evaluator.description,
+            time.perf_counter() - started,
+        )
+        self.writer.scalars(self.step, {f"eval/{name}": value for name, value in values.items()})
+        for line in diagnose(read_metrics(self.run.metrics), self.config.eval.best_metric):
+            log.warning("%s", line)
+        return values
+
+    def _sampler(self) -> Sampler:
+        return Sampler(self.method.generator, self._sampler_variables(), z_dim=self.method.latent_size)
 
     def _report_first(self, metrics: Metrics, per_call: int) -> None:
         """Reports, once, how long it took from the start of the run to the end of the first call."""
@@ -233,8 +262,7 @@ class _Training:
 
     def _sample(self) -> None:
         """Writes the grid of the fixed latents and, once the discriminator has learned, that of reconstructions."""
-        sampler = Sampler(self.method.generator, self._sampler_variables(), z_dim=self.method.latent_size)
-        pictures = sampler.sample(self.config.train.num_samples, self.config.train.seed)
+        pictures = self._sampler().sample(self.config.train.num_samples, self.config.train.seed)
         self._write_grid("samples", self.run.sample_path(self.step), image_grid(pictures))
         if self.step and self.method.discriminator.decoders:
             d = self.state.discriminator
@@ -250,8 +278,8 @@ class _Training:
         save_png(path, grid, {"step": str(self.step)})
         self.writer.image(self.step, tag, grid)
 
-    def _save(self) -> None:
-        """Hands the state to the checkpointer, which writes in the background."""
+    def _save(self, metrics: dict[str, float] | None = None) -> None:
+        """Hands the state, with the metrics of an evaluation, to the checkpointer, which writes in the background."""
         if not _all_finite(self.state):
             raise self._diverged("a parameter is not finite")
         train = self.config.train
@@ -267,6 +295,7 @@ class _Training:
                 "position": position % len(self.data.images),
                 "fingerprint": self.data.fingerprint,
             },
+            metrics=metrics,
         )
         self.last_good = self.step
 

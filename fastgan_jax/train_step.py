@@ -6,6 +6,7 @@ numbers; nothing here is compiled, `train.py` does that once.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ class Method:
     generator: Generator
     discriminator: Discriminator
     optimizer: optax.GradientTransformation  # of both networks
-    distance: losses.Distance  # of a reconstruction from its target: [B, H, W, C] twice -> [B]
+    distance: losses.Distance  # of a reconstruction from its target
     latent_size: int
     reconstruction_weight: float | None  # times the batch mean; None: the batch size, that is a sum over the batch
     relativistic: bool
@@ -41,10 +42,16 @@ class Method:
     ema_decay: float
 
 
-def make_train_step(method: Method) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, Metrics]]:
-    """The function (state, images uint8 [B, R, R, C], labels int32 [B]) -> (state, metrics) of one iteration."""
+def make_train_step(method: Method) -> Callable[..., tuple[TrainState, Metrics]]:
+    """The function of one iteration: (state, images uint8 [B, R, R, C], labels int32 [B], pretrained).
 
-    def train_step(state: TrainState, images: jax.Array, labels: jax.Array) -> tuple[TrainState, Metrics]:
+    `pretrained` holds the parameters of `method.distance`; None, the default, if it has none. The function returns the
+    state after the iteration and its metrics.
+    """
+
+    def train_step(
+        state: TrainState, images: jax.Array, labels: jax.Array, pretrained: Any = None
+    ) -> tuple[TrainState, Metrics]:
         draws = draw_step(
             jax.random.fold_in(state.rng, state.step),
             batch=images.shape[0],
@@ -54,13 +61,13 @@ def make_train_step(method: Method) -> Callable[[TrainState, jax.Array, jax.Arra
             policy=method.policy,
             shared=method.augment_shared,
         )
-        return update(method, state, to_unit(images), labels, draws)
+        return update(method, state, to_unit(images), labels, draws, pretrained)
 
     return train_step
 
 
 def update(
-    method: Method, state: TrainState, real: jax.Array, labels: jax.Array, draws: StepDraws
+    method: Method, state: TrainState, real: jax.Array, labels: jax.Array, draws: StepDraws, pretrained: Any = None
 ) -> tuple[TrainState, Metrics]:
     """One iteration.
 
@@ -70,6 +77,7 @@ def update(
         real: pictures [B, R, R, C] in [-1, 1].
         labels: classes int32 [B] of the real pictures, used for the generated ones too; ignored without classes.
         draws: the random numbers of the iteration.
+        pretrained: parameters of `method.distance`; None if it has none.
 
     Returns:
         The state after the iteration, and float32 scalars with fixed names.
@@ -85,7 +93,7 @@ def update(
         lambda params: _generate(method, params, g.batch_stats, g_spectral, labels, draws), g.params, has_aux=True
     )
 
-    d, d_metrics = _update_discriminator(method, d, real, fakes, labels, draws)
+    d, d_metrics = _update_discriminator(method, pretrained, d, real, fakes, labels, draws)
     d, fakes_gradient, g_metrics = _judge_for_generator(method, d, fakes, labels)
     (g_gradient,) = pull_back(fakes_gradient)
     g = _descend(method, g, g_gradient).replace(batch_stats=g_stats, spectral=g_spectral)
@@ -121,12 +129,19 @@ def _judge(
 
 
 def _update_discriminator(
-    method: Method, d: NetworkState, real: jax.Array, fakes: tuple, labels: jax.Array, draws: StepDraws
+    method: Method,
+    pretrained: Any,
+    d: NetworkState,
+    real: jax.Array,
+    fakes: tuple,
+    labels: jax.Array,
+    draws: StepDraws,
 ) -> tuple[NetworkState, Metrics]:
     """The D step: hinge on real and on generated pictures, reconstruction of the real ones alone."""
     resize = RESIZES[method.resize]
     real_small = resize(real, small_side(method.generator.resolution))
     targets = reconstruction_targets(method, real, draws.quadrant)
+    wanted = {name: method.distance.embed(pretrained, pictures) for name, pictures in targets.items()}
     # D's normalisation state moves twice here: first with the real pictures, then with the generated ones, which the
     # decoders do not see.
     for_real = d.replace(spectral=power_iterate(d.params, d.spectral))
@@ -143,9 +158,7 @@ def _update_discriminator(
             relativistic=method.relativistic,
         )
         weight = real.shape[0] if method.reconstruction_weight is None else method.reconstruction_weight
-        distances = {
-            name: method.distance(picture, targets[name]).mean() for name, picture in on_real.reconstructions.items()
-        }
+        distances = _reconstruction_distances(method.distance, pretrained, on_real.reconstructions, wanted)
         reconstruction = weight * sum(distances.values(), start=jnp.zeros(()))
         loss = loss_real + loss_fake + reconstruction
         metrics = {
@@ -172,11 +185,27 @@ def _pass_without_decoders(d: NetworkState) -> NetworkState:
 
 
 def reconstruction_targets(method: Method, real: jax.Array, quadrant: jax.Array) -> dict[str, jax.Array]:
-    """What each decoder is to rebuild of the pictures [B, R, R, C]: {name: [B, side, side, C]}."""
+    """What the decoders are to rebuild of the pictures [B, R, R, C]: {target: [B, side, side, C]}, see `_target_of`."""
     resize, side = RESIZES[method.resize], decoder_side(method.generator.resolution)
-    whole = resize(real, side)
-    part = resize(crop_quadrant(real, quadrant), side)
-    return {name: part if name == "part" else whole for name in method.discriminator.decoders}
+    views = {"whole": lambda: real, "part": lambda: crop_quadrant(real, quadrant)}
+    needed = {_target_of(decoder) for decoder in method.discriminator.decoders}
+    return {name: resize(view(), side) for name, view in views.items() if name in needed}
+
+
+def _target_of(decoder: str) -> str:
+    return "part" if decoder == "part" else "whole"
+
+
+def _reconstruction_distances(
+    distance: losses.Distance, pretrained: Any, pictures: dict[str, jax.Array], wanted: dict[str, Any]
+) -> dict[str, jax.Array]:
+    """Mean distance of each decoder's pictures from its target (embedded already), all decoders in one batch."""
+    if not pictures:
+        return {}
+    targets = [wanted[_target_of(decoder)] for decoder in pictures]
+    made = distance.embed(pretrained, jnp.concatenate(list(pictures.values())))
+    distances = distance.compare(pretrained, made, jax.tree.map(lambda *parts: jnp.concatenate(parts), *targets))
+    return dict(zip(pictures, distances.reshape(len(pictures), -1).mean(1), strict=True))
 
 
 def _judge_for_generator(

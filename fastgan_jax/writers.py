@@ -114,17 +114,28 @@ class MetricsWriter:
         self._events.flush()
 
 
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of a metrics.jsonl, in order; one that a crash cut off is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
+
+
 def _drop_later_lines(path: Path, step: int) -> None:
     """Keeps the lines of metrics.jsonl up to `step`; a last line cut off by a crash goes too."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (json.JSONDecodeError, KeyError):
-            log.warning("%s: dropped a damaged line", path)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    intact = read_metrics(path)
+    if len(intact) < len(lines):
+        log.warning("%s: dropped a damaged line", path)
+    kept = [json.dumps(line) for line in intact if line["step"] <= step]
     temporary = path.with_suffix(".jsonl.tmp")
     temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     temporary.replace(path)

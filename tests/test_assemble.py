@@ -1,12 +1,13 @@
 """From a configuration to the training method."""
 
+import jax
 import jax.numpy as jnp
 import pytest
+from test_perceptual import perceptual_params
 
 from configs import art1024, base, demo
-from fastgan_jax import losses
-from fastgan_jax.assemble import distance_from_config, method_from_config
-from fastgan_jax.errors import UserError
+from fastgan_jax import assemble, losses, perceptual
+from fastgan_jax.assemble import distance_from_config, method_from_config, pretrained_from_config
 
 
 def test_each_field_reaches_the_method():
@@ -20,7 +21,7 @@ def test_each_field_reaches_the_method():
     config.model.decoders = "big, mid"
     method = method_from_config(config)
     assert method.relativistic and method.augment_shared and method.generator.remat
-    assert method.distance is losses.l2 and method.reconstruction_weight == 2.0
+    assert method.distance is losses.DISTANCES["l2"] and method.reconstruction_weight == 2.0
     assert method.generator.dtype == method.discriminator.dtype == jnp.bfloat16
     assert method.discriminator.decoders == ("big", "mid")
     assert (method.generator.ngf, method.discriminator.ndf, method.latent_size) == (16, 16, 64)
@@ -37,6 +38,24 @@ def test_the_papers_presets_have_the_references_options(preset):
     assert config.augment.policy == "color,translation"
 
 
-def test_lpips_says_what_to_use_instead():
-    with pytest.raises(UserError, match=r"loss\.reconstruction=lpips needs .* use --config\.loss\.reconstruction=l1"):
-        distance_from_config(base.get_config().loss)
+def test_lpips_is_computed_by_the_network_and_in_the_precision_of_the_configuration(monkeypatch):
+    loaded = []
+    monkeypatch.setattr(assemble, "load_perceptual", lambda *arguments: loaded.append(arguments) or {})
+    config = base.get_config()
+    config.loss.perceptual_net = "squeeze"
+    config.loss.perceptual_weights = "weights.npz"
+    assert pretrained_from_config(config) == {} and loaded == [("squeeze", "weights.npz")]
+    distance = distance_from_config(config.loss, "bfloat16")
+    params = perceptual_params("squeeze")
+    features = jax.eval_shape(distance.embed, params, jnp.zeros((2, 64, 64, 3)))
+    assert list(features) == list(perceptual.BACKBONES["squeeze"].channels)
+    assert {leaf.dtype for leaf in features.values()} == {jnp.dtype(jnp.bfloat16)}
+    assert jax.eval_shape(distance.compare, params, features, features).dtype == jnp.float32
+
+
+def test_what_needs_no_network_loads_none():
+    config = base.get_config()
+    config.loss.reconstruction = "l1"
+    assert pretrained_from_config(config) is None
+    config.loss.reconstruction, config.model.decoders = "lpips", ""
+    assert pretrained_from_config(config) is None

@@ -13,11 +13,14 @@ PACKAGE = ROOT / "fastgan_jax"
 # Upward only: a module imports from its own line (if it is a package) and the lines above it.
 LAYERS = [
     "errors",
+    "tool_support",
     "image_ops",
+    "metrics",
     # the device column: jax and flax; no files, no flags, no clock
     "models",
     "augment",
     "losses",
+    "perceptual",
     "draws",
     "train_state",
     "train_step",
@@ -32,15 +35,25 @@ LAYERS = [
     "torch_files",
     "signals",
     # where both columns meet
+    "weights",
     "assemble",
     "program",
     "restore",
     "interop",
+    "comparison",
+    "features",
+    "diagnosis",
+    "evaluate",
     "train",
+    "operation_counts",
+    "benchmark_report",
+    "benchmark_phases",
+    "benchmark",
+    "export",
     "main",
 ]
 DEVICE = LAYERS[LAYERS.index("models") : LAYERS.index("config")]
-HOST = LAYERS[LAYERS.index("config") : LAYERS.index("assemble")]
+HOST = LAYERS[LAYERS.index("config") : LAYERS.index("weights")]
 HOST_ONLY_LIBRARIES = {"PIL", "orbax", "tensorflow_datasets", "grain", "tensorboard", "tqdm", "os", "pathlib", "time"}
 
 

@@ -80,7 +80,7 @@ def test_other_files_are_named(tmp_path):
     with pytest.raises(UserError, match="nothing.pth: no such file"):
         read_torch_file(tmp_path / "nothing.pth")
     (tmp_path / "text.pth").write_text("no zip")
-    with pytest.raises(UserError, match="text.pth is not in PyTorch's zip format"):
+    with pytest.raises(UserError, match="text.pth is damaged, or no PyTorch file"):
         read_torch_file(tmp_path / "text.pth")
     write_pickle(tmp_path / "cut.pth", pickle.dumps({"a": 1})[:5])
     with pytest.raises(UserError, match="cut.pth is damaged"):
@@ -96,3 +96,37 @@ def test_a_tensor_larger_than_its_storage_is_damage(torch, tmp_path):
             archive.writestr(name, content[:8] if "/data/" in name else content)
     with pytest.raises(UserError, match=r"a tensor of shape \[4\] does not fit its storage of 2 values"):
         read_torch_file(tmp_path / "short.pth")
+
+
+def legacy_file(torch, path, saved) -> None:
+    torch.save(saved, path, _use_new_zipfile_serialization=False)
+
+
+def test_files_from_before_pytorch_1_6_are_read(torch, tmp_path):
+    base = torch.arange(24).reshape(4, 6)
+    saved = OrderedDict(a=base.float().T, half=base.to(torch.bfloat16), row=base[2, 1:4], again=base, step=7)
+    legacy_file(torch, tmp_path / "x.pth", saved)
+    assert not zipfile.is_zipfile(tmp_path / "x.pth")
+    read = read_torch_file(tmp_path / "x.pth")
+    assert read.pop("step") == 7
+    for name, value in read.items():
+        np.testing.assert_array_equal(value, saved[name].float().numpy())
+
+
+def test_a_legacy_file_that_is_cut_off_is_damaged(torch, tmp_path):
+    legacy_file(torch, tmp_path / "x.pth", {"a": torch.ones(1000)})
+    whole = (tmp_path / "x.pth").read_bytes()
+    for length in (10, 200, len(whole) - 1):
+        (tmp_path / "x.pth").write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"x\.pth is damaged, or no PyTorch file"):
+            read_torch_file(tmp_path / "x.pth")
+
+
+def test_code_in_a_legacy_file_is_refused(tmp_path):
+    from fastgan_jax.torch_files import LEGACY_MAGIC, LEGACY_PROTOCOL
+
+    pickles = [LEGACY_MAGIC, LEGACY_PROTOCOL, {}, Evil(tmp_path / "ran")]
+    (tmp_path / "evil.pth").write_bytes(b"".join(pickle.dumps(value) for value in pickles))
+    with pytest.raises(UserError, match="which is refused"):
+        read_torch_file(tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()

@@ -74,7 +74,7 @@ def test_the_part_target_is_the_quadrant_at_the_decoders_size(small):
     method = dataclasses.replace(small.method, discriminator=discriminator)
     real = jnp.arange(64 * 64, dtype=jnp.float32).reshape(1, 64, 64, 1)
     targets = reconstruction_targets(method, real, jnp.int32(1))
-    np.testing.assert_array_equal(targets["big"], real)
+    np.testing.assert_array_equal(targets["whole"], real)
     np.testing.assert_array_equal(targets["part"][0, ::2, ::2], real[0, :32, 32:])
     np.testing.assert_array_equal(targets["part"][0, 1::2, 1::2], real[0, :32, 32:])
 
@@ -110,7 +110,7 @@ def test_conditional_networks_train_and_use_their_labels(small):
         generator=small.method.generator.clone(num_classes=3),
         discriminator=small.method.discriminator.clone(num_classes=3, decoders=("mid",)),
         relativistic=True,
-        distance=losses.l2,
+        distance=losses.DISTANCES["l2"],
         reconstruction_weight=2.5,
     )
     state = create_train_state(jax.random.key(0), method.generator, method.discriminator, method.optimizer, 8)

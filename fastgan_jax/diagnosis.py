@@ -1,0 +1,74 @@
+"""What the numbers of a run tell about over-training, memorisation and collapse, in words."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastgan_jax.metrics.names import BETTER, rank
+
+RISING_FOR = 3  # evaluations since the best one before it counts as over-training
+COLLAPSED = 0.5  # of the highest diversity so far
+
+PREFIX = "eval/"  # of an evaluation's numbers in metrics.jsonl
+
+
+def evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The evaluations among the lines of metrics.jsonl: {"step": ..., number: value or None}."""
+    return [
+        {"step": line["step"]} | {key.removeprefix(PREFIX): value for key, value in line.items() if PREFIX in key}
+        for line in lines
+        if any(key.startswith(PREFIX) for key in line)
+    ]
+
+
+def diagnose(lines: Sequence[dict[str, Any]], best_metric: str) -> list[str]:
+    """Warnings about the latest evaluation of a run, in words; none if nothing is wrong.
+
+    Args:
+        lines: of metrics.jsonl.
+        best_metric: the number by which checkpoints are judged.
+    """
+    history = evaluations(lines)
+    if not history:
+        return []
+    return [*_overtraining(history, best_metric), *_memorisation(history[-1]), *_collapse(history)]
+
+
+def _overtraining(history: list[dict[str, Any]], name: str) -> list[str]:
+    judged = [entry for entry in history if entry.get(name) is not None]
+    if not judged:
+        return []
+    best = min(judged, key=lambda entry: rank(name, entry[name]))
+    since = len(judged) - 1 - judged.index(best)
+    if since < RISING_FOR:
+        return []
+    worse = "risen" if BETTER[name] == "lower" else "fallen"
+    return [
+        f"over-training: {name} was best at iteration {best['step']} ({best[name]:.4g}) and has {worse} to "
+        f"{judged[-1][name]:.4g}; more training hardly helps, and the best checkpoint is kept"
+    ]
+
+
+def _memorisation(latest: dict[str, Any]) -> list[str]:
+    nearest, real = latest.get("nearest"), latest.get("nearest_real")
+    copies = [latest[name] for name in ("nearest_flipped", "nearest_cropped") if latest.get(name) is not None]
+    if nearest is None or not copies or nearest >= min(copies):
+        return []
+    beside = "" if real is None else f"; real pictures are {real:.4g} apart"
+    return [
+        f"memorisation: samples are {nearest:.4g} from their nearest training picture on average, nearer than training "
+        f"pictures are to their own mirrored or cropped copies ({min(copies):.4g}){beside}"
+    ]
+
+
+def _collapse(history: list[dict[str, Any]]) -> list[str]:
+    known = [entry for entry in history if entry.get("diversity") is not None]
+    if not known:
+        return []
+    highest = max(known, key=lambda entry: entry["diversity"])
+    latest = known[-1]
+    if latest["diversity"] >= COLLAPSED * highest["diversity"]:
+        return []
+    return [
+        f"collapse: the mean distance between samples is {latest['diversity']:.4g}; it was {highest['diversity']:.4g} "
+        f"at iteration {highest['step']}"
+    ]

@@ -1,0 +1,30 @@
+"""The metrics that can be asked for, what numbers each gives, and which way each number is better."""
+
+# metric: the numbers that it gives
+METRICS: dict[str, tuple[str, ...]] = {
+    "fid": ("fid",),
+    "frechet": ("frechet",),
+    "kid": ("kid", "kid_spread"),
+    "precision_recall": ("precision", "recall"),
+    "density_coverage": ("density", "coverage"),
+    "diversity": ("diversity",),
+    "nearest": ("nearest", "nearest_flipped", "nearest_cropped", "nearest_real"),
+}
+# number: whether the lower or the higher one is better; the others describe, and none of theirs is best
+BETTER: dict[str, str] = {
+    "fid": "lower",
+    "frechet": "lower",
+    "kid": "lower",
+    "precision": "higher",
+    "recall": "higher",
+    "density": "higher",
+    "coverage": "higher",
+    "diversity": "higher",
+}
+
+
+def rank(name: str, value: float | None) -> float:
+    """A number that is smaller the better `value` is, for a name in BETTER; infinite for one that is missing."""
+    if value is None or value != value:  # not a number
+        return float("inf")
+    return value if BETTER[name] == "lower" else -value

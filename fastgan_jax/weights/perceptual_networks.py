@@ -1,0 +1,73 @@
+"""Perceptual networks by the names that configurations use."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.perceptual import BACKBONES
+from fastgan_jax.weights import store
+from fastgan_jax.weights.formats import Arrays
+from fastgan_jax.weights.layouts import by_layer
+
+
+@dataclass(frozen=True)
+class PerceptualNetwork:
+    """What a perceptual network consists of.
+
+    Attributes:
+        backbone: a name of `perceptual.BACKBONES`.
+        weights: a name of the registry.
+        heads: a name of the registry; None: all channels count the same, so that the distance is 1 - cosine, averaged
+            over positions and depths, and not LPIPS.
+        measure: what its distance is called.
+    """
+
+    backbone: str
+    weights: str
+    heads: str | None
+    measure: str
+
+
+NETWORKS = {
+    "vgg": PerceptualNetwork("vgg", "vgg16", "lpips_vgg", "LPIPS (vgg)"),
+    "squeeze": PerceptualNetwork("squeeze", "squeezenet1_1", "lpips_squeeze", "LPIPS (squeeze)"),
+    "squeeze_caffe": PerceptualNetwork(
+        "squeeze", "squeezenet_caffe", None, "cosine distance (squeeze_caffe), not LPIPS"
+    ),
+}
+
+
+def load_perceptual(name: str, path: str | Path | None = None) -> dict[str, Any]:
+    """The parameters of a perceptual network, as `perceptual.embed` takes them.
+
+    Args:
+        name: of NETWORKS.
+        path: a local file with the backbone's weights; None: the cache, else a download.
+
+    Returns:
+        {"input", "backbone", "heads"}, float32 arrays.
+
+    Raises:
+        UserError: if weights cannot be had; the line says where they are published and what can be done without.
+    """
+    network = NETWORKS[name]
+    try:
+        arrays = store.find(network.weights) if path is None else store.read_file(path, network.weights)
+        heads = _heads(network)
+    except UserError as error:
+        raise UserError(
+            f"{error}; or set loss.perceptual_weights=FILE, or use loss.reconstruction=l1, which needs no weights"
+        ) from None
+    layers = by_layer(arrays)
+    return {"input": layers.pop("input"), "backbone": layers, "heads": heads}
+
+
+def _heads(network: PerceptualNetwork) -> Arrays:
+    if network.heads is not None:
+        return store.find(network.heads)
+    depths = BACKBONES[network.backbone].channels
+    # Of two vectors of length 1, the squared difference is twice 1 - cosine.
+    return {depth: np.full(channels, 0.5 / len(depths), np.float32) for depth, channels in depths.items()}
