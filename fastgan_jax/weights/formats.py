@@ -1,6 +1,8 @@
 """Files of named arrays: .npz, .pth, .safetensors and .h5 into one flat dict, and .npz out; no code in them is run."""
 
+import contextlib
 import io
+import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,13 +58,14 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(buffer.getvalue())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise UserError(
             f"{path} cannot be written ({error.strerror or error}): free {buffer.tell() / 1e6:.0f} MB there, or set "
             "XDG_CACHE_HOME to another folder"

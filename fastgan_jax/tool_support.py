@@ -1,0 +1,104 @@
+"""What all tools share: arguments, checks of them, and how errors and progress are shown."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fastgan_jax.errors import UserError
+
+LARGEST_SEED = 2**32 - 1
+SHOWN_AFTER_SECONDS = 2
+
+
+def tool_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """A parser whose help ends with examples."""
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, *, out: str) -> None:
+    """Adds --run, --out (whose help is `out`), --step and --overwrite."""
+    parser.add_argument("--run", required=True, metavar="DIR", help="run folder, or one checkpoint's folder")
+    parser.add_argument("--out", required=True, metavar="PATH", help=out)
+    parser.add_argument("--step", default="latest", metavar="STEP", help="latest (default), best, or an iteration")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+
+
+def run_tool(
+    parse: Callable[[list[str] | None], argparse.Namespace],
+    run: Callable[[argparse.Namespace], None],
+    argv: list[str] | None = None,
+) -> int:
+    """Runs a tool and returns its exit code: 0 done, 2 bad input (one line on stderr), 130 after Ctrl-C."""
+    arguments = parse(argv)
+    try:
+        run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def read_step(text: str) -> int | str:
+    """The checkpoint that --step names.
+
+    Raises:
+        UserError: if it is neither latest, best nor a number.
+    """
+    if text in ("latest", "best"):
+        return text
+    if not text.isdecimal():
+        raise UserError(f"--step {text}: give latest, best or an iteration")
+    return int(text)
+
+
+def read_seeds(text: str, option: str = "--seeds") -> list[int]:
+    """Seeds from numbers and ranges joined by commas: "0,3,7-9" is 0, 3, 7, 8, 9.
+
+    Raises:
+        UserError: if there is none, or something else.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last <= LARGEST_SEED:
+            raise UserError(f"{option} {text}: give numbers from 0 to {LARGEST_SEED} and ranges, such as 0,3,7-9")
+        seeds.extend(range(first, last + 1))
+    return seeds
+
+
+def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:
+    """Checks that files can be written and, without `overwrite`, that none is there.
+
+    Raises:
+        UserError: naming the first that is there, or whose folder is a file.
+    """
+    for path in map(Path, paths):
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} is there already: choose another --out, or add --overwrite")
+        for folder in path.parents:
+            if folder.exists():
+                if not folder.is_dir():
+                    raise UserError(f"{path} cannot be written, since {folder} is no folder: choose another --out")
+                break
+
+
+def progress(items: Iterable[Any] | None = None, *, total: int | None = None, title: str, unit: str = "it") -> Any:
+    """A tqdm bar on a terminal, from the second second on; `items` itself otherwise. Without items, call `update`."""
+    from tqdm import tqdm
+
+    if total is None and isinstance(items, Sequence):
+        total = len(items)
+    hidden = not sys.stderr.isatty()
+    return tqdm(items, total=total, desc=title, unit=unit, delay=SHOWN_AFTER_SECONDS, disable=hidden)

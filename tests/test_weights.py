@@ -1,0 +1,322 @@
+"""Pretrained weights: every format, what does not fit, the cache, and downloads from a server of our own."""
+
+import hashlib
+import http.server
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flax import traverse_util
+from test_perceptual import perceptual_params
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.weights import registry, store
+from fastgan_jax.weights.formats import read_arrays, write_arrays
+from fastgan_jax.weights.perceptual_networks import NETWORKS, load_perceptual
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache folder of its own for every test."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "fastgan_jax" / "weights"
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    """Published addresses that nobody answers; tests of downloads put their own server in."""
+    for entry in registry.REGISTRY.values():
+        addresses = tuple("http://127.0.0.1:9/" + entry.filename for _ in entry.addresses)
+        monkeypatch.setitem(registry.REGISTRY, entry.name, replaced(entry, addresses=addresses))
+
+
+def replaced(entry, **fields):
+    return registry.PretrainedFile(**(vars(entry) | fields))
+
+
+def keras_arrays(params: dict) -> dict[str, np.ndarray]:
+    """A backbone's arrays as the Keras port names them."""
+    return {f"{layer}/{leaf}": array for layer, leaves in params["backbone"].items() for leaf, array in leaves.items()}
+
+
+def torch_arrays(params: dict) -> dict[str, np.ndarray]:
+    """SqueezeNet's arrays as torchvision names and lays them out."""
+    arrays = {}
+    indices = dict(zip(range(2, 10), (3, 4, 6, 7, 9, 10, 11, 12), strict=True))
+    for layer, leaves in params["backbone"].items():
+        name = "features.0"
+        if match := re.fullmatch(r"fire(\d)/(\w+)", layer):
+            name = f"features.{indices[int(match[1])]}.{match[2].replace('squeeze1x1', 'squeeze')}"
+        arrays[f"{name}.weight"] = leaves["kernel"].transpose(3, 2, 0, 1)
+        arrays[f"{name}.bias"] = leaves["bias"]
+    return arrays
+
+
+def heads_arrays(params: dict) -> dict[str, np.ndarray]:
+    return {f"lin{i}.model.1.weight": head.reshape(1, -1, 1, 1) for i, head in enumerate(params["heads"].values())}
+
+
+@pytest.fixture(scope="module")
+def squeeze() -> dict:
+    return perceptual_params("squeeze")
+
+
+def assert_same(loaded: dict, expected: dict) -> None:
+    loaded, expected = (traverse_util.flatten_dict(tree, sep="|") for tree in (loaded, expected))
+    assert loaded.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(loaded[name], array, err_msg=name)
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> Path:
+    """Writes arrays in the format that the suffix names."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".pth":
+        torch = pytest.importorskip("torch", reason="needs PyTorch to write the file")
+        torch.save({name: torch.tensor(array) for name, array in arrays.items()}, path)
+    elif path.suffix == ".safetensors":
+        numpy = pytest.importorskip("safetensors.numpy", reason="needs safetensors to write the file")
+        numpy.save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+    else:
+        h5py = pytest.importorskip("h5py", reason="needs h5py to write the file")
+        with h5py.File(path, "w") as file:
+            for name, array in arrays.items():
+                layer, _, leaf = name.rpartition("/")
+                file[f"{layer}/{layer}/{leaf}:0"] = array
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".npz", ".safetensors"])
+def test_published_files_become_parameters_whatever_their_format(tmp_path, squeeze, suffix):
+    store.import_file(write(tmp_path / f"backbone{suffix}", torch_arrays(squeeze)), "squeezenet1_1")
+    store.import_file(write(tmp_path / f"heads{suffix}", heads_arrays(squeeze)), "lpips_squeeze")
+    assert_same(load_perceptual("squeeze"), squeeze)
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".npz"])
+def test_the_caffe_network_is_imported_with_its_input(tmp_path, squeeze, suffix):
+    path = write(tmp_path / f"keras{suffix}", keras_arrays(squeeze))
+    kept = store.import_file(path, "squeezenet_caffe")
+    assert kept == store.cached_path("squeezenet_caffe")
+    for params in (load_perceptual("squeeze_caffe"), load_perceptual("squeeze_caffe", path)):
+        expected = squeeze["backbone"]["conv1"]["kernel"][:, :, ::-1]
+        np.testing.assert_array_equal(params["backbone"]["conv1"]["kernel"], expected)
+        np.testing.assert_allclose(
+            params["input"]["shift"], [123.68 / 127.5 - 1, 116.779 / 127.5 - 1, 103.939 / 127.5 - 1]
+        )
+
+
+def test_a_kept_file_can_be_given_as_a_local_one(tmp_path, squeeze):
+    kept = store.import_file(write(tmp_path / "b.npz", torch_arrays(squeeze)), "squeezenet1_1")
+    copy = tmp_path / "elsewhere.npz"
+    copy.write_bytes(kept.read_bytes())
+    store.import_file(write(tmp_path / "h.npz", heads_arrays(squeeze)), "lpips_squeeze")
+    kept.unlink()
+    assert_same(load_perceptual("squeeze", copy), squeeze)
+
+
+def test_real_files_beside_the_project(shared_dir):
+    for name in ("vgg", "squeeze"):
+        store.import_file(shared_dir / "weights" / "lpips_heads" / f"{name}.pth", f"lpips_{name}")
+        digest = hashlib.sha256((shared_dir / "weights" / "lpips_heads" / f"{name}.pth").read_bytes()).hexdigest()
+        assert digest == registry.REGISTRY[f"lpips_{name}"].sha256
+        heads = store.find(f"lpips_{name}")
+        assert all((head >= 0).all() and head.max() > 0 for head in heads.values())
+    store.import_file(shared_dir / "weights" / "squeezenet_v1.1_features.npz", "squeezenet_caffe")
+    assert set(load_perceptual("squeeze_caffe")["backbone"]) == set(perceptual_params("squeeze")["backbone"])
+
+
+def test_inception_is_kept_by_layer(tmp_path):
+    from test_metrics_inception import random_state
+
+    from fastgan_jax.metrics import inception
+
+    state = random_state()
+    store.import_file(write(tmp_path / "inception.npz", state), "inception")
+    expected = inception.params_from_torch(state)
+    assert_same(inception.unflatten(store.find("inception")), expected)
+
+
+# ------------------------------------------------------------------------------------------------ what does not fit
+
+
+def test_a_missing_array_is_named(tmp_path, squeeze):
+    arrays = torch_arrays(squeeze)
+    del arrays["features.7.expand3x3.bias"]
+    path = write(tmp_path / "cut.npz", arrays)
+    with pytest.raises(
+        UserError, match=r"cut\.npz does not give the weights squeezenet1_1: .*features\.7\.expand3x3\.bias"
+    ):
+        store.import_file(path, "squeezenet1_1")
+    assert not store.cached_path("squeezenet1_1").exists()
+
+
+def test_another_shape_is_named(tmp_path, squeeze):
+    arrays = torch_arrays(squeeze) | {"features.0.weight": np.zeros((96, 3, 7, 7), np.float32)}
+    with pytest.raises(
+        UserError, match=r"features\.0\.weight has shape \[96, 3, 7, 7\], which does not give \[3, 3, 3, 64\]"
+    ):
+        store.read_file(write(tmp_path / "x.npz", arrays), "squeezenet1_1")
+    heads = heads_arrays(squeeze) | {"lin2.model.1.weight": np.zeros((1, 7, 1, 1), np.float32)}
+    with pytest.raises(UserError, match=r"lin2\.model\.1\.weight has shape \[1, 7, 1, 1\]"):
+        store.read_file(write(tmp_path / "h.npz", heads), "lpips_squeeze")
+
+
+def test_the_two_lineages_are_not_confused(tmp_path, squeeze):
+    with pytest.raises(UserError, match="laid out as one of squeezenet_caffe, not of squeezenet1_1"):
+        store.read_file(write(tmp_path / "k.npz", keras_arrays(squeeze)), "squeezenet1_1")
+    with pytest.raises(UserError, match="not of squeezenet_caffe"):
+        store.read_file(write(tmp_path / "t.npz", torch_arrays(squeeze)), "squeezenet_caffe")
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(UserError, match=r"none\.npz: no such file"):
+        read_arrays(tmp_path / "none.npz")
+    (tmp_path / "x.txt").write_text("x")
+    with pytest.raises(UserError, match=r"x\.txt: weights are read from files that end in \.npz"):
+        read_arrays(tmp_path / "x.txt")
+    for suffix in (".npz", ".safetensors", ".h5"):
+        (tmp_path / f"x{suffix}").write_bytes(b"no weights at all")
+        with pytest.raises(UserError, match="is no .npz file|is damaged"):
+            read_arrays(tmp_path / f"x{suffix}")
+
+
+def test_objects_in_an_npz_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.array([{"code": 1}], dtype=object))
+    with pytest.raises(UserError, match=r"x\.npz is damaged"):
+        read_arrays(tmp_path / "x.npz")
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    (tmp_path / "x.h5").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(UserError, match=r"needs the package h5py: pip install 'fastgan_jax\[weights\]'"):
+        read_arrays(tmp_path / "x.h5")
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match=r"file/x\.npz cannot be written .*XDG_CACHE_HOME"):
+        write_arrays(tmp_path / "file" / "x.npz", {"a": np.zeros(3)})
+
+
+def test_unknown_names_are_listed():
+    with pytest.raises(UserError, match="no weights called 'vgg19': choose one of vgg16, squeezenet1_1"):
+        store.find("vgg19")
+
+
+# ---------------------------------------------------------------------------------------------------------- downloads
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Answers with `content`, after announcing `announced` bytes more."""
+
+    content, announced = b"", 0
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content) + self.announced))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *arguments):
+        """Silent."""
+
+
+@pytest.fixture
+def publish(monkeypatch, tmp_path, squeeze):
+    """Serves the heads as a published file; returns a function that sets what the registry says of it."""
+    path = write(tmp_path / "squeeze.npz", heads_arrays(squeeze))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(Server, "content", path.read_bytes())
+
+    def published(**fields):
+        entry = replaced(
+            registry.REGISTRY["lpips_squeeze"],
+            addresses=(f"http://127.0.0.1:{server.server_port}/squeeze.npz",),
+            filename="squeeze.npz",
+            **({"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:8]} | fields),
+        )
+        monkeypatch.setitem(registry.REGISTRY, "lpips_squeeze", entry)
+
+    yield published
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_download_says_what_it_fetches_and_is_kept(publish, squeeze, caplog):
+    publish()
+    with caplog.at_level("INFO"):
+        heads = store.find("lpips_squeeze")
+    assert_same(heads, squeeze["heads"])
+    assert re.search(r"downloading lpips_squeeze: LPIPS v0\.1 heads .*, 11 KB, from http://127\.0\.0\.1", caplog.text)
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        store.find("lpips_squeeze")
+    assert not caplog.text  # found in the cache
+
+
+def test_another_file_at_the_address_is_refused(publish):
+    publish(sha256="00000000")
+    with pytest.raises(UserError, match=r"another file: its sha256 starts with [0-9a-f]{8}, not 00000000"):
+        store.find("lpips_squeeze")
+    assert not store.cached_path("lpips_squeeze").exists()
+
+
+def test_a_download_that_breaks_off_is_refused(publish, monkeypatch):
+    publish()
+    monkeypatch.setattr(Server, "announced", 100)
+    with pytest.raises(UserError, match="could not be downloaded from"):
+        store.find("lpips_squeeze")
+    assert not store.cached_path("lpips_squeeze").exists()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_weights_the_places_and_the_alternative_are_named(name, cache):
+    with pytest.raises(UserError) as error:
+        load_perceptual(name)
+    entry = registry.REGISTRY[NETWORKS[name].weights]
+    message = str(error.value)
+    assert "\n" not in message and str(cache) in message and entry.filename in message
+    assert all(address in message for address in entry.addresses)
+    assert f"python tools/weights.py --import FILE {entry.name}" in message
+    assert "loss.perceptual_weights=FILE" in message and "loss.reconstruction=l1" in message
+
+
+def test_an_unpublished_file_that_fits_is_taken_and_the_log_says_so(tmp_path, squeeze, caplog):
+    store.import_file(write(tmp_path / "x.npz", heads_arrays(squeeze)), "lpips_squeeze")
+    assert "is not the published file of lpips_squeeze" in caplog.text
+
+
+def test_the_tool_lists_fetches_and_imports(tmp_path, squeeze, capsys):
+    sys.path.insert(0, str(ROOT / "tools"))
+    try:
+        import weights as tool
+    finally:
+        sys.path.pop(0)
+    assert tool.main(["--list"]) == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in registry.REGISTRY) and "not present" in listed
+    assert tool.main(["--import", str(write(tmp_path / "x.npz", heads_arrays(squeeze))), "lpips_squeeze"]) == 0
+    assert capsys.readouterr().out.strip() == str(store.cached_path("lpips_squeeze"))
+    assert tool.main(["--list"]) == 0
+    assert f"present: {store.cached_path('lpips_squeeze')}" in capsys.readouterr().out
+    assert tool.main(["--fetch", "vgg16"]) == 2
+    assert capsys.readouterr().err.startswith("error: the weights vgg16 ")
+
+
+def test_help_is_quick_to_import():
+    program = "import sys; sys.argv = ['weights.py', '--help']; import runpy\n"
+    program += (
+        "try: runpy.run_path('tools/weights.py', run_name='__main__')\nexcept SystemExit: print('jax' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.strip().endswith("False")
