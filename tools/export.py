@@ -5,6 +5,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastgan_jax.errors import UserError
+from fastgan_jax.tool_support import (
+    LARGEST_SEED,
+    add_run_arguments,
+    check_outputs,
+    read_step,
+    run_tool,
+    tool_parser,
+)
+
 if TYPE_CHECKING:
     from fastgan_jax.sampling import Sampler
 
@@ -22,45 +32,30 @@ other noise maps as optional inputs. An ONNX file is compared with JAX after wri
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the arguments."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--run", required=True, metavar="DIR", help="run folder, or one checkpoint's folder")
-    parser.add_argument("--out", required=True, metavar="PATH", help="file to write")
+    parser = tool_parser(__doc__, EXAMPLE)
+    add_run_arguments(parser, out="file to write")
     parser.add_argument("--format", required=True, choices=FORMATS, help="kind of file")
-    parser.add_argument("--step", default="latest", metavar="STEP", help="latest (default), best, or an iteration")
     parser.add_argument("--batch", metavar="N", help="pictures per call: a number, or dynamic (default)")
     parser.add_argument("--style-mix", action="store_true", help="the form with two latents, content and style")
     parser.add_argument("--noise-seed", type=int, metavar="S", help="of the fixed noise, 0 to 2^32 - 1 (default: 0)")
-    parser.add_argument("--overwrite", action="store_true", help="replace a file that is there")
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the tool and returns its exit code."""
-    arguments = parse(argv)
-    from fastgan_jax.errors import UserError
-
-    try:
-        run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_tool(parse, run, argv)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the file and, for ONNX, compares it with JAX."""
     import fastgan_jax
-    from fastgan_jax.errors import UserError
 
     out = Path(arguments.out)
     options = _options(arguments)
-    step = _step(arguments.step)
+    step = read_step(arguments.step)
     if out.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
-    if out.exists() and not arguments.overwrite:
-        raise UserError(f"{out} is there already: choose another --out, or add --overwrite")
+    check_outputs([out], arguments.overwrite)
     sampler = fastgan_jax.load(arguments.run, step)
     contents = _contents(sampler, arguments.format, options)
     try:
@@ -103,8 +98,6 @@ def _check(out: Path, sampler: "Sampler", options: dict) -> None:
 
 def _options(arguments: argparse.Namespace) -> dict:
     """The arguments that shape a graph, checked."""
-    from fastgan_jax.errors import UserError
-
     given = {"--batch": arguments.batch, "--style-mix": arguments.style_mix, "--noise-seed": arguments.noise_seed}
     for name, value in given.items():
         if arguments.format == "safetensors" and value is not None and value is not False:
@@ -113,24 +106,13 @@ def _options(arguments: argparse.Namespace) -> dict:
     if batch != "dynamic" and not (batch.isdecimal() and int(batch) > 0):
         raise UserError(f"--batch {batch}: give a number from 1 up, or dynamic")
     seed = arguments.noise_seed or 0
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--noise-seed {seed}: a seed is from 0 to {2**32 - 1}")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"--noise-seed {seed}: a seed is from 0 to {LARGEST_SEED}")
     return {
         "batch": None if batch == "dynamic" else int(batch),
         "style_mix": arguments.style_mix,
         "noise_seed": seed,
     }
-
-
-def _step(text: str) -> int | str:
-    """The checkpoint that --step names."""
-    from fastgan_jax.errors import UserError
-
-    if text in ("latest", "best"):
-        return text
-    if not text.isdecimal():
-        raise UserError(f"--step {text}: give latest, best or an iteration")
-    return int(text)
 
 
 if __name__ == "__main__":

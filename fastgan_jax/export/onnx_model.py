@@ -2,7 +2,8 @@
 
 Inputs: `z` float32 [N, nz], or `z_content` and `z_style`; `labels` int64 [N] for a conditional generator; and, to be
 left out as a rule, the noise maps `noise_<side>_<0 or 1>` float32 [N or 1, side, side, 1], whose default is fixed noise
-(of the style's early maps: `style_noise_...`). Output: `image` float32 [N, H, W, C], nominally in [-1, 1], not clipped.
+(of the style's exciting maps: `style_noise_...`). Output: `image` float32 [N, H, W, C], nominally in [-1, 1], not
+clipped.
 """
 
 from pathlib import Path
@@ -60,11 +61,13 @@ def onnx_bytes(sampler: Sampler, *, batch: int | None = None, style_mix: bool = 
     names = input_names(sampler, style_mix)
     noise = dict(zip(noise_names(generator.resolution), fixed_noise(generator.resolution, noise_seed), strict=True))
     if style_mix:
-        noise |= {f"style_{name}": array for name, array in noise.items() if array.shape[1] <= LAST_EARLY_SIDE}
-        own = network.early(names[0], "")
-        exciting = network.early(names[1], "style_")
+        # The style's pass ends with the last map that excites; noise beyond it would be an input without effect.
+        last = EXCITED_BY[max(sampler.style_resolutions)]
+        noise |= {f"style_{name}": array for name, array in noise.items() if array.shape[1] <= last}
+        own = network.early(names[0], "", LAST_EARLY_SIDE)
+        exciting = network.early(names[1], "style_", last)
     else:
-        own = exciting = network.early(names[0], "")
+        own = exciting = network.early(names[0], "", LAST_EARLY_SIDE)
     graph.op("Transpose", network.late(own[LAST_EARLY_SIDE], exciting), perm=[0, 2, 3, 1])
     graph.nodes[-1].output[0] = "image"
 
@@ -133,13 +136,13 @@ class _Network:
     def __init__(self, generator: Generator, layers: Layers):
         self.generator, self.layers, self.graph = generator, layers, layers.graph
 
-    def early(self, z: str, noise_prefix: str) -> dict[int, str]:
-        """As `Generator.early`; the noise maps are the inputs noise_prefix + noise_..."""
+    def early(self, z: str, noise_prefix: str, last: int) -> dict[int, str]:
+        """As `Generator.early`, up to the side `last`; the noise maps are the inputs noise_prefix + noise_..."""
         if self.generator.num_classes:
             table = self.graph.constant("embed/embedding", self.layers.leaf("params", "embed/embedding"))
             z = self.graph.op("Concat", z, self.graph.op("Gather", table, "labels"), axis=1)
         maps = {4: self._attended(self.layers.initial(z, "initial"), 4)}
-        for side in stage_sides(LAST_EARLY_SIDE):
+        for side in stage_sides(last):
             maps[side] = self._attended(self._stage(side, maps[side // 2], noise_prefix), side)
         return maps
 
