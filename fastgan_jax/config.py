@@ -150,8 +150,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
             f"loss.reconstruction=lpips with model.channels={config.model.channels}: lpips takes 3 channels; use "
             "loss.reconstruction=l1"
         )
-    if config.eval.every:
-        validate_metrics(config.eval)
+    _validate_metrics(config.eval)
     if config.model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={config.model.num_classes}: the demo pictures have no classes; set 0")
     if check_source:
@@ -165,12 +164,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
             )
 
 
-def validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
-    """Checks the metrics of an evaluation and what they are computed from.
-
-    Raises:
-        UserError: if they do not go together.
-    """
+def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
     metrics = split_names(evaluation.metrics)
     on_inception = evaluation.features == "inception"
     if "fid" in metrics and not on_inception:
@@ -181,7 +175,7 @@ def validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
     if "frechet" in metrics and on_inception:
         raise UserError(f"eval.metrics={evaluation.metrics} with eval.features=inception: that is fid")
     values = [value for metric in metrics for value in METRICS[metric]]
-    if evaluation.best_metric not in values:
+    if evaluation.every and evaluation.best_metric not in values:
         raise UserError(
             f"eval.best_metric={evaluation.best_metric} is none of what eval.metrics={evaluation.metrics} gives: "
             f"{', '.join(value for value in values if value in BETTER) or 'nothing'}"

@@ -1,22 +1,25 @@
 """Judging a generator by its pictures, against the training set or another one."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastgan_jax.checkpoint import find_checkpoint
 from fastgan_jax.comparison import PictureDistance
-from fastgan_jax.config import split_names, validate_metrics
+from fastgan_jax.config import split_names
 from fastgan_jax.data.cache import default_cache_dir
-from fastgan_jax.data.dataset import ImageSet
+from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.features import FeatureExtractor
 from fastgan_jax.image_ops import resize_antialias, to_uint8, to_unit
 from fastgan_jax.metrics.frechet import frechet_distance
 from fastgan_jax.metrics.kernel import kernel_distance
 from fastgan_jax.metrics.manifold import density_coverage, precision_recall
 from fastgan_jax.metrics.statistics import FeatureStatistics
+from fastgan_jax.restore import load
 from fastgan_jax.sampling import Sampler
 from fastgan_jax.weights.formats import read_arrays, write_arrays
 
@@ -30,11 +33,25 @@ Images = np.ndarray
 Values = dict[str, float]
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of checkpoints.
+
+    Attributes:
+        rows: one {"step": iteration, number: value} a checkpoint.
+        facts: what they were computed from, by name.
+    """
+
+    rows: list[dict[str, Any]]
+    facts: dict[str, Any]
+
+
 class Evaluator:
     """Judges generated pictures against one set of real ones.
 
     Attributes:
         description: of the feature network and the resize convention; "" if no metric uses features.
+        measure: of the perceptual distance; "" if no metric uses it.
     """
 
     def __init__(self, config: Any, real: Images, fingerprint: str, cache_dir: Path):
@@ -47,20 +64,20 @@ class Evaluator:
             cache_dir: where they are kept.
 
         Raises:
-            UserError: if metrics do not go together, or weights cannot be had.
+            UserError: if weights cannot be had.
         """
-        validate_metrics(config.eval)
         evaluation = config.eval
         self._metrics = split_names(evaluation.metrics)
         self._num_samples, self._seed = evaluation.num_samples, evaluation.seed
         self._real, self._fingerprint, self._cache_dir = real, fingerprint, cache_dir
         self._extract = self._distance = self._real_features = None
-        self.description = ""
+        self.description = self.measure = ""
         if any(metric in ON_FEATURES for metric in self._metrics):
             self._extract = FeatureExtractor.load(evaluation.features, evaluation.resize, evaluation.feature_weights)
             self.description = self._extract.description
         if {"diversity", "nearest"} & set(self._metrics):
             self._distance = PictureDistance.load(config.loss.perceptual_net, config.loss.perceptual_weights)
+            self.measure = self._distance.measure
 
     def evaluate(self, sampler: Sampler) -> Values:
         """The metrics of a generator: {number: value}, see `metrics.names`; the same digits each time."""
@@ -111,6 +128,44 @@ def evaluator_from_config(config: Any, data: ImageSet) -> Evaluator:
     """The evaluator of a run against its own training set."""
     cache = Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir()
     return Evaluator(config, data.images, data.fingerprint, cache / "features")
+
+
+def evaluate_run(
+    run: str | Path, steps: Sequence[int | str], config: Any, show: Callable[[Sequence], Iterable] = iter
+) -> Evaluation:
+    """Judges checkpoints of a run, one after the other, against the pictures that `config.data` names.
+
+    Args:
+        run: the run folder.
+        steps: "latest", "best" or iterations, see `restore.load`.
+        config: the whole configuration.
+        show: wraps the steps in a progress bar.
+
+    Raises:
+        UserError: if there is no such checkpoint, the pictures cannot be loaded, or weights cannot be had.
+    """
+    for step in steps:
+        find_checkpoint(run, step)  # before anything is computed
+    model = config.model
+    data = load_image_set(
+        config.data,
+        resolution=model.resolution,
+        channels=model.channels,
+        num_classes=model.num_classes,
+        run_dir=run,
+    )
+    evaluator = evaluator_from_config(config, data)
+    samplers = (load(run, step) for step in show(steps))
+    rows = [{"step": sampler.step, **evaluator.evaluate(sampler)} for sampler in samplers]
+    facts = {
+        "run": Path(run).resolve().name,
+        "num_samples": config.eval.num_samples,
+        "num_real": len(data.images),
+        "seed": config.eval.seed,
+        "features": evaluator.description,
+        "distance": evaluator.measure,
+    }
+    return Evaluation(rows, facts)
 
 
 def diversity(distance: PictureDistance, pictures: Images) -> float:

@@ -26,7 +26,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="configuration file, such as configs/demo.py")
     parser.add_argument("--workdir", metavar="DIR", help="run folder (default: runs/<name of the configuration>)")
-    parser.add_argument("--mode", choices=("train", "print-config"), default="train", help="default: train")
+    parser.add_argument("--mode", choices=("train", "eval", "print-config"), default="train", help="default: train")
     return parser.parse_args(argv)
 
 
@@ -45,7 +45,8 @@ def main(argv: list[str] | None = None) -> int:
             print(json.dumps(configuration.to_dict(config), indent=2))
             return 0
         configuration.validate(config)
-        return _train(config, arguments.workdir or f"runs/{Path(arguments.config).stem}")
+        workdir = arguments.workdir or f"runs/{Path(arguments.config).stem}"
+        return _evaluate(config, workdir) if arguments.mode == "eval" else _train(config, workdir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -63,6 +64,24 @@ def _train(config: object, workdir: str) -> int:
     except Interrupted as error:
         print(error, file=sys.stderr)
         return 128 + error.signal_number
+    return 0
+
+
+def _evaluate(config: object, workdir: str) -> int:
+    """Judges every kept checkpoint, prints the table, and leaves it in the run folder with a plot."""
+    set_up_process()
+    from fastgan_jax import config as configuration
+    from fastgan_jax.checkpoint import checkpoint_steps, find_checkpoint, read_json_item
+    from fastgan_jax.evaluate import evaluate_run
+    from fastgan_jax.evaluation_report import plot, summary, table, write_json
+    from fastgan_jax.tool_support import progress
+
+    steps = checkpoint_steps(workdir)
+    configuration.check_resumable(read_json_item(find_checkpoint(workdir), "config"), configuration.to_dict(config))
+    evaluation = evaluate_run(workdir, steps, config, lambda steps: progress(steps, title="checkpoints"))
+    write_json(Path(workdir) / "evaluation.json", evaluation)
+    plot(Path(workdir) / "evaluation.png", evaluation)
+    print(f"{summary(evaluation)}\n{table(evaluation)}")
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgan_jax.errors import UserError
 from fastgan_jax.run_folder import RunFolder
 
 GRID_BACKGROUND = 255
@@ -44,6 +45,18 @@ def image_grid(images: np.ndarray, columns: int | None = None, padding: int = 2)
         top, left = index // columns * (height + padding), index % columns * (width + padding)
         grid[top : top + height, left : left + width] = image
     return grid
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error})") from None
 
 
 def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, str] | None = None) -> None:

@@ -1,0 +1,247 @@
+"""Evaluation: equal sets give nothing, different ones much; the same digits each time; the best checkpoint is kept."""
+
+import dataclasses
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+from test_perceptual import perceptual_params
+
+import fastgan_jax
+from configs import smoke
+from fastgan_jax import evaluate, evaluation_report, main, train
+from fastgan_jax.comparison import PictureDistance, rgb
+from fastgan_jax.diagnosis import diagnose
+from fastgan_jax.errors import UserError
+from fastgan_jax.features import NETWORKS, FeatureExtractor
+from fastgan_jax.weights import store
+from fastgan_jax.weights.formats import write_arrays
+from fastgan_jax.writers import read_metrics
+
+ALL = "frechet,kid,precision_recall,density_coverage,diversity,nearest"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache folder with a random SqueezeNet as the only weights; its input is small, to save time."""
+    folder = tmp_path_factory.mktemp("cache")
+    params = perceptual_params("squeeze")
+    arrays = {f"input/{name}": array for name, array in params["input"].items()}
+    for layer, leaves in params["backbone"].items():
+        arrays |= {f"{layer}/{leaf}": array for leaf, array in leaves.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.setitem(NETWORKS, "squeeze_caffe", dataclasses.replace(NETWORKS["squeeze_caffe"], side=48))
+        write_arrays(store.cached_path("squeezenet_caffe"), arrays)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def config():
+    config = smoke.get_config()
+    config.eval.features = config.loss.perceptual_net = "squeeze_caffe"
+    config.eval.metrics = ALL
+    config.eval.best_metric = "frechet"
+    config.eval.num_samples = 12
+    return config
+
+
+@pytest.fixture(scope="module")
+def real(smoke_run) -> np.ndarray:
+    """The demo pictures that the smoke run is trained on, uint8 [20, 64, 64, 3]."""
+    (file,) = smoke_run.glob("data/*/images.npy")
+    return np.load(file)
+
+
+@pytest.fixture(scope="module")
+def evaluator(config, real, tmp_path_factory):
+    return evaluate.Evaluator(config, real, "content", tmp_path_factory.mktemp("features"))
+
+
+@pytest.fixture(scope="module")
+def judged(evaluator, real):
+    """Numbers of the real set itself, of its mirror image, and of noise."""
+    noise = np.random.RandomState(0).randint(0, 256, real.shape, np.uint8)
+    return {name: evaluator.judge(x) for name, x in {"same": real, "flipped": real[:, :, ::-1], "noise": noise}.items()}
+
+
+def test_a_set_against_itself_is_at_no_distance(judged):
+    same = judged["same"]
+    assert same["frechet"] == pytest.approx(0, abs=1e-9 * judged["noise"]["frechet"])
+    assert same["kid"] <= 0  # unbiased, so below zero for equal sets
+    assert same["precision"] == same["recall"] == same["coverage"] == same["density"] == 1
+    assert same["nearest"] == 0
+
+
+def test_noise_is_far_and_a_mirrored_copy_near(judged):
+    same, flipped, noise = (judged[name] for name in ("same", "flipped", "noise"))
+    assert same["frechet"] < flipped["frechet"] < 0.1 * noise["frechet"]
+    assert flipped["kid"] < 0.1 * noise["kid"]
+    assert noise["recall"] < flipped["recall"] and noise["coverage"] < flipped["coverage"]
+    assert same["nearest"] < flipped["nearest"] < noise["nearest"]
+
+
+def test_the_baselines_are_of_the_real_set_alone(judged):
+    for name in ("nearest_flipped", "nearest_cropped", "nearest_real"):
+        values = {numbers[name] for numbers in judged.values()}
+        assert len(values) == 1 and values.pop() > 0
+
+
+def test_the_batch_size_does_not_change_the_numbers(evaluator, judged, real, monkeypatch):
+    monkeypatch.setattr("fastgan_jax.features.CHUNK", 7)
+    monkeypatch.setattr("fastgan_jax.evaluate.PICTURES_AT_ONCE", 5)
+    flipped = evaluator.judge(real[:, :, ::-1])
+    for name, value in judged["flipped"].items():
+        assert flipped[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
+
+
+def test_real_features_are_computed_once(evaluator, config, real, judged, monkeypatch):
+    again = evaluate.Evaluator(config, real, "content", evaluator._cache_dir)
+    monkeypatch.setattr(FeatureExtractor, "__call__", lambda *_: pytest.fail("computed again"))
+    np.testing.assert_array_equal(again.real_features(), evaluator.real_features())
+    other = evaluate.Evaluator(config, real, "other content", evaluator._cache_dir)
+    with pytest.raises(pytest.fail.Exception):
+        other.real_features()
+
+
+def test_every_real_picture_counts_once(evaluator, real):
+    assert evaluator.real_features().shape == (len(real), 512)
+
+
+def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
+    first, second = (evaluate.evaluate_run(smoke_run, ["latest"], config) for _ in range(2))
+    assert first == second
+    (row,) = first.rows
+    assert row["step"] == 4 and all(np.isfinite(value) for value in row.values())
+    assert first.facts["num_samples"] == 12 and first.facts["num_real"] == 20
+    assert first.facts["features"] == "squeeze_caffe, legacy resize" and "not LPIPS" in first.facts["distance"]
+
+
+def test_grey_and_transparent_pictures_are_judged_as_rgb():
+    grey = np.full((1, 2, 2, 1), 7, np.uint8)
+    np.testing.assert_array_equal(rgb(grey), np.full((1, 2, 2, 3), 7))
+    clear = np.zeros((1, 1, 2, 4), np.uint8)
+    clear[0, 0, 1] = (10, 20, 30, 255)
+    np.testing.assert_array_equal(rgb(clear), [[[[255, 255, 255], [10, 20, 30]]]])
+
+
+def test_a_matrix_holds_the_distances_of_pairs(real):
+    distance = PictureDistance.load("squeeze_caffe")
+    matrix = distance.matrix(real[:3], real[:10])
+    assert matrix.shape == (3, 10)
+    np.testing.assert_allclose(np.diag(matrix[:, 1:]), distance.pairs(real[:3], real[1:4]), rtol=1e-4)
+    assert distance.pairs(real[:0], real[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp_path):
+    monkeypatch.setattr(store, "find", lambda weights: (_ for _ in ()).throw(UserError(f"{weights} is not there")))
+    with pytest.raises(UserError, match=r"eval\.feature_weights=FILE.*frechet,kid.*squeeze_caffe.*no FID") as error:
+        FeatureExtractor.load(name, "legacy")
+    assert ("here already" in str(error.value)) == (name != "squeeze_caffe")
+
+
+def test_training_evaluates_and_keeps_the_best(config, tmp_path, smoke_run, monkeypatch):
+    scores = iter([3.0, 1.0, 2.0, 5.0])
+    monkeypatch.setattr(evaluate.Evaluator, "evaluate", lambda *_: {"frechet": next(scores)})
+    config = config.copy_and_resolve_references()
+    config.eval.metrics = "frechet"
+    config.eval.every, config.train.checkpoint_every, config.train.keep = 1, 4, 1
+    train.train_and_evaluate(config, str(tmp_path / "run"))
+    assert sorted(int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()) == [0, 2, 4]
+    assert fastgan_jax.load(tmp_path / "run", "best").step == 2
+    assert fastgan_jax.load(tmp_path / "run").step == 4
+    lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "eval/frechet" in line]
+    assert [(line["step"], line["eval/frechet"]) for line in lines] == [(1, 3.0), (2, 1.0), (3, 2.0), (4, 5.0)]
+    # Evaluation leaves training as it is.
+    plain, evaluated = (fastgan_jax.load(run).variables["params"] for run in (smoke_run, tmp_path / "run"))
+    jax.tree.map(np.testing.assert_array_equal, plain, evaluated)
+
+
+def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("checkpoints", "data", "config.json"):
+        (run / name).symlink_to(smoke_run / name)
+    settings = ["features=squeeze_caffe", "metrics=frechet", "num_samples=12"]
+    arguments = ["--config", "configs/smoke.py", "--mode=eval", "--workdir", str(run)]
+    assert main.main(arguments + [f"--config.eval.{setting}" for setting in settings]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert re.match(r"run: 12 samples against 20 real pictures \(squeeze_caffe, legacy resize\)", table[0])
+    assert [line.split()[0] for line in table[2:]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
+    written = json.loads((run / "evaluation.json").read_text())
+    assert [row["step"] for row in written["checkpoints"]] == [0, 2, 4]
+    assert (run / "evaluation.png").stat().st_size > 1000
+
+    tool = load_tool("evaluate")
+    options = ["--metrics", "frechet", "--features", "squeeze_caffe", "--num", "12", "--step", "2,4"]
+    assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json")]) == 0
+    assert json.loads((tmp_path / "x.json").read_text())["checkpoints"] == written["checkpoints"][1:]
+    capsys.readouterr()
+    for wrong, message in (
+        (["--step", "3"], "has no checkpoint 3"),
+        (["--step", "newest"], "--step newest: give latest"),
+        (["--metrics", "fid"], "a Frechet distance on other features than Inception's is no FID"),
+        (["--metrics", "is"], "eval.metrics='is': allowed is names of fid"),
+        (["--data", str(tmp_path / "nothing")], "nothing"),
+    ):
+        assert tool.main(["--run", str(run), *options, *wrong]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def load_tool(name: str):
+    """The module of tools/<name>.py."""
+    import importlib.util
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[1] / "tools" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"tool_{name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_best_row_follows_the_direction_of_its_number():
+    rows = [{"step": 0, "fid": 5.0, "recall": 0.1}, {"step": 1, "fid": 4.0, "recall": 0.3}, {"step": 2, "fid": 4.5}]
+    assert evaluation_report.best_row(rows, "fid")["step"] == 1
+    assert evaluation_report.best_row(rows[:2], "recall")["step"] == 1
+
+
+# ---------------------------------------------------------------------------------------------------------- diagnosis
+
+
+def history(**numbers) -> list[dict]:
+    """Lines of metrics.jsonl with evaluations at 10, 20, ..., among others."""
+    lines = [{"step": 5, "loss/d": 1.0}]
+    for index in range(len(next(iter(numbers.values())))):
+        lines.append({"step": 10 * (index + 1), **{f"eval/{name}": values[index] for name, values in numbers.items()}})
+    return lines
+
+
+def test_overtraining_is_told_after_three_worse_evaluations():
+    assert diagnose(history(fid=[9.0, 5.0, 6.0, 7.0]), "fid") == []
+    (line,) = diagnose(history(fid=[9.0, 5.0, 6.0, 7.0, 8.0]), "fid")
+    assert line.startswith("over-training: fid was best at iteration 20 (5) and has risen to 8")
+    (line,) = diagnose(history(recall=[0.5, 0.4, 0.3, 0.2]), "recall")
+    assert "has fallen to 0.2" in line
+    assert diagnose(history(fid=[None, None, None, None]), "fid") == []
+
+
+def test_memorisation_is_told_when_samples_are_as_near_as_copies():
+    far = {"nearest": [0.4], "nearest_flipped": [0.3], "nearest_cropped": [0.2], "nearest_real": [0.5]}
+    assert diagnose(history(**far), "fid") == []
+    (line,) = diagnose(history(**(far | {"nearest": [0.1]})), "fid")
+    assert line.startswith("memorisation: samples are 0.1 from") and "(0.2)" in line and "0.5 apart" in line
+
+
+def test_collapse_is_told_when_diversity_halves():
+    assert diagnose(history(diversity=[0.6, 0.31]), "fid") == []
+    (line,) = diagnose(history(diversity=[0.6, 0.29]), "fid")
+    assert line.startswith("collapse: the mean distance between samples is 0.29; it was 0.6 at iteration 10")
+
+
+def test_nothing_is_told_without_evaluations():
+    assert diagnose([{"step": 1, "loss/d": 2.0}], "fid") == []

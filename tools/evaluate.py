@@ -1,0 +1,101 @@
+"""Judges checkpoints of a run by FID, KID, precision and recall, diversity and nearness to the training set."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastgan_jax.tool_support import progress, run_tool, tool_parser
+
+BASE_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "base.py"
+EXAMPLES = """examples:
+  python tools/evaluate.py --run runs/mine --metrics fid,kid --json evaluation.json
+  python tools/evaluate.py --run runs/mine --step all --metrics frechet,kid --features squeeze_caffe --plot curve.png
+  python tools/evaluate.py --run runs/mine --step best --metrics diversity,nearest --data /my/images
+
+What is not given is taken from the run's own configuration. The same command gives the same digits."""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the arguments."""
+    parser = tool_parser(__doc__, EXAMPLES)
+    parser.add_argument("--run", required=True, metavar="DIR", help="run folder")
+    parser.add_argument("--step", default="latest", help="latest (default), best, all, or iterations joined by commas")
+    parser.add_argument(
+        "--metrics", metavar="M,M,...", help="of fid, frechet, kid, precision_recall, ...: configs/base.py"
+    )
+    parser.add_argument("--num", type=int, metavar="N", help="generated pictures that are judged")
+    parser.add_argument("--data", metavar="PATH", help="folder or zip of real pictures (default: the training set)")
+    parser.add_argument("--features", metavar="NET", help="inception, squeeze or squeeze_caffe")
+    parser.add_argument("--feature-weights", metavar="FILE", help="local file with the weights of --features")
+    parser.add_argument("--resize", metavar="HOW", help="legacy or clean")
+    parser.add_argument("--net", metavar="NET", help="perceptual network of diversity and nearest: vgg, squeeze, ...")
+    parser.add_argument("--weights", metavar="FILE", help="local file with the weights of --net")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw numbers against iterations there (.png, .svg)")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluates and reports."""
+    from fastgan_jax.evaluate import evaluate_run
+    from fastgan_jax.evaluation_report import plot, summary, table, write_json
+
+    config = configuration_of(arguments)
+    evaluation = evaluate_run(
+        arguments.run, steps_of(arguments), config, lambda steps: progress(steps, title="checkpoints")
+    )
+    print(f"{summary(evaluation)}\n{table(evaluation)}")
+    if arguments.json:
+        write_json(arguments.json, evaluation)
+        print(arguments.json)
+    if arguments.plot:
+        plot(arguments.plot, evaluation)
+        print(arguments.plot)
+
+
+def configuration_of(arguments: argparse.Namespace):
+    """The run's configuration with what the arguments change."""
+    from ml_collections import ConfigDict
+
+    from fastgan_jax import config as configuration
+    from fastgan_jax.checkpoint import find_checkpoint, read_json_item
+
+    config = configuration.load_config(str(BASE_CONFIG))
+    saved = read_json_item(find_checkpoint(arguments.run), "config")
+    known = configuration.flatten(config)
+    overrides = {name: value for name, value in configuration.flatten(ConfigDict(saved)).items() if name in known}
+    given = {
+        "eval.metrics": arguments.metrics,
+        "eval.num_samples": arguments.num,
+        "eval.features": arguments.features,
+        "eval.feature_weights": arguments.feature_weights,
+        "eval.resize": arguments.resize,
+        "loss.perceptual_net": arguments.net,
+        "loss.perceptual_weights": arguments.weights,
+    }
+    if arguments.data is not None:
+        given |= {"data.path": arguments.data}
+        overrides |= {"data.tfds": None, "data.demo_images": None}
+    overrides["eval.every"] = None  # so that eval.best_metric need not be among the metrics
+    config.update_from_flattened_dict(overrides | {name: value for name, value in given.items() if value is not None})
+    configuration.validate(config)
+    return config
+
+
+def steps_of(arguments: argparse.Namespace) -> list[int | str]:
+    """The checkpoints that --step names."""
+    from fastgan_jax.checkpoint import checkpoint_steps
+    from fastgan_jax.tool_support import read_step
+
+    if arguments.step == "all":
+        return checkpoint_steps(arguments.run)
+    return [read_step(step) for step in arguments.step.split(",")]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool and returns its exit code."""
+    return run_tool(parse, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
