@@ -61,7 +61,8 @@ def get_config() -> ml_collections.ConfigDict:
     train.batch_size = 8  # pictures per iteration
     train.seed = 0  # of everything random in the run
     train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
-    train.remat = "none"  # recompute activations in the backward pass: none | blocks (less memory, more time)
+    train.remat = "none"  # recompute activations in backward passes: none | blocks | full (least memory, most time)
+    train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
     train.log_every = 100  # iterations between lines of metrics.jsonl
     train.sample_every = 1_000  # iterations between sample grids

@@ -13,7 +13,7 @@ from fastgan_jax.weights.perceptual_networks import NETWORKS, load_perceptual
 
 def method_from_config(config: Any) -> Method:
     """Networks, optimiser and losses of a configuration (see configs/base.py)."""
-    remat = config.train.remat == "blocks"
+    remat = config.train.remat != "none"
     optim = config.optim
     return Method(
         generator=build_generator(config.model, config.train.precision, remat),
@@ -29,6 +29,7 @@ def method_from_config(config: Any) -> Method:
         resize=config.model.resize,
         flip=config.data.flip,
         ema_decay=config.optim.ema_decay,
+        recompute=config.train.remat == "full",
     )
 
 

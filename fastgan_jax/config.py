@@ -188,6 +188,11 @@ def split_names(text: str) -> tuple[str, ...]:
 
 
 def _validate_intervals(config: ml_collections.ConfigDict) -> None:
+    if config.train.batch_size % config.train.accumulate:
+        raise UserError(
+            f"train.accumulate={config.train.accumulate} does not divide train.batch_size={config.train.batch_size}: "
+            "choose a divisor"
+        )
     scan = config.train.scan
     names = [f"train.{name}" for name in ("log_every", "sample_every", "checkpoint_every", "iterations")] + [
         "eval.every"
@@ -286,7 +291,8 @@ RULES: dict[str, Rule] = {
     "train.batch_size": _at_least(1),
     "train.seed": _at_least(0),
     "train.precision": _one_of("float32", "bfloat16"),
-    "train.remat": _one_of("none", "blocks"),
+    "train.remat": _one_of("none", "blocks", "full"),
+    "train.accumulate": _at_least(1),
     "train.scan": _optionally(_at_least(1)),
     "train.log_every": _at_least(1),
     "train.sample_every": _at_least(1),

@@ -3,10 +3,12 @@
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 
+from fastgan_jax.accumulation import accumulated_update
 from fastgan_jax.errors import UserError
 from fastgan_jax.train_state import TrainState
 from fastgan_jax.train_step import Method, Metrics, make_train_step
@@ -31,7 +33,7 @@ def iterations_per_call(config: Any, first_iteration: int, backend: str) -> int:
     return max(k for k in range(1, longest + 1) if common % k == 0)
 
 
-def make_program(method: Method, *, iterations: int, resident: bool, unroll: bool) -> Program:
+def make_program(method: Method, *, iterations: int, resident: bool, unroll: bool, accumulate: int = 1) -> Program:
     """The function that makes `iterations` training iterations and returns the last one's metrics.
 
     Args:
@@ -41,8 +43,10 @@ def make_program(method: Method, *, iterations: int, resident: bool, unroll: boo
             indices int32 [K, B]), or the batches are, (state, pretrained, images uint8 [K, B, R, R, C], labels int32
             [K, B]). `pretrained` holds the parameters of `method.distance`, None if it has none.
         unroll: write the iterations out instead of looping (for CPU, where a loop makes convolutions slow).
+        accumulate: micro-batches that a batch is cut into, see `accumulation`.
     """
-    step = make_train_step(method)
+    in_parts = partial(accumulated_update, parts=accumulate, unroll=unroll) if accumulate > 1 else None
+    step = make_train_step(method, in_parts)
 
     def of_resident(
         state: TrainState, pretrained: Any, images: jax.Array, labels: jax.Array, indices: jax.Array
@@ -102,5 +106,5 @@ class memory_advice:  # noqa: N801 (a context manager, used like a function)
             estimate = f" (this program needs about {self.needed / 1e9:.1f} GB)" if self.needed else ""
             raise UserError(
                 f"out of device memory on {jax.devices()[0].device_kind}{estimate}: lower train.batch_size, or set "
-                "train.remat=blocks, train.precision=bfloat16 or data.resident=false"
+                "train.accumulate, train.remat=full, train.precision=bfloat16 or data.resident=false"
             ) from error

@@ -183,7 +183,13 @@ class _Training:
     def _compile(self, per_call: int, inputs: tuple) -> tuple[Program, int]:
         """The compiled program and the bytes of device memory that it needs."""
         on_cpu = jax.default_backend() == "cpu"
-        program = make_program(self.method, iterations=per_call, resident=self.resident, unroll=on_cpu)
+        program = make_program(
+            self.method,
+            iterations=per_call,
+            resident=self.resident,
+            unroll=on_cpu,
+            accumulate=self.config.train.accumulate,
+        )
         compiled, seconds, needed = compile_program(program, self.state, self.pretrained, *inputs)
         log.info(
             "compiled in %.1f s: %d iteration(s) per call, about %.2f GB of memory on %s",

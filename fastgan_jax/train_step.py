@@ -1,7 +1,7 @@
 """One training iteration: D, then G, then the moving average (paper, section 3; order as in the reference).
 
 `update` is a pure function of state, batch and random draws. `make_train_step` binds the networks and draws the random
-numbers; nothing here is compiled, `train.py` does that once.
+numbers; nothing here is compiled, `program.py` does that once. `accumulation.py` makes the same iteration in parts.
 """
 
 from collections.abc import Callable
@@ -40,14 +40,16 @@ class Method:
     resize: str  # "nearest" | "antialias": how D's small view and the targets are made from the full picture
     flip: bool
     ema_decay: float
+    recompute: bool = False  # a network's activations in its backward pass, instead of keeping them until then
 
 
-def make_train_step(method: Method) -> Callable[..., tuple[TrainState, Metrics]]:
+def make_train_step(method: Method, iteration: Callable | None = None) -> Callable[..., tuple[TrainState, Metrics]]:
     """The function of one iteration: (state, images uint8 [B, R, R, C], labels int32 [B], pretrained).
 
     `pretrained` holds the parameters of `method.distance`; None, the default, if it has none. The function returns the
-    state after the iteration and its metrics.
+    state after the iteration and its metrics. `iteration` takes the place of `update`.
     """
+    iteration = iteration or update
 
     def train_step(
         state: TrainState, images: jax.Array, labels: jax.Array, pretrained: Any = None
@@ -61,7 +63,7 @@ def make_train_step(method: Method) -> Callable[..., tuple[TrainState, Metrics]]
             policy=method.policy,
             shared=method.augment_shared,
         )
-        return update(method, state, to_unit(images), labels, draws, pretrained)
+        return iteration(method, state, to_unit(images), labels, draws, pretrained)
 
     return train_step
 
@@ -82,29 +84,54 @@ def update(
     Returns:
         The state after the iteration, and float32 scalars with fixed names.
     """
-    if method.flip:
-        real = jnp.where(draws.flip[:, None, None, None], real[:, :, ::-1], real)
-    real = augment.apply(real, draws.augment_real, method.policy, method.augment_probability)
     g, d = state.generator, state.discriminator
+    real = augment_real(method, real, draws)
 
     # One forward pass of G serves both updates; `pull_back` carries the gradient of its pictures to its parameters.
     g_spectral = power_iterate(g.params, g.spectral)
     fakes, pull_back, g_stats = jax.vjp(
-        lambda params: _generate(method, params, g.batch_stats, g_spectral, labels, draws), g.params, has_aux=True
+        recomputed(method, lambda params: generate(method, params, g.batch_stats, g_spectral, labels, draws)),
+        g.params,
+        has_aux=True,
     )
 
-    d, d_metrics = _update_discriminator(method, pretrained, d, real, fakes, labels, draws)
-    d, fakes_gradient, g_metrics = _judge_for_generator(method, d, fakes, labels)
-    (g_gradient,) = pull_back(fakes_gradient)
-    g = _descend(method, g, g_gradient).replace(batch_stats=g_stats, spectral=g_spectral)
+    for_real, for_fake = discriminator_passes(d)
+    d_gradient, d_stats, d_metrics = discriminator_gradient(
+        method, pretrained, for_real, for_fake, real, fakes, labels, draws
+    )
+    d = descend(method, for_fake, d_gradient).replace(batch_stats=d_stats)
 
+    d = pass_without_decoders(d)
+    fakes_gradient, d_stats, g_metrics = generator_loss_gradient(method, d, fakes, labels)
+    (g_gradient,) = pull_back(fakes_gradient)
+    g = descend(method, g, g_gradient).replace(batch_stats=g_stats, spectral=g_spectral)
+
+    norms = {"grad_norm/d": optax.tree.norm(d_gradient), "grad_norm/g": optax.tree.norm(g_gradient)}
+    return finish(method, state, g, d.replace(batch_stats=d_stats), d_metrics | g_metrics | norms)
+
+
+def finish(
+    method: Method, state: TrainState, g: NetworkState, d: NetworkState, metrics: Metrics
+) -> tuple[TrainState, Metrics]:
+    """The state after an iteration, with the moving average of G's new parameters, and its metrics as float32."""
     ema_params = optax.incremental_update(g.params, state.ema_params, 1 - method.ema_decay)
     state = state.replace(step=state.step + 1, generator=g, discriminator=d, ema_params=ema_params)
-    metrics = d_metrics | g_metrics | {"grad_norm/g": optax.tree.norm(g_gradient)}
     return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
 
-def _generate(
+def augment_real(method: Method, real: jax.Array, draws: StepDraws) -> jax.Array:
+    """Real pictures as D sees them: mirrored and augmented."""
+    if method.flip:
+        real = jnp.where(draws.flip[:, None, None, None], real[:, :, ::-1], real)
+    return augment.apply(real, draws.augment_real, method.policy, method.augment_probability)
+
+
+def recomputed(method: Method, function: Callable) -> Callable:
+    """A pass through a network, repeated in the backward pass if the method says so."""
+    return jax.checkpoint(function) if method.recompute else function
+
+
+def generate(
     method: Method, params: dict, batch_stats: dict, spectral: dict, labels: jax.Array, draws: StepDraws
 ) -> tuple[tuple[jax.Array, jax.Array], dict]:
     """Augmented pictures of G in training mode, full and small, and its batch-norm state after them."""
@@ -128,28 +155,56 @@ def _judge(
     return judgement, mutated["batch_stats"]
 
 
-def _update_discriminator(
+def discriminator_passes(d: NetworkState) -> tuple[NetworkState, NetworkState]:
+    """D as it judges real, then generated pictures: its spectral vectors move with each."""
+    for_real = d.replace(spectral=power_iterate(d.params, d.spectral))
+    return for_real, pass_without_decoders(for_real)
+
+
+def pass_without_decoders(d: NetworkState) -> NetworkState:
+    """D with its spectral vectors moved as by a training-mode pass that reconstructs nothing."""
+    return d.replace(spectral=d.spectral | power_iterate(d.params, without_decoders(d.spectral)))
+
+
+def discriminator_gradient(
     method: Method,
     pretrained: Any,
-    d: NetworkState,
+    for_real: NetworkState,
+    for_fake: NetworkState,
     real: jax.Array,
     fakes: tuple,
     labels: jax.Array,
     draws: StepDraws,
-) -> tuple[NetworkState, Metrics]:
-    """The D step: hinge on real and on generated pictures, reconstruction of the real ones alone."""
+) -> tuple[dict, dict, Metrics]:
+    """Gradient of D's loss: hinge on real and on generated pictures, reconstruction of the real ones alone.
+
+    Args:
+        method: networks and options.
+        pretrained: parameters of the distance.
+        for_real: D as it judges real pictures, see `discriminator_passes`.
+        for_fake: D as it judges generated ones; its batch-norm state is that of `for_real` after the real pictures.
+        real: augmented pictures [B, R, R, C].
+        fakes: augmented generated pictures, full and small.
+        labels: int32 [B].
+        draws: the margins and the quadrant are used.
+
+    Returns:
+        The gradient, D's batch-norm state after both passes, and metrics.
+    """
     resize = RESIZES[method.resize]
     real_small = resize(real, small_side(method.generator.resolution))
     targets = reconstruction_targets(method, real, draws.quadrant)
     wanted = {name: method.distance.embed(pretrained, pictures) for name, pictures in targets.items()}
-    # D's normalisation state moves twice here: first with the real pictures, then with the generated ones, which the
-    # decoders do not see.
-    for_real = d.replace(spectral=power_iterate(d.params, d.spectral))
-    for_fake = _pass_without_decoders(for_real)
+    judge_real = recomputed(
+        method, lambda params: _judge(method, params, for_real, real, real_small, labels, quadrant=draws.quadrant)
+    )
+    judge_fake = recomputed(
+        method, lambda params, stats: _judge(method, params, for_fake.replace(batch_stats=stats), *fakes, labels)
+    )
 
     def loss_of(params: dict) -> tuple[jax.Array, tuple[dict, Metrics]]:
-        on_real, stats = _judge(method, params, for_real, real, real_small, labels, quadrant=draws.quadrant)
-        on_fake, stats = _judge(method, params, for_fake.replace(batch_stats=stats), *fakes, labels)
+        on_real, stats = judge_real(params)
+        on_fake, stats = judge_fake(params, stats)
         loss_real, loss_fake = losses.discriminator_hinge(
             on_real.logits,
             on_fake.logits,
@@ -157,8 +212,8 @@ def _update_discriminator(
             losses.margins(draws.fake_margins),
             relativistic=method.relativistic,
         )
-        weight = real.shape[0] if method.reconstruction_weight is None else method.reconstruction_weight
         distances = _reconstruction_distances(method.distance, pretrained, on_real.reconstructions, wanted)
+        weight = real.shape[0] if method.reconstruction_weight is None else method.reconstruction_weight
         reconstruction = weight * sum(distances.values(), start=jnp.zeros(()))
         loss = loss_real + loss_fake + reconstruction
         metrics = {
@@ -174,14 +229,8 @@ def _update_discriminator(
         }
         return loss, (stats, metrics)
 
-    gradient, (stats, metrics) = jax.grad(loss_of, has_aux=True)(d.params)
-    d = _descend(method, for_fake, gradient).replace(batch_stats=stats)
-    return d, metrics | {"grad_norm/d": optax.tree.norm(gradient)}
-
-
-def _pass_without_decoders(d: NetworkState) -> NetworkState:
-    """D with its spectral vectors moved as by a training-mode pass that reconstructs nothing."""
-    return d.replace(spectral=d.spectral | power_iterate(d.params, without_decoders(d.spectral)))
+    gradient, (stats, metrics) = jax.grad(loss_of, has_aux=True)(for_real.params)
+    return gradient, stats, metrics
 
 
 def reconstruction_targets(method: Method, real: jax.Array, quadrant: jax.Array) -> dict[str, jax.Array]:
@@ -208,21 +257,20 @@ def _reconstruction_distances(
     return dict(zip(pictures, distances.reshape(len(pictures), -1).mean(1), strict=True))
 
 
-def _judge_for_generator(
+def generator_loss_gradient(
     method: Method, d: NetworkState, fakes: tuple, labels: jax.Array
-) -> tuple[NetworkState, tuple, Metrics]:
-    """G's loss under the updated D, its gradient with respect to the pictures, and D with its state moved once more."""
-    d = _pass_without_decoders(d)
+) -> tuple[tuple, dict, Metrics]:
+    """Gradient of G's loss under D with respect to the generated pictures, D's batch-norm state after, metrics."""
 
     def loss_of(fakes: tuple) -> tuple[jax.Array, dict]:
         judgement, stats = _judge(method, d.params, d, *fakes, labels)
         return losses.generator_loss(judgement.logits), stats
 
     (loss, stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(fakes)
-    return d.replace(batch_stats=stats), gradient, {"loss/g": loss}
+    return gradient, stats, {"loss/g": loss}
 
 
-def _descend(method: Method, network: NetworkState, gradient: dict) -> NetworkState:
+def descend(method: Method, network: NetworkState, gradient: dict) -> NetworkState:
     """One step of the optimiser."""
     updates, optimizer = method.optimizer.update(gradient, network.optimizer, network.params)
     return network.replace(params=optax.apply_updates(network.params, updates), optimizer=optimizer)

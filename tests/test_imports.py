@@ -24,6 +24,7 @@ LAYERS = [
     "draws",
     "train_state",
     "train_step",
+    "accumulation",
     "sampling",
     "reconstruction",
     # the host column: knows arrays and pytrees, not models

@@ -1,0 +1,110 @@
+"""A batch in micro-batches: equal to the whole where batch norm cannot tell, and less memory."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from configs import base
+from fastgan_jax.accumulation import accumulated_update
+from fastgan_jax.config import validate
+from fastgan_jax.draws import draw_step
+from fastgan_jax.errors import UserError
+from fastgan_jax.train_state import create_train_state
+from fastgan_jax.train_step import update
+
+PARTS = 2
+
+
+@pytest.fixture(scope="module")
+def setting(small):
+    """A method with plain gradient descent, whose updates are proportional to gradients, and an iteration's inputs."""
+    method = dataclasses.replace(small.method, optimizer=optax.sgd(1e-2), reconstruction_weight=1.0)
+    state = create_train_state(
+        jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
+    )
+    real = jnp.asarray(np.random.RandomState(0).uniform(-1, 1, (2, 64, 64, 3)), jnp.float32)
+    draws = draw_step(
+        jax.random.key(1),
+        batch=2,
+        latent_size=method.latent_size,
+        resolution=64,
+        logits_map=method.discriminator.logits_map,
+        policy=method.policy,
+        shared=False,
+    )
+    return method, state, real, jnp.zeros(2, jnp.int32), draws
+
+
+def twice(tree):
+    """Every array of a batch, followed by itself."""
+    return jax.tree.map(lambda x: jnp.concatenate([x, x]) if jnp.ndim(x) else x, tree)
+
+
+@pytest.fixture(scope="module")
+def results(setting):
+    """The iteration on a batch, and in two parts on that batch twice over, in a loop or written out."""
+    method, state, real, labels, draws = setting
+    whole, metrics = jax.jit(lambda: update(method, state, real, labels, draws))()
+    doubled = twice((real, labels, draws))
+    (parted, parted_metrics) = jax.jit(lambda: accumulated_update(method, state, *doubled, parts=PARTS, unroll=True))()
+    return whole, metrics, parted, parted_metrics
+
+
+def test_equal_micro_batches_give_the_update_of_one(setting, results):
+    whole, metrics, parted, parted_metrics = results
+    assert int(parted.step) == 1
+    for network in ("generator", "discriminator"):
+        before, one, two = (getattr(state, network).params for state in (setting[1], whole, parted))
+        moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, one)
+        largest = max(jax.tree.leaves(moved))
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-4 * largest)
+        for a, b in zip(*(jax.tree.leaves(getattr(s, network).spectral) for s in (whole, parted)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-5)
+    assert metrics.keys() == parted_metrics.keys()
+    for name, value in metrics.items():
+        assert float(parted_metrics[name]) == pytest.approx(float(value), rel=1e-3, abs=1e-5), name
+
+
+def test_the_running_averages_move_once_for_each_micro_batch(setting, results):
+    whole, _, parted, _ = results
+    start = setting[1].generator.batch_stats["initial"]["norm"]["mean"]
+    one, two = (state.generator.batch_stats["initial"]["norm"]["mean"] for state in (whole, parted))
+    seen = (one - 0.9 * start) / 0.1
+    np.testing.assert_allclose(two, 0.9 * one + 0.1 * seen, atol=1e-5)
+
+
+def test_the_weight_of_the_reconstruction_is_that_of_the_whole_batch(setting):
+    method, state, real, labels, draws = setting
+    method = dataclasses.replace(method, reconstruction_weight=None)
+    doubled = twice((real, labels, draws))
+    metrics = jax.eval_shape(lambda: accumulated_update(method, state, *doubled, parts=PARTS)[1])
+    assert set(metrics) >= {"loss/reconstruction", "reconstruction/big", "grad_norm/g"}
+    _, values = jax.jit(lambda: accumulated_update(method, state, *doubled, parts=PARTS, unroll=True))()
+    assert float(values["loss/reconstruction"]) == pytest.approx(4 * float(values["reconstruction/big"]), rel=1e-5)
+
+
+def test_recomputing_changes_no_result(setting, results):
+    method, state, real, labels, draws = setting
+    method = dataclasses.replace(
+        method,
+        recompute=True,
+        generator=method.generator.clone(remat=True),
+        discriminator=method.discriminator.clone(remat=True),
+    )
+    recomputed, _ = jax.jit(lambda: update(method, state, real, labels, draws))()
+    for a, b in zip(
+        jax.tree.leaves(results[0].generator.params), jax.tree.leaves(recomputed.generator.params), strict=True
+    ):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_number_of_parts_that_does_not_divide_the_batch_is_refused():
+    config = base.get_config()
+    config.train.accumulate = 3
+    with pytest.raises(UserError, match=r"train\.accumulate=3 does not divide train\.batch_size=8"):
+        validate(config, check_source=False)
