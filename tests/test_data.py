@@ -1,20 +1,31 @@
 """Training sets: messy files, every mode and aspect, the cache, the order, and both feeds."""
 
+import contextlib
+import errno
 import io
+import json
 import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from configs import base
-from fastgan_jax.data import dataset
+from fastgan_jax.data import cache, dataset
 from fastgan_jax.data.cache import CacheEntry
 from fastgan_jax.data.dataset import ImageSet, load_image_set
-from fastgan_jax.data.decode import Format, decode
+from fastgan_jax.data.decode import Format, collected_warnings, decode
 from fastgan_jax.data.demo import draw_demo_picture, draw_demo_set
 from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
 from fastgan_jax.data.order import batch_indices, epoch_order
@@ -113,6 +124,81 @@ def test_exif_orientation_is_honoured():
     assert tuple(pixels[0, 0]) == RED and tuple(pixels[7, 0]) == BLUE
 
 
+def with_orientation(value: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = value
+    return exif
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_upright(kind, orientation):
+    image = Image.new("RGB", (32, 16), RED)
+    image.paste(BLUE, (0, 0, 8, 8))
+    data = encoded(image, kind, exif=with_orientation(orientation))
+    with Image.open(io.BytesIO(data)) as file:
+        expected = np.asarray(ImageOps.exif_transpose(file).convert("RGB").resize((8, 8), Image.Resampling.BOX))
+    assert np.abs(decoded(data).astype(int) - expected)[[0, 0, -1, -1], [0, -1, 0, -1]].max() < 20
+
+
+@pytest.mark.parametrize(("kind", "reports"), [("PNG", 1), ("WEBP", 1), ("JPEG", 0)])  # of JPEG, Pillow says nothing
+def test_a_damaged_exif_block_does_not_cost_the_picture(tmp_path, caplog, capfd, kind, reports):
+    (tmp_path / "pictures").mkdir()
+    name = f"a.{kind.lower()}"
+    Image.new("RGB", (16, 16), RED).save(tmp_path / "pictures" / name, exif=b"Exif\0\0no TIFF header", quality=100)
+    for _ in range(2):  # decoded, and from the cache
+        caplog.clear()
+        images = load(tmp_path, path=str(tmp_path / "pictures"))
+        assert images.names == [name] and not images.skipped
+        assert np.abs(images.images[0].astype(int) - RED).max() < 4
+        assert caplog.text.count(f"{name} was decoded with a warning: EXIF block not readable") == reports
+    assert capfd.readouterr().err == ""
+
+
+def test_a_truncated_exif_block_is_reported_by_name(tmp_path, caplog, capfd):
+    (tmp_path / "pictures").mkdir()
+    block = b"Exif\0\0II*\0\x08\0\0\0\x05\0" + b"\x12\x01\x03\0"  # five entries announced, half of one there
+    Image.new("RGB", (16, 16), RED).save(tmp_path / "pictures" / "a.jpg", exif=block)
+    assert len(load(tmp_path, path=str(tmp_path / "pictures")).images) == 1
+    assert "a.jpg was decoded with a warning: Corrupt EXIF data" in caplog.text
+    assert capfd.readouterr().err == ""
+
+
+def test_warnings_of_other_threads_are_not_collected():
+    with pytest.warns(UserWarning, match="elsewhere"), collected_warnings() as thread:
+        warnings.warn("elsewhere", stacklevel=1)
+        thread.messages = []
+        warnings.warn("here", stacklevel=1)
+    assert thread.messages == ["here"]
+
+
+@pytest.mark.parametrize("exif", [None, with_orientation(3)], ids=["upright", "turned"])
+def test_transparency_of_16_bits_is_honoured(exif):
+    values = np.full((8, 8), 257 * 9, np.uint16)
+    values[:, :4] = 1000  # transparent; 1001 rounds to the same 8 bits and is not
+    values[:, 4] = 1001
+    data = encoded(Image.fromarray(values), transparency=1000, **({"exif": exif} if exif else {}))
+    pixels = decoded(data, channels=4, background="blue")
+    if exif:
+        pixels = pixels[::-1, ::-1]
+    assert (pixels[:, :4] == (*BLUE, 0)).all()
+    assert (pixels[:, 4] == (4, 4, 4, 255)).all() and (pixels[:, 5:] == (9, 9, 9, 255)).all()
+
+
+def test_invisible_pixels_have_the_background_colour():
+    image = Image.new("RGBA", (16, 8), (255, 0, 0, 0))
+    assert (decoded(encoded(image), channels=4, fit="pad", background="lime") == (*GREEN, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [((8, 3, "zoom", "white"), "data.fit='zoom': allowed is squash"), ((8, 2, "pad", "white"), "model.channels=2")],
+)
+def test_unknown_formats_are_named(choices, message):
+    with pytest.raises(UserError, match=message):
+        Format(*choices)
+
+
 def test_fits():
     wide = Image.new("RGB", (32, 16), RED)
     wide.paste(BLUE, (8, 0, 24, 16))
@@ -175,20 +261,279 @@ def test_a_changed_file_is_another_set(folder, tmp_path):
     assert tuple(second.images[0, 8, 8]) == BLUE
 
 
-def test_a_damaged_cache_entry_is_decoded_again(folder, tmp_path, caplog):
+def test_streaming_gives_the_arrays_that_decoding_at_once_gives(tmp_path):
+    root = tmp_path / "pictures"
+    random = np.random.default_rng(0)
+    for index in range(101):  # more than are decoded ahead, and more digits than the unfinished header has
+        (root / "ab"[index % 2]).mkdir(parents=True, exist_ok=True)
+        path = root / "ab"[index % 2] / f"{index:03d}.png"
+        path.write_bytes(encoded(Image.fromarray(random.integers(0, 256, (9, 7, 3), np.uint8))))
+    (root / "a" / "050.png").write_bytes(b"broken")
+    images = load(tmp_path, path=str(root), num_classes=2)
+    files = [path for path in sorted(root.rglob("*.png")) if path.name != "050.png"]
+    np.testing.assert_array_equal(images.images, np.stack([decoded(path.read_bytes(), 16) for path in files]))
+    assert images.labels.tolist() == [int(path.parent.name == "b") for path in files]
+    assert list(images.names) == [path.relative_to(root).as_posix() for path in files]
+    assert isinstance(images.images, np.memmap) and images.images.dtype == np.uint8 and images.labels.dtype == np.int32
+
+
+def test_pictures_wait_in_bounded_number():
+    started, taken = [], 0
+    with ThreadPoolExecutor(2) as pool:
+        for result in dataset._in_order(pool, lambda index: started.append(index) or index, 50, ahead=5):
+            time.sleep(0.002)  # time enough to run ahead
+            assert result == taken
+            taken += 1
+            assert len(started) <= taken + 5
+    assert taken == 50
+
+
+def test_decoding_shows_a_bar_in_a_terminal_only(folder, tmp_path, capsys, monkeypatch):
+    load(tmp_path, path=str(folder))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    load(tmp_path, path=str(folder), resolution=8)
+    assert "6/6" in capsys.readouterr().err
+
+
+def garbage(entry: Path) -> None:
+    (entry / "images.npy").write_bytes(b"damaged")
+
+
+def truncated(entry: Path) -> None:
+    os.truncate(entry / "images.npy", (entry / "images.npy").stat().st_size - 1)
+
+
+def without_labels(entry: Path) -> None:
+    (entry / "labels.npy").unlink()
+
+
+def without_facts(entry: Path) -> None:
+    (entry / "set.json").write_text("[]")
+
+
+def without_a_fact(entry: Path) -> None:
+    facts = json.loads((entry / "set.json").read_text())
+    del facts["warnings"]
+    (entry / "set.json").write_text(json.dumps(facts))
+
+
+def with_too_few_labels(entry: Path) -> None:
+    np.save(entry / "labels.npy", np.zeros(1, np.int32))
+
+
+def replaced_by_a_file(entry: Path) -> None:
+    entry.rename(entry.with_name("moved"))
+    entry.write_text("no folder")
+
+
+DAMAGES = [
+    garbage,
+    truncated,
+    without_labels,
+    without_facts,
+    without_a_fact,
+    with_too_few_labels,
+    replaced_by_a_file,
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_cache_entry_is_decoded_again(folder, tmp_path, caplog, damage):
     first = load(tmp_path, path=str(folder))
     expected = np.array(first.images)
-    (tmp_path / "cache" / first.fingerprint / "images.npy").write_bytes(b"damaged")
+    damage(tmp_path / "cache" / first.fingerprint)
     again = load(tmp_path, path=str(folder))
     np.testing.assert_array_equal(again.images, expected)
-    assert "is damaged" in caplog.text
+    assert caplog.text.count("is damaged") >= 1
+    caplog.clear()
+    load(tmp_path, path=str(folder))
+    assert "is damaged" not in caplog.text
+    assert not list((tmp_path / "cache").glob(".decoding-*"))
 
 
-def test_an_unusable_cache_folder_is_named(tmp_path):
+def write_numbers(entry: CacheEntry, count: int = 3) -> None:
+    images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+    entry.write(images, np.arange(count, dtype=np.int32), {"names": [str(index) for index in range(count)]})
+
+
+def test_an_entry_appears_whole_or_not_at_all(tmp_path):
+    entry = CacheEntry(tmp_path / "cache" / "key")
+    with contextlib.suppress(KeyboardInterrupt), entry.writer((2, 2, 3)) as writer:
+        writer.append(np.zeros((2, 2, 3), np.uint8))
+        (unfinished,) = (tmp_path / "cache").iterdir()
+        assert unfinished.name.startswith(".decoding-") and entry.load() is None
+        raise KeyboardInterrupt
+    assert not list((tmp_path / "cache").iterdir())
+    write_numbers(entry)
+    images, labels, facts = entry.load(["names"])
+    assert images[:, 0, 0, 0].tolist() == labels.tolist() == [0, 1, 2] and facts["names"] == ["0", "1", "2"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["key"]
+
+
+def test_writers_of_one_entry_at_the_same_time_both_succeed(tmp_path):
+    entry = CacheEntry(tmp_path / "key")
+    labels = np.zeros(1, np.int32)
+    with entry.writer((1, 1, 3)) as first, entry.writer((1, 1, 3)) as second:
+        for writer, value in ((first, 1), (second, 2)):
+            writer.append(np.full((1, 1, 3), value, np.uint8))
+        second.finish(labels, {})
+        first.finish(labels, {})
+    assert entry.load()[0][0, 0, 0].tolist() == [2, 2, 2]  # the first to finish wins
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_threads_that_meet_a_damaged_entry_all_succeed(tmp_path):
+    entry = CacheEntry(tmp_path / "key")
+    start = threading.Barrier(8)
+
+    def one(_: int) -> list[int]:
+        start.wait()
+        return entry.load_or_make(lambda: write_numbers(entry), ["names"])[1].tolist()
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            write_numbers(entry)
+            garbage(entry.folder)
+            assert list(pool.map(one, range(8))) == [[0, 1, 2]] * 8
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+TOGETHER = """
+import sys, time
+from pathlib import Path
+from configs import base
+from fastgan_jax.data import dataset
+
+data = base.get_config().data
+data.path, data.cache_dir = sys.argv[1:]
+decode = dataset.decode
+
+def decode_when_both_have_begun(*arguments):
+    deadline = time.monotonic() + 100
+    while len(list(Path(data.cache_dir).iterdir())) < 2:
+        if time.monotonic() > deadline:
+            raise SystemExit("the other process never began")
+        time.sleep(0.01)
+    return decode(*arguments)
+
+dataset.decode = decode_when_both_have_begun
+images = dataset.load_image_set(data, resolution=16, channels=3, num_classes=0, run_dir="unused")
+print(len(images.images), int(images.images.sum()))
+"""
+
+
+def test_two_processes_decode_the_same_set_at_the_same_time(folder, tmp_path):
+    expected = load(tmp_path, path=str(folder)).images
+    arguments = [sys.executable, "-c", TOGETHER, str(folder), str(tmp_path / "shared")]
+    options = {"cwd": Path(__file__).parents[1], "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(arguments, **options) for _ in range(2)]
+    for process in processes:
+        out, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+        assert out.split() == ["4", str(expected.sum())]
+    assert len(list((tmp_path / "shared").iterdir())) == 1
+
+
+def test_folders_of_killed_processes_are_removed_and_those_of_others_not(tmp_path):
+    old, resumed, young = (tmp_path / f".decoding-{name}" for name in ("old", "resumed", "young"))
+    long_ago = time.time() - cache.ABANDONED_SECONDS - 60
+    for folder in (old, resumed, young):
+        folder.mkdir()
+        (folder / "images.npy").write_bytes(b"unfinished")
+    for path in (old / "images.npy", old, resumed):
+        os.utime(path, (long_ago, long_ago))
+    write_numbers(CacheEntry(tmp_path / "key"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".decoding-resumed", ".decoding-young", "key"]
+
+
+def test_an_unusable_cache_folder_is_named_in_one_line(folder, tmp_path):
     (tmp_path / "file").write_text("")
-    entry = CacheEntry(tmp_path / "file" / "key")
-    with pytest.raises(UserError, match=r"cannot be cached in .*set data\.cache_dir"):
-        entry.write(np.zeros((1, 2, 2, 3), np.uint8), np.zeros(1, np.int32), {})
+    with pytest.raises(UserError, match=r"cannot be cached in .*file \(.*set data\.cache_dir") as error:
+        load(tmp_path, path=str(folder), cache_dir=str(tmp_path / "file"))
+    assert "\n" not in str(error.value)
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match=r"cannot be cached in .*data \(.*set --workdir to another folder"):
+        load(tmp_path, demo_images=2)
+
+
+def test_a_full_disk_is_named_and_nothing_stays(folder, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("_flush", "_unfinished_folder"):
+        with monkeypatch.context() as patch, pytest.raises(UserError, match=r"\(No space left on device\): make room"):
+            patch.setattr(cache, name, full)
+            load(tmp_path, path=str(folder))
+        assert not list((tmp_path / "cache").iterdir())
+
+
+def test_an_entry_that_stays_damaged_is_an_error(tmp_path):
+    entry = CacheEntry(tmp_path / "key")
+    made = []
+    with pytest.raises(UserError, match=r"cannot be read back from .*key: set data\.cache_dir"):
+        entry.load_or_make(lambda: made.append(1))
+    assert len(made) == cache.ATTEMPTS
+
+
+def test_a_failing_rename_is_named(tmp_path, monkeypatch):
+    def forbidden(self, target):
+        raise PermissionError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(Path, "rename", forbidden)
+    with pytest.raises(UserError, match=r"\(not permitted\)"):
+        write_numbers(CacheEntry(tmp_path / "key"))
+
+
+def test_a_writer_takes_only_what_fits(tmp_path):
+    with CacheEntry(tmp_path / "key").writer((2, 2, 3)) as writer:
+        with pytest.raises(ValueError, match=r"picture 0 is uint8 \(2, 2, 1\), not uint8 \(2, 2, 3\)"):
+            writer.append(np.zeros((2, 2, 1), np.uint8))
+        with pytest.raises(ValueError, match="picture 0 is float32"):
+            writer.append(np.zeros((2, 2, 3), np.float32))
+        with pytest.raises(ValueError, match="1 labels for 0 pictures"):
+            writer.finish(np.zeros(1, np.int32), {})
+
+
+def test_links_are_followed_and_do_not_loop(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (8, 8)).save(elsewhere / "e.png")
+    (folder / "linked").symlink_to(elsewhere)
+    (folder / "sub" / "up").symlink_to(folder)
+    (elsewhere / "back").symlink_to(folder / "linked")
+    (folder / "nowhere.png").symlink_to(tmp_path / "gone.png")
+    os.mkfifo(folder / "pipe.png")
+    names = open_source(str(folder)).names
+    without_links = ["a.PNG", "broken.jpg", "empty.png", "sub/b.jpeg", "sub/d.gif", "sub/ünïcode/ç.webp"]
+    assert names == sorted([*without_links, "linked/e.png", "nowhere.png"])
+    assert "nowhere.png" in load(tmp_path, path=str(folder)).skipped
+
+
+def test_hidden_folders_are_left_out(folder, tmp_path):
+    hidden = folder / "sub" / ".thumbnails"
+    hidden.mkdir()
+    Image.new("RGB", (8, 8)).save(hidden / "a.png")
+    assert not [name for name in open_source(str(folder)).names if ".thumbnails" in name]
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as file:
+        for name in ("./a.png", ".hidden/b.png", "c/.hidden/d.png", "c/e.png", "__MACOSX/._a.png"):
+            file.writestr(name, b"")
+    source = open_source(str(tmp_path / "pictures.zip"))
+    assert source.names == ["./a.png", "c/e.png"]
+    source.close()
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder, caplog, monkeypatch):
+    listed = Path.iterdir
+
+    def iterdir(self):
+        if self.name == "sub":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return listed(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert open_source(str(folder)).names == ["a.PNG", "broken.jpg", "empty.png"]
+    assert caplog.text.count("sub cannot be listed (Permission denied): its pictures are missing") == 1
 
 
 @pytest.mark.parametrize(
@@ -219,8 +564,6 @@ def test_an_unprepared_tfds_set_says_how_to_prepare_it(tmp_path, monkeypatch):
 
 
 def test_a_prepared_tfds_set_is_read_without_tensorflow(tmp_path, folder):
-    import sys
-
     import tensorflow_datasets as tfds
 
     class Tiny(tfds.core.GeneratorBasedBuilder):
@@ -281,6 +624,17 @@ def test_demo_pictures_depend_on_seed_and_index_alone(tmp_path):
     assert images.images.shape == (3, 16, 16, 4) and (images.images[..., 3] == 255).all()
     assert (tmp_path / "run" / "data").is_dir()
     assert load(tmp_path, demo_images=3, channels=1).images.shape == (3, 16, 16, 1)
+
+
+def test_a_demo_set_is_drawn_once_and_known_by_its_settings(tmp_path, monkeypatch):
+    first = load(tmp_path, demo_images=2)
+    assert first.fingerprint == "demo-2-0-16-3-v1"  # other results are kept under it
+    np.testing.assert_array_equal(first.images, draw_demo_set(2, 0, 16))
+    others = [{"demo_images": 3}, {"demo_seed": 1}, {"channels": 1}, {"resolution": 8}]
+    fingerprints = {load(tmp_path, **{"demo_images": 2, **fields}).fingerprint for fields in others}
+    assert len(fingerprints | {first.fingerprint}) == 5
+    monkeypatch.setattr(dataset, "draw_demo_set", None)
+    np.testing.assert_array_equal(load(tmp_path, demo_images=2).images, first.images)
 
 
 sizes = st.integers(1, 40)

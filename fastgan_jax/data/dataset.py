@@ -1,13 +1,14 @@
 """A training set as one array of uint8 pictures, from whatever source the configuration names."""
 
 import collections
+import contextlib
 import hashlib
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,18 @@ from typing import Any
 import numpy as np
 
 from fastgan_jax.data.cache import CacheEntry, default_cache_dir
-from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, decode
+from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_warnings, decode
 from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_set
 from fastgan_jax.data.source import Source, folder_labels, open_source
 from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
 
+FACTS = ("names", "skipped", "report", "warnings")  # what a cached set says of itself
+AHEAD = 4  # pictures per decoding thread that may wait to be written
+
 log = logging.getLogger(__name__)
+
+Result = tuple[Decoded | str, list[str]]  # a picture or why it cannot be read, and what Pillow warned of
 
 
 @dataclass(frozen=True)
@@ -58,17 +64,13 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{labels}"
         fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
         entry = CacheEntry((Path(data.cache_dir).expanduser() if data.cache_dir else default_cache_dir()) / fingerprint)
-        cached = entry.load()
-        if cached is None:
-            _decode_into(entry, source, target, labels)
-            cached = entry.load()
+        images, kept_labels, facts = entry.load_or_make(lambda: _decode_into(entry, source, target, labels), FACTS)
     finally:
         source.close()
-    images, kept_labels, facts = cached
     for line in facts["report"]:
         log.info("%s", line)
-    for reason in facts["reasons"]:
-        log.warning("skipped %s", reason)
+    for line in facts["warnings"]:
+        log.warning("%s", line)
     return ImageSet(images, kept_labels, facts["names"], facts["skipped"], fingerprint)
 
 
@@ -82,73 +84,89 @@ def _labels(source: Source, num_classes: int) -> list[int]:
 
 def _load_demo(data: Any, target: Format, run_dir: Path) -> ImageSet:
     fingerprint = f"demo-{data.demo_images}-{data.demo_seed}-{target.resolution}-{target.channels}-v{DEMO_VERSION}"
-    entry = CacheEntry(run_dir / "data" / fingerprint)
-    cached = entry.load()
-    if cached is None:
+    entry = CacheEntry(run_dir / "data" / fingerprint, setting="--workdir")
+
+    def draw() -> None:
         images = draw_demo_set(data.demo_images, data.demo_seed, target.resolution)
         if target.channels == 1:
             images = np.round(images @ np.array([0.299, 0.587, 0.114]))[..., None].astype(np.uint8)
         elif target.channels == 4:
             images = np.concatenate([images, np.full_like(images[..., :1], 255)], axis=-1)
         entry.write(images, np.zeros(len(images), np.int32), {})
-        cached = entry.load()
+
+    images, labels, _ = entry.load_or_make(draw)
     names = [f"demo {index}" for index in range(data.demo_images)]
-    return ImageSet(cached[0], cached[1], names, [], fingerprint)
+    return ImageSet(images, labels, names, [], fingerprint)
 
 
 def _decode_into(entry: CacheEntry, source: Source, target: Format, labels: Sequence[int]) -> None:
-    """Decodes every file of the source and writes the cache entry."""
+    """Decodes every file of the source into the cache entry, one by one: the set need not fit into memory."""
     start = time.perf_counter()
     count, side = len(source.names), target.resolution
-    images = np.empty((count, side, side, target.channels), np.uint8)
-    kept, reasons = [], {}
+    kept, reasons, warned = [], {}, []
     modes: collections.Counter[str] = collections.Counter()
     not_square = 0
-    for index, result in enumerate(_decode_all(source, target)):
-        if isinstance(result, str):
-            reasons[source.names[index]] = result
-            continue
-        images[len(kept)] = result.pixels
-        kept.append(index)
-        modes[result.mode] += 1
-        not_square += not result.square
-    if not kept:
-        name, reason = next(iter(reasons.items()))
-        raise UserError(
-            f"{source.description}: none of {count} files can be read; the first, {name}, fails with {reason}"
-        )
-    seconds = time.perf_counter() - start
-    report = [
-        f"{source.description}: {len(kept)} decoded to {side}x{side}x{target.channels}, {len(reasons)} skipped "
-        f"({len(kept) / seconds:.0f} images/s)",
-        f"file modes: {', '.join(f'{number} {mode}' for mode, number in modes.most_common())}; "
-        f"{not_square} not square ({target.fit})",
-    ]
-    facts = {
-        "names": [source.names[index] for index in kept],
-        "skipped": list(reasons),
-        "reasons": [f"{name} ({reason})" for name, reason in reasons.items()],
-        "report": report,
-    }
-    entry.write(images[: len(kept)], np.array([labels[index] for index in kept], np.int32), facts)
+    with entry.writer((side, side, target.channels)) as writer, _decoding(source, target) as results:
+        for index, (result, messages) in enumerate(results):
+            name = source.names[index]
+            if isinstance(result, str):
+                reasons[name] = result
+                continue
+            writer.append(result.pixels)
+            kept.append(index)
+            warned += [f"{name} was decoded with a warning: {message}" for message in messages]
+            modes[result.mode] += 1
+            not_square += not result.square
+        if not kept:
+            name, reason = next(iter(reasons.items()))
+            raise UserError(
+                f"{source.description}: none of {count} files can be read; the first, {name}, fails with {reason}"
+            )
+        seconds = time.perf_counter() - start
+        report = [
+            f"{source.description}: {len(kept)} decoded to {side}x{side}x{target.channels}, {len(reasons)} skipped "
+            f"({len(kept) / seconds:.0f} images/s)",
+            f"file modes: {', '.join(f'{number} {mode}' for mode, number in modes.most_common())}; "
+            f"{not_square} not square ({target.fit})",
+        ]
+        facts = {
+            "names": [source.names[index] for index in kept],
+            "skipped": list(reasons),
+            "report": report,
+            "warnings": [f"skipped {name} ({reason})" for name, reason in reasons.items()] + warned,
+        }
+        writer.finish(np.array([labels[index] for index in kept], np.int32), facts)
 
 
-def _decode_all(source: Source, target: Format) -> Iterator[Decoded | str]:
-    """Yields each file in order, or why it cannot be read; decoded in threads, with a bar in a terminal."""
+@contextlib.contextmanager
+def _decoding(source: Source, target: Format) -> Iterator[Iterable[Result]]:
+    """Decodes in threads while the context lasts, with a bar in a terminal; yields each file's result, in order."""
     from PIL import UnidentifiedImageError
     from tqdm import tqdm
 
-    def one(index: int) -> Decoded | str:
-        data = b""
+    def one(index: int) -> Result:
+        data, thread.messages = b"", []
         try:
             data = source.read(index)
-            return decode(data, target)
+            return decode(data, target), thread.messages
         except UnidentifiedImageError:
-            return f"no known picture format, {len(data)} bytes"
+            return f"no known picture format, {len(data)} bytes", []
         except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
-            return f"{type(error).__name__}: {error}"
+            return f"{type(error).__name__}: {error}", []
 
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        results = pool.map(one, range(len(source.names)))
-        hidden = not sys.stderr.isatty()
-        yield from tqdm(results, total=len(source.names), desc="decoding", unit="images", disable=hidden)
+    count, threads, hidden = len(source.names), os.cpu_count() or 1, not sys.stderr.isatty()
+    with collected_warnings() as thread, ThreadPoolExecutor(threads) as pool:
+        results = _in_order(pool, one, count, AHEAD * threads)
+        with tqdm(results, total=count, desc="decoding", unit="images", disable=hidden) as shown:
+            yield shown
+
+
+def _in_order(pool: Executor, function: Callable[[int], Result], count: int, ahead: int) -> Iterator[Result]:
+    """Yields function(0) to function(count - 1); at most `ahead` results wait to be taken, unlike with `pool.map`."""
+    pending: collections.deque[Future[Result]] = collections.deque()
+    for index in range(count):
+        pending.append(pool.submit(function, index))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

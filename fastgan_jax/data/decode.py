@@ -1,6 +1,10 @@
 """One picture file to uint8 [side, side, channels]: any mode, any aspect, one antialiased resize."""
 
+import contextlib
 import io
+import threading
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,8 +15,10 @@ from fastgan_jax.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-DECODER_VERSION = 1  # part of the cache's key: raise it when the same file would decode to other pixels
+DECODER_VERSION = 2  # part of the cache's key: raise it when the same file would decode to other pixels
 FITS = ("squash", "crop", "pad")
+CHANNELS = (1, 3, 4)
+EXIF_ORIENTATION = 0x0112
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -24,6 +30,17 @@ class Format:
     channels: int  # 1 grey | 3 RGB | 4 RGB and alpha
     fit: str  # squash | crop | pad
     background: str  # a CSS colour name or #rrggbb, under transparency and around padding
+
+    def __post_init__(self) -> None:
+        """Checks the choices.
+
+        Raises:
+            UserError: if one is unknown.
+        """
+        if self.fit not in FITS:
+            raise UserError(f"data.fit={self.fit!r}: allowed is {' | '.join(FITS)}")
+        if self.channels not in CHANNELS:
+            raise UserError(f"model.channels={self.channels}: allowed is {' | '.join(map(str, CHANNELS))}")
 
     @property
     def background_rgb(self) -> tuple[int, int, int]:
@@ -54,17 +71,19 @@ class Decoded:
 def decode(data: bytes, target: Format) -> Decoded:
     """Decodes the bytes of a picture file (of an animation, its first frame).
 
-    Transparency is composited on the background for 1 and 3 channels and kept for 4, where the padding is transparent.
+    Transparency is composited on the background for 1 and 3 channels, before anything else. For 4 channels it is kept:
+    padding is transparent, and pixels that are wholly transparent have the background's colour, padding or not, since
+    what colour a file has there is arbitrary.
 
     Raises:
         OSError, ValueError, SyntaxError: if the bytes are no complete picture.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     with Image.open(io.BytesIO(data)) as file:
         file.load()
         mode, square = file.mode, file.width == file.height
-        image = _to_rgb_or_rgba(ImageOps.exif_transpose(file))
+        image = _to_rgb_or_rgba(_upright(file))
     if target.channels == 4:
         image = image.convert("RGBA")
     elif image.mode == "RGBA":
@@ -74,8 +93,53 @@ def decode(data: bytes, target: Format) -> Decoded:
     image = _resize(image, target)
     if target.channels == 1:
         image = image.convert("L")
-    pixels = np.asarray(image).reshape(target.resolution, target.resolution, target.channels)
+    pixels = np.array(image).reshape(target.resolution, target.resolution, target.channels)
+    if target.channels == 4:
+        pixels[pixels[..., 3] == 0, :3] = target.background_rgb
     return Decoded(pixels, mode, square)
+
+
+@contextlib.contextmanager
+def collected_warnings() -> Iterator[threading.local]:
+    """Keeps what Pillow warns of (a damaged EXIF block, a huge picture) from the terminal, for whoever decodes.
+
+    Yields:
+        An object whose attribute `messages` each decoding thread sets to a list; warnings in that thread go there.
+    """
+    thread = threading.local()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        show = warnings.showwarning
+
+        def collect(message: Warning | str, *arguments: object, **options: object) -> None:
+            if hasattr(thread, "messages"):
+                thread.messages.append(str(message).strip())
+            else:
+                show(message, *arguments, **options)
+
+        warnings.showwarning = collect
+        yield thread
+
+
+def _upright(file: "Image.Image") -> "Image.Image":
+    """The picture turned as its EXIF block says; a block that cannot be read does not cost the picture."""
+    from PIL import Image
+
+    try:
+        orientation = file.getexif().get(EXIF_ORIENTATION)
+    except Exception as error:  # noqa: BLE001 (the parser raises all kinds for damaged blocks)
+        warnings.warn(f"EXIF block not readable, taken as upright ({error})", stacklevel=2)
+        return file
+    turn = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }.get(orientation)
+    return file if turn is None else file.transpose(turn)
 
 
 def _to_rgb_or_rgba(image: "Image.Image") -> "Image.Image":
@@ -85,7 +149,10 @@ def _to_rgb_or_rgba(image: "Image.Image") -> "Image.Image":
     if image.mode in SIXTEEN_BIT_MODES:
         # Pillow clips these when it converts; a picture of 16 bits is scaled to 8 instead.
         values = np.asarray(image).astype(np.float64)
+        transparent = image.info.get("transparency")
         image = Image.fromarray(np.uint8(np.clip(values / 257 + 0.5, 0, 255)))
+        if transparent is not None:
+            image.putalpha(Image.fromarray(np.uint8(255 * (values != transparent))))
     elif image.mode == "F":
         raise ValueError("floating-point pictures have no defined range")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")

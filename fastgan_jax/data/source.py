@@ -1,14 +1,19 @@
 """Where picture files come from: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
 
 import hashlib
+import logging
+import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 from fastgan_jax.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+
+log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
@@ -28,26 +33,36 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """All picture files below a folder."""
+    """All picture files below a folder, links to folders included; hidden files and folders are left out."""
 
     def __init__(self, path: Path):
-        """Lists the files."""
+        """Lists the files. A folder inside that cannot be listed is named in the log."""
         self.description = f"folder {path}"
         self._root = path
-        files = (file for file in path.rglob("*") if is_picture_name(file.name) and file.is_file())
-        self.names = sorted(file.relative_to(path).as_posix() for file in files)
+        self.names = sorted(file.relative_to(path).as_posix() for file in _pictures_below(path, ()))
 
     def read(self, index: int) -> bytes:
         """The content of file `names[index]`."""
         return (self._root / self.names[index]).read_bytes()
 
     def fingerprint(self) -> str:
-        """Hash of names and contents: contents, since copying and checking out change times but not pictures."""
+        """Hash of names and contents: contents, since copying and checking out change times but not pictures.
+
+        Several files are read and hashed at a time, as the disk allows; nothing is decoded.
+        """
         digest = hashlib.sha256()
-        for index, name in enumerate(self.names):
-            content = hashlib.sha256(_readable(self, index)).digest()
-            digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            contents = pool.map(self._content_hash, range(len(self.names)))
+            for name, content in zip(self.names, contents, strict=True):
+                digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
         return digest.hexdigest()
+
+    def _content_hash(self, index: int) -> bytes:
+        """Hash of a file; of nothing for one that cannot be read, which is reported when it is decoded."""
+        try:
+            return hashlib.sha256(self.read(index)).digest()
+        except OSError:
+            return hashlib.sha256(b"").digest()
 
     def close(self) -> None:
         """Nothing is open."""
@@ -70,7 +85,7 @@ class ZipSource:
         self._members = {
             member.filename: member
             for member in self._zip.infolist()
-            if not member.is_dir() and is_picture_name(member.filename.rsplit("/", 1)[-1])
+            if not member.is_dir() and _is_listed(member.filename)
         }
         self.names = sorted(self._members)
 
@@ -134,9 +149,27 @@ def folder_labels(names: Sequence[str], num_classes: int) -> list[int]:
     return [folders.index(name.split("/", 1)[0]) for name in names]
 
 
-def _readable(source: FolderSource, index: int) -> bytes:
-    """The content, or nothing for a file that cannot be read: that is reported when it is decoded."""
+def _is_listed(name: str) -> bool:
+    """Whether a zip's member is a picture in no hidden folder."""
+    *folders, file = name.split("/")
+    hidden = any(folder.startswith(".") and folder not in (".", "..") for folder in folders)
+    return is_picture_name(file) and not hidden
+
+
+def _pictures_below(folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Path]:
+    """Picture files in a folder and its subfolders; `ancestors` are the true paths above, so that links cannot loop."""
+    true_path = folder.resolve()
+    if true_path in ancestors:
+        return
     try:
-        return source.read(index)
-    except OSError:
-        return b""
+        entries = list(folder.iterdir())
+    except OSError as error:
+        log.warning("folder %s cannot be listed (%s): its pictures are missing", folder, error.strerror or error)
+        return
+    for entry in entries:
+        if os.path.isdir(entry):
+            if not entry.name.startswith("."):
+                yield from _pictures_below(entry, (*ancestors, true_path))
+        # A name that leads nowhere is listed too, to be reported as unreadable; a pipe or device is no picture.
+        elif is_picture_name(entry.name) and (os.path.isfile(entry) or not os.path.exists(entry)):
+            yield entry
