@@ -3,11 +3,15 @@
 import argparse
 import re
 import sys
+import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 LARGEST_SEED = 2**32 - 1
 SHOWN_AFTER_SECONDS = 2
@@ -76,6 +80,26 @@ def read_seeds(text: str, option: str = "--seeds") -> list[int]:
             raise UserError(f"{option} {text}: give numbers from 0 to {LARGEST_SEED} and ranges, such as 0,3,7-9")
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+def read_latents(path: str | Path) -> "np.ndarray":
+    """The latents z, float32 [N, nz], of an .npz such as tools/project.py writes.
+
+    Raises:
+        UserError: if there is no such file or no such array in it.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path) as archive:
+            z = archive["z"]
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} holds no latents z ({error}): give an .npz of tools/project.py") from None
+    if z.ndim != 2:
+        raise UserError(f"{path}: z has shape {list(z.shape)}, not [N, nz]")
+    return np.asarray(z, np.float32)
 
 
 def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:

@@ -47,6 +47,21 @@ def image_grid(images: np.ndarray, columns: int | None = None, padding: int = 2)
     return grid
 
 
+def captioned(image: np.ndarray, text: str) -> np.ndarray:
+    """A picture, uint8 [H, W, C], with a line of text below it, uint8 [H + h, W, C]."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    height, width, channels = image.shape
+    font = ImageFont.load_default(size=max(10, width // 20))
+    left, top, right, bottom = (round(side) for side in font.getbbox(text))
+    line = Image.new("L", (width, bottom + top), GRID_BACKGROUND)
+    ImageDraw.Draw(line).text(((width - right + left) // 2, top // 2), text, fill=0, font=font)
+    strip = np.repeat(np.asarray(line)[..., None], min(channels, 3), axis=-1)
+    if channels == 4:
+        strip = np.concatenate([strip, np.full_like(strip[..., :1], 255)], axis=-1)
+    return np.concatenate([image, strip])
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file.
 

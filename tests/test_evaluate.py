@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from test_perceptual import perceptual_params
+from tool_modules import load_tool
 
 import fastgan_jax
 from configs import smoke
@@ -190,18 +191,6 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
         assert tool.main(["--run", str(run), *options, *wrong]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1 and message in error
-
-
-def load_tool(name: str):
-    """The module of tools/<name>.py."""
-    import importlib.util
-    from pathlib import Path
-
-    path = Path(__file__).resolve().parents[1] / "tools" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_best_row_follows_the_direction_of_its_number():

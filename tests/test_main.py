@@ -110,56 +110,6 @@ def test_the_runs_own_grid_is_what_load_samples(smoke_run):
         np.testing.assert_array_equal(np.asarray(grid), image_grid(fastgan_jax.load(str(smoke_run)).sample(4, seed=0)))
 
 
-def sample_tool():
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("sample_tool", ROOT / "tools" / "sample.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_sample_tool_writes_a_grid_or_single_pictures(smoke_run, tmp_path, capsys):
-    tool = sample_tool()
-    assert tool.main(["--run", str(smoke_run), "--num", "5", "--seed", "2", "--out", str(tmp_path / "grid.png")]) == 0
-    assert (
-        tool.main(["--run", str(smoke_run), "--num", "2", "--first", "3", "--seed", "2", "--out", str(tmp_path / "d")])
-        == 0
-    )
-    assert str(tmp_path / "grid.png") in capsys.readouterr().out
-    names = sorted(path.name for path in (tmp_path / "d").iterdir())
-    assert names == ["seed0002_000003.png", "seed0002_000004.png"]
-    expected = fastgan_jax.load(str(smoke_run)).sample(5, seed=2)
-    with Image.open(tmp_path / "d" / names[1]) as picture:
-        np.testing.assert_array_equal(np.asarray(picture), expected[4])
-        assert picture.text == {"run": "smoke", "step": "4", "seed": "2", "index": "4"}
-    with Image.open(tmp_path / "grid.png") as grid:
-        np.testing.assert_array_equal(np.asarray(grid)[:64, :64], expected[0])
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--run", "nothing"], "nothing holds no checkpoint"),
-        (["--num", "0"], "--num 0: make at least one"),
-        (["--seed", "-1"], "--seed -1: a seed is from 0"),
-        (["--first", "-1"], "--first -1: indices start at 0"),
-        (["--step", "3"], "has no checkpoint 3"),
-        (["--step", "newest"], "--step newest: give latest, best or an iteration"),
-        (["--labels", "a"], "--labels a: give numbers joined by commas"),
-        (["--labels", "1"], "unconditional"),
-        (["--out", "there.png"], "there.png is there already"),
-    ],
-)
-def test_sample_tool_names_bad_input(smoke_run, tmp_path, monkeypatch, capsys, arguments, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "there.png").write_bytes(b"")
-    defaults = ["--run", str(smoke_run), "--out", "new.png"]
-    assert sample_tool().main([*defaults, *arguments]) == 2
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "new.png").exists()
-
-
 def test_two_runs_on_one_folder_are_refused(smoke_run, process_environment):
     from fastgan_jax.run_folder import RunFolder
 

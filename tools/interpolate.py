@@ -1,0 +1,109 @@
+"""Makes a film of a walk through latents."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastgan_jax.tool_support import (
+    add_run_arguments,
+    check_outputs,
+    progress,
+    read_seeds,
+    read_step,
+    run_tool,
+    tool_parser,
+)
+
+EXAMPLES = """examples:
+  python tools/interpolate.py --run runs/demo --seeds 0-5 --out walk.mp4
+  python tools/interpolate.py --run runs/demo --seeds 3,14,15 --frames 20 --fps 10 --easing smooth --out walk.gif
+  python tools/interpolate.py --run runs/mine --latents projected/projected.npz --open --out between.webp
+  python tools/interpolate.py --run runs/demo --seeds 0-11 --grid 2x3 --out six.mp4
+
+The walk returns to its start, unless --open is given. A path without a suffix is a folder of PNGs."""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the arguments."""
+    parser = tool_parser(__doc__, EXAMPLES)
+    add_run_arguments(parser, out="a .mp4, .gif or .webp file, or a folder")
+    stations = parser.add_mutually_exclusive_group()
+    stations.add_argument("--seeds", default="0-5", metavar="S,S-S", help="stations: the first latent of each seed")
+    stations.add_argument(
+        "--latents", metavar="FILE", help="stations: z [N, nz] in an .npz, as tools/project.py writes"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=30, metavar="F", help="from one station to the next (default: 30)"
+    )
+    parser.add_argument("--fps", type=float, default=30, metavar="F", help="frames per second (default: 30)")
+    parser.add_argument("--open", action="store_true", help="end at the last station")
+    parser.add_argument("--linear", action="store_true", help="in straight lines (default: along great circles)")
+    parser.add_argument("--easing", choices=("linear", "smooth"), default="linear", help="smooth: rest at the stations")
+    parser.add_argument("--truncation", type=float, default=1.0, metavar="T", help="factor on the latents (default: 1)")
+    parser.add_argument("--grid", default="1x1", metavar="RxC", help="walks side by side, which share the stations out")
+    parser.add_argument("--label", type=int, metavar="L", help="class, for a conditional model")
+    parser.add_argument("--noise-seed", type=int, default=0, metavar="S", help="of the noise that all frames share")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Makes the film."""
+    import numpy as np
+
+    import fastgan_jax
+    from fastgan_jax.errors import UserError
+    from fastgan_jax.tool_support import read_latents
+    from fastgan_jax.video import check_film, write_film
+    from fastgan_jax.walk import walk
+    from fastgan_jax.writers import image_grid
+
+    if arguments.frames < 1:
+        raise UserError(f"--frames {arguments.frames}: give at least 1")
+    rows, columns = read_grid(arguments.grid)
+    check_film(arguments.out, arguments.fps)
+    check_outputs([arguments.out], arguments.overwrite)
+    seeds = read_seeds(arguments.seeds)
+    sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
+    if arguments.latents:
+        stations = np.float32(arguments.truncation) * read_latents(arguments.latents)
+    else:
+        stations = np.concatenate([sampler.latents(1, seed, truncation=arguments.truncation) for seed in seeds])
+    tiles = rows * columns
+    if len(stations) % tiles or len(stations) < 2 * tiles:
+        raise UserError(
+            f"{len(stations)} stations for {tiles} walk(s): give two or more for each, and the same number for each"
+        )
+    closed = not arguments.open
+    paths = [
+        walk(own, arguments.frames, closed=closed, spherical=not arguments.linear, easing=arguments.easing)
+        for own in np.split(stations, tiles)
+    ]
+    moments = np.stack(paths, axis=1)  # [frames, tiles, nz]
+
+    def frames():
+        for latents in progress(moments, title="frames", unit="frames"):
+            labels = None if arguments.label is None else [arguments.label] * tiles
+            pictures = sampler.generate(latents, labels=labels, noise_seed=arguments.noise_seed)
+            yield image_grid(pictures, columns)
+
+    count = write_film(arguments.out, frames(), arguments.fps)
+    print(f"{count} frames of iteration {sampler.step}, {count / arguments.fps:.1f} s: {Path(arguments.out)}")
+
+
+def read_grid(text: str) -> tuple[int, int]:
+    """Rows and columns of "RxC"."""
+    from fastgan_jax.errors import UserError
+
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
+        raise UserError(f"--grid {text}: give rows and columns, such as 2x3")
+    return int(sides[0]), int(sides[1])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool and returns its exit code."""
+    return run_tool(parse, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

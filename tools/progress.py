@@ -1,0 +1,60 @@
+"""Makes a film of the same latents through all kept checkpoints of a run."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastgan_jax.tool_support import check_outputs, progress, run_tool, tool_parser
+
+EXAMPLES = """examples:
+  python tools/progress.py --run runs/demo --out progress.mp4
+  python tools/progress.py --run runs/demo --num 4 --seed 3 --fps 2 --out progress.gif
+
+Set train.keep=None before training to keep all checkpoints. A path without a suffix is a folder of PNGs."""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the arguments."""
+    parser = tool_parser(__doc__, EXAMPLES)
+    parser.add_argument("--run", required=True, metavar="DIR", help="run folder")
+    parser.add_argument("--out", required=True, metavar="PATH", help="a .mp4, .gif or .webp file, or a folder")
+    parser.add_argument("--num", type=int, default=16, metavar="N", help="number of latents (default: 16)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the latents (default: 0)")
+    parser.add_argument("--fps", type=float, default=2, metavar="F", help="checkpoints per second (default: 2)")
+    parser.add_argument("--columns", type=int, metavar="C", help="of the grid (default: about square)")
+    parser.add_argument("--no-caption", action="store_true", help="leave the iteration out of the picture")
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Makes the film."""
+    import fastgan_jax
+    from fastgan_jax.checkpoint import checkpoint_steps
+    from fastgan_jax.errors import UserError
+    from fastgan_jax.video import check_film, write_film
+    from fastgan_jax.writers import captioned, image_grid
+
+    if arguments.num < 1:
+        raise UserError(f"--num {arguments.num}: make at least one picture")
+    check_film(arguments.out, arguments.fps)
+    check_outputs([arguments.out], arguments.overwrite)
+    steps = checkpoint_steps(arguments.run)
+
+    def frames():
+        for step in progress(steps, title="checkpoints", unit="checkpoints"):
+            pictures = fastgan_jax.load(arguments.run, step).sample(arguments.num, arguments.seed)
+            grid = image_grid(pictures, arguments.columns)
+            yield grid if arguments.no_caption else captioned(grid, f"iteration {step}")
+
+    write_film(arguments.out, frames(), arguments.fps)
+    print(f"iterations {', '.join(map(str, steps))}: {Path(arguments.out)}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool and returns its exit code."""
+    return run_tool(parse, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

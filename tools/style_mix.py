@@ -1,0 +1,87 @@
+"""Mixes content and style of latents: a table whose rows keep content and whose columns keep style."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastgan_jax.tool_support import add_run_arguments, check_outputs, read_seeds, read_step, run_tool, tool_parser
+
+EXAMPLES = """examples:
+  python tools/style_mix.py --run runs/mine --content 0-3 --style 4-8 --out mix.png
+  python tools/style_mix.py --run runs/mine --content 0-3 --style 4-8 --resolutions 64,128 --out mix.png
+  python tools/style_mix.py --run runs/mine --content-latents projected/projected.npz --style 0-4 --out mix.png
+
+The first column shows the content, the first row the style. Style enters through the skip-layer excitation of the maps
+of the given sides (paper, section 4.3 and figures 7 and 9), by default of all that the model has."""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the arguments."""
+    parser = tool_parser(__doc__, EXAMPLES)
+    add_run_arguments(parser, out="a .png file")
+    for part, default in (("content", "0-3"), ("style", "4-8")):
+        latents = parser.add_mutually_exclusive_group()
+        latents.add_argument(f"--{part}", default=default, metavar="S,S-S", help=f"seeds (default: {default})")
+        latents.add_argument(f"--{part}-latents", metavar="FILE", help="z [N, nz] in an .npz, in place of seeds")
+    parser.add_argument("--resolutions", metavar="R,R,...", help="sides of the maps that take the style (default: all)")
+    parser.add_argument("--truncation", type=float, default=1.0, metavar="T", help="factor on the latents (default: 1)")
+    parser.add_argument("--label", type=int, metavar="L", help="class, for a conditional model")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Makes the table."""
+    import numpy as np
+
+    import fastgan_jax
+    from fastgan_jax.errors import UserError
+    from fastgan_jax.tool_support import read_latents
+    from fastgan_jax.writers import image_grid, save_png
+
+    out = Path(arguments.out)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: give a .png file")
+    check_outputs([out], arguments.overwrite)
+    resolutions = read_resolutions(arguments.resolutions)
+    seeds = {part: read_seeds(getattr(arguments, part), f"--{part}") for part in ("content", "style")}
+    sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
+
+    def latents(part: str) -> np.ndarray:
+        file = getattr(arguments, f"{part}_latents")
+        z = read_latents(file) if file else np.concatenate([sampler.latents(1, seed) for seed in seeds[part]])
+        return np.float32(arguments.truncation) * z
+
+    content, style = latents("content"), latents("style")
+    mixed = sampler.style_mix(content, style, resolutions, labels=arguments.label)
+    contents, styles = (
+        sampler.generate(z, labels=None if arguments.label is None else [arguments.label] * len(z))
+        for z in (content, style)
+    )
+    blank = np.full_like(styles[0], 255)
+    rows = [np.stack([blank, *styles])] + [np.stack([own, *row]) for own, row in zip(contents, mixed, strict=True)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    used = sampler.style_resolutions if resolutions is None else resolutions
+    facts = {"run": Path(arguments.run).name, "step": str(sampler.step), "resolutions": ",".join(map(str, used))}
+    save_png(out, image_grid(np.concatenate(rows), columns=len(styles) + 1), facts)
+    print(f"{len(content)} x {len(style)} of iteration {sampler.step}, style at {facts['resolutions']}: {out}")
+
+
+def read_resolutions(text: str | None) -> tuple[int, ...] | None:
+    """The sides in --resolutions."""
+    from fastgan_jax.errors import UserError
+
+    if text is None:
+        return None
+    try:
+        return tuple(int(side) for side in text.split(","))
+    except ValueError:
+        raise UserError(f"--resolutions {text}: give numbers joined by commas, such as 64,128") from None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool and returns its exit code."""
+    return run_tool(parse, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
