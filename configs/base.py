@@ -63,6 +63,8 @@ def get_config() -> ml_collections.ConfigDict:
     train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
     train.remat = "none"  # recompute activations in backward passes: none | blocks | full (least memory, most time)
     train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
+    train.upsample_form = "auto"  # of equal convolutions: auto (fastest measured) | repeat (plain) | phase
+    train.downsample_form = "auto"  # of strided ones: auto | strided (plain) | space_to_depth; all equal
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
     train.log_every = 100  # iterations between lines of metrics.jsonl
     train.sample_every = 1_000  # iterations between sample grids

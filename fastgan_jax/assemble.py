@@ -16,8 +16,16 @@ def method_from_config(config: Any) -> Method:
     remat = config.train.remat != "none"
     optim = config.optim
     return Method(
-        generator=build_generator(config.model, config.train.precision, remat),
-        discriminator=build_discriminator(config.model, config.train.precision, remat),
+        generator=build_generator(
+            config.model, config.train.precision, remat, upsample_form=config.train.upsample_form
+        ),
+        discriminator=build_discriminator(
+            config.model,
+            config.train.precision,
+            remat,
+            upsample_form=config.train.upsample_form,
+            downsample_form=config.train.downsample_form,
+        ),
         optimizer=optax.adam(optim.learning_rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8),
         distance=distance_from_config(config.loss, config.train.precision),
         latent_size=config.model.nz,

@@ -293,6 +293,8 @@ RULES: dict[str, Rule] = {
     "train.precision": _one_of("float32", "bfloat16"),
     "train.remat": _one_of("none", "blocks", "full"),
     "train.accumulate": _at_least(1),
+    "train.upsample_form": _one_of("auto", "repeat", "phase"),
+    "train.downsample_form": _one_of("auto", "strided", "space_to_depth"),
     "train.scan": _optionally(_at_least(1)),
     "train.log_every": _at_least(1),
     "train.sample_every": _at_least(1),

@@ -1,5 +1,7 @@
 """Convolutions: the plain form against PyTorch, the faster equal forms against the plain one."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,29 +56,47 @@ def test_upsample_convolve_equals_pytorch(form):
         assert_close(to_nchw(result), torch.nn.functional.conv2d(upsampled, weight, padding=1).numpy(), rtol=1e-13)
 
 
+def values_and_gradients(function, x: np.ndarray, kernel: np.ndarray) -> dict[str, jax.Array]:
+    """The result of function(x, kernel), and its gradients for a random cotangent."""
+    value, pull_back = jax.vjp(function, jnp.asarray(x), jnp.asarray(kernel))
+    dx, dkernel = pull_back(jnp.asarray(normal(2, *value.shape)))
+    return {"value": value, "dx": dx, "dkernel": dkernel}
+
+
 @settings(deadline=None, max_examples=3)
 @example(height=1, width=1)
 @example(height=5, width=7)
 @given(height=st.integers(1, 8), width=st.integers(1, 8))
 def test_phase_form_equals_repeat_form(height, width):
     """Values and both gradients, odd sizes included; float64, so that only the order of summation may differ."""
-    size_in, size_out, seed = 2, 3, 10 * height + width
     with jax.enable_x64(True):
-        x, kernel = (
-            jnp.asarray(normal(seed, 2, height, width, size_in)),
-            jnp.asarray(normal(1, 3, 3, size_in, size_out)),
+        arrays = normal(10 * height + width, 2, height, width, 2), normal(1, 3, 3, 2, 3)
+        plain, fast = (
+            values_and_gradients(partial(convolution.upsample_convolve, form=form), *arrays)
+            for form in convolution.UPSAMPLE_FORMS
         )
-        cotangent = jnp.asarray(normal(2, 2, 2 * height, 2 * width, size_out))
-        results = {}
-        for form in ("repeat", "phase"):
-            value, pull_back = jax.vjp(
-                lambda x, k, form=form: convolution.upsample_convolve(x, k, form=form), x, kernel
-            )
-            results[form] = (value, *pull_back(cotangent))
-        for name, repeat, phase in zip(("value", "dx", "dkernel"), *results.values(), strict=True):
-            assert_close(phase, repeat, rtol=1e-12, what=name)
+        for name in plain:
+            assert_close(fast[name], plain[name], rtol=1e-12, what=name)
 
 
-def test_unknown_upsampling_form_is_refused():
+@settings(deadline=None, max_examples=3)
+@example(height=1, width=1)
+@example(height=3, width=4)
+@given(height=st.integers(1, 4), width=st.integers(1, 4))
+def test_space_to_depth_form_equals_strided_form(height, width):
+    with jax.enable_x64(True):
+        arrays = normal(10 * height + width, 2, 2 * height, 2 * width, 3), normal(1, 4, 4, 3, 5)
+        plain, fast = (
+            values_and_gradients(partial(convolution.downsample_convolve, form=form), *arrays)
+            for form in convolution.DOWNSAMPLE_FORMS
+        )
+        for name in plain:
+            assert_close(fast[name], plain[name], rtol=1e-12, what=name)
+
+
+def test_unknown_forms_are_refused():
+    x = jnp.zeros((1, 2, 2, 1))
     with pytest.raises(ValueError, match="upsampling form 'bilinear' is none of repeat, phase"):
-        convolution.upsample_convolve(jnp.zeros((1, 2, 2, 1)), jnp.zeros((3, 3, 1, 1)), form="bilinear")
+        convolution.upsample_convolve(x, jnp.zeros((3, 3, 1, 1)), form="bilinear")
+    with pytest.raises(ValueError, match="downsampling form 'pooled' is none of strided, space_to_depth"):
+        convolution.downsample_convolve(x, jnp.zeros((4, 4, 1, 1)), form="pooled")

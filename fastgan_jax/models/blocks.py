@@ -10,6 +10,7 @@ from fastgan_jax.models.layers import (
     BatchNorm,
     NoiseInjection,
     SpectralConv,
+    SpectralDownsampleConv,
     SpectralProjection,
     SpectralUpsampleConv,
     adaptive_average_pool,
@@ -108,11 +109,12 @@ class DownBlock(nn.Module):
     """[B, H, W, in] -> [B, H/2, W/2, features]: 4x4 convolution of stride 2, batch norm, leaky ReLU."""
 
     features: int
+    downsample_form: str = "strided"
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = SpectralConv(features=self.features, kernel_size=4, stride=2, padding=1, dtype=self.dtype, name="conv")(x)
+        x = SpectralDownsampleConv(features=self.features, form=self.downsample_form, dtype=self.dtype, name="conv")(x)
         return leaky_relu(BatchNorm(name="norm")(x, train))
 
 
@@ -120,11 +122,12 @@ class DownBlockComp(nn.Module):
     """The composite DownBlock: mean of a convolutional and a pooled path, [B, H, W, in] -> [B, H/2, W/2, features]."""
 
     features: int
+    downsample_form: str = "strided"
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        main = DownBlock(self.features, dtype=self.dtype, name="main_0")(x, train)
+        main = DownBlock(self.features, self.downsample_form, dtype=self.dtype, name="main_0")(x, train)
         main = SpectralConv(features=self.features, padding=1, dtype=self.dtype, name="main_1_conv")(main)
         main = leaky_relu(BatchNorm(name="main_1_norm")(main, train))
         direct = adaptive_average_pool(x, x.shape[1] // 2)

@@ -70,6 +70,7 @@ class Discriminator(nn.Module):
     sle_activation: str = "swish"
     logits_map: int = 5
     upsample_form: str = "repeat"
+    downsample_form: str = "strided"
     remat: bool = False  # recompute each block in the backward pass instead of keeping its activations
     dtype: Any = None  # of the computation; None: that of the parameters
 
@@ -118,12 +119,14 @@ class Discriminator(nn.Module):
             if index == 0:
                 x = leaky_relu(self._conv(trunk_width(side, self.ndf), 4, 2, "from_big_0")(x))
             else:
-                x = self._block(DownBlock)(trunk_width(side, self.ndf), dtype=self.dtype, name=f"from_big_{index}")(
-                    x, train
-                )
+                x = self._block(DownBlock)(
+                    trunk_width(side, self.ndf), self.downsample_form, dtype=self.dtype, name=f"from_big_{index}"
+                )(x, train)
         maps = {x.shape[1]: x}
         for side in halvings(x.shape[1], LAST_SIDE):
-            block = self._block(DownBlockComp)(trunk_width(side, self.ndf), dtype=self.dtype, name=f"down_{side}")
+            block = self._block(DownBlockComp)(
+                trunk_width(side, self.ndf), self.downsample_form, dtype=self.dtype, name=f"down_{side}"
+            )
             maps[side] = block(maps[2 * side], train)
             if EXCITED_BY.get(side) in maps:
                 sle = SkipLayerExcitation(self.sle_activation, dtype=self.dtype, name=f"sle_{side}")
@@ -136,7 +139,9 @@ class Discriminator(nn.Module):
         x = leaky_relu(self._conv(small_branch_width(first, self.ndf), 4, 2, "from_small")(x))
         for side in rest:
             width = small_branch_width(side, self.ndf)
-            x = self._block(DownBlock)(width, dtype=self.dtype, name=f"small_down_{side}")(x, train)
+            x = self._block(DownBlock)(width, self.downsample_form, dtype=self.dtype, name=f"small_down_{side}")(
+                x, train
+            )
         return x
 
     def _big_head(self, x: jax.Array, train: bool) -> jax.Array:

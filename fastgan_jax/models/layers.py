@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from fastgan_jax.models import spectral
-from fastgan_jax.models.convolution import convolve, upsample_convolve
+from fastgan_jax.models.convolution import convolve, downsample_convolve, upsample_convolve
 from fastgan_jax.models.initialization import initializer
 
 LEAKY_SLOPE = 0.2
@@ -67,6 +67,18 @@ class SpectralConv(SpectralModule):
         shape = (self.kernel_size, self.kernel_size, x.shape[-1] // groups, self.features)
         kernel = self.normalized_kernel(shape)
         return convolve(x.astype(kernel.dtype), kernel, stride=self.stride, padding=self.padding, groups=groups)
+
+
+class SpectralDownsampleConv(SpectralModule):
+    """Spectrally normalised 4x4 convolution of stride 2: [B, H, W, in] -> [B, H/2, W/2, features]."""
+
+    features: int = 1
+    form: str = "strided"  # see `convolution.downsample_convolve`
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.normalized_kernel((4, 4, x.shape[-1], self.features))
+        return downsample_convolve(x.astype(kernel.dtype), kernel, form=self.form)
 
 
 class SpectralUpsampleConv(SpectralModule):
