@@ -5,14 +5,27 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 
 EXTRAS = {
     "cuda": ["jax[cuda13]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
     "torch": ["torch>=2.4"],
-    "dev": ["pytest>=8", "hypothesis>=6", "ruff>=0.9"],
+    "video": ["av>=14"],
+    "onnx": ["onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
+    "weights": ["h5py>=3.12", "safetensors>=0.5"],
 }
+EXTRAS["dev"] = [
+    *EXTRAS["video"],
+    *EXTRAS["onnx"],
+    *EXTRAS["weights"],
+    "hypothesis>=6",
+    "ipykernel>=6",
+    "nbclient>=0.10",
+    "nbformat>=5",
+    "pytest>=8",
+    "ruff>=0.9",
+]
 
 setup(
     name="fastgan_jax",
