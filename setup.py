@@ -1,11 +1,12 @@
 """Packaging: `pip install -e .`, extras in EXTRAS."""
 
+import re
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = "0.2.0"
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "fastgan_jax" / "__init__.py").read_text(encoding="utf-8"))[1]
 
 EXTRAS = {
     "cuda": ["jax[cuda13]>=0.10,<0.12"],

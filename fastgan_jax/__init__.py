@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastgan_jax.sampling import Sampler
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(path: str, step: int | str = "latest", *, statistics: str = "standing") -> "Sampler":
