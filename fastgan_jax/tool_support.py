@@ -1,6 +1,7 @@
 """What all tools share: arguments, checks of them, and how errors and progress are shown."""
 
 import argparse
+import os
 import re
 import sys
 import zipfile
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 LARGEST_SEED = 2**32 - 1
+MOST_SEEDS = 1_000_000  # a range beyond it is a slip of the keyboard
 SHOWN_AFTER_SECONDS = 2
 
 
@@ -40,12 +42,15 @@ def run_tool(
     run: Callable[[argparse.Namespace], None],
     argv: list[str] | None = None,
 ) -> int:
-    """Runs a tool and returns its exit code: 0 done, 2 bad input (one line on stderr), 130 after Ctrl-C."""
+    """Runs a tool and returns its exit code: 0 done, 2 bad input or files (one line on stderr), 130 after Ctrl-C."""
     arguments = parse(argv)
     try:
         run(arguments)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # the disk is full, a file may not be written
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -70,7 +75,7 @@ def read_seeds(text: str, option: str = "--seeds") -> list[int]:
     """Seeds from numbers and ranges joined by commas: "0,3,7-9" is 0, 3, 7, 8, 9.
 
     Raises:
-        UserError: if there is none, or something else.
+        UserError: if there is none, or something else, or more than MOST_SEEDS.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -78,8 +83,46 @@ def read_seeds(text: str, option: str = "--seeds") -> list[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last <= LARGEST_SEED:
             raise UserError(f"{option} {text}: give numbers from 0 to {LARGEST_SEED} and ranges, such as 0,3,7-9")
+        if len(seeds) + last - first >= MOST_SEEDS:
+            raise UserError(f"{option} {text}: these are more than {MOST_SEEDS} seeds; give fewer")
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+def check_seed(seed: int, option: str = "--seed") -> int:
+    """The seed itself.
+
+    Raises:
+        UserError: if it is not from 0 to LARGEST_SEED.
+    """
+    if not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"{option} {seed}: give a number from 0 to {LARGEST_SEED}")
+    return seed
+
+
+def check_positive(**options: int | None) -> None:
+    """Checks that options (num=3 is --num 3) are at least 1; None was not given.
+
+    Raises:
+        UserError: naming the first that is not.
+    """
+    for name, value in options.items():
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: give at least 1")
+
+
+def check_label(label: int | None, num_classes: int) -> int | None:
+    """The class that --label names for all pictures of a model with `num_classes` classes (0: unconditional).
+
+    Raises:
+        UserError: if a conditional model got none, or an unconditional one, or there is no such class.
+    """
+    if num_classes and (label is None or not 0 <= label < num_classes):
+        given = "this model is conditional" if label is None else f"--label {label}: there is no such class"
+        raise UserError(f"{given}; give --label from 0 to {num_classes - 1}")
+    if label is not None and not num_classes:
+        raise UserError(f"--label {label}: this model is unconditional; leave --label out")
+    return label
 
 
 def read_latents(path: str | Path) -> "np.ndarray":
@@ -106,15 +149,19 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:
     """Checks that files can be written and, without `overwrite`, that none is there.
 
     Raises:
-        UserError: naming the first that is there, or whose folder is a file.
+        UserError: naming the first that is there or is a folder, or whose folder is a file or may not be written.
     """
     for path in map(Path, paths):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: choose another --out")
         if path.exists() and not overwrite:
             raise UserError(f"{path} is there already: choose another --out, or add --overwrite")
         for folder in path.parents:
             if folder.exists():
                 if not folder.is_dir():
                     raise UserError(f"{path} cannot be written, since {folder} is no folder: choose another --out")
+                if not os.access(folder, os.W_OK):
+                    raise UserError(f"{path} cannot be written, since {folder} is read-only: choose another --out")
                 break
 
 

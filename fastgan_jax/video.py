@@ -1,28 +1,36 @@
 """Pictures one after the other as mp4, gif, animated webp, or a folder of PNGs."""
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.tool_support import check_outputs
 from fastgan_jax.writers import save_png
 
-FILM_SUFFIXES = (".mp4", ".gif", ".webp")
+MOST_FPS = {".mp4": 100, ".gif": 50, ".webp": 100}  # what is shown for under 20 ms in a gif, browsers show for 100
 MP4_QUALITY = "18"  # constant rate factor of x264, from 0 (lossless) to 51; 18 looks lossless
+BT709 = 1  # code of the colour matrix, primaries and transfer curve of high-definition video (ITU-T H.273)
+PALETTE_FRAMES, PALETTE_PIXELS = 16, 2**16  # about as many decide on the colours of a gif
+LIMITED_RANGE = 1  # code of luma from 16 to 235
 
 
 def write_film(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> int:
     """Writes frames, uint8 [H, W, C] of one size (C = 1, 3 or 4), as they come.
 
-    gif and webp repeat for ever. Transparency is kept by webp and PNG and laid on white for the others.
+    gif and webp repeat for ever. Transparency is kept by webp and PNG and laid on white for the others. mp4 is H.264
+    with 4:2:0 colour of the BT.709 kind; odd sides get a row or column more.
 
     Args:
-        path: its suffix says the format, one of FILM_SUFFIXES; without a suffix, a folder of numbered PNGs.
+        path: its suffix says the format, one of MOST_FPS; without a suffix, a folder of numbered PNGs, where frames of
+            an earlier film are replaced.
         frames: the frames; those of an mp4 and of a folder are not held in memory.
-        fps: frames per second, above 0 and at most 100.
+        fps: frames per second, above 0 and at most MOST_FPS.
 
     Returns:
         The number of frames.
@@ -31,14 +39,15 @@ def write_film(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> in
         UserError: for another suffix or speed, if there are no frames, or if a package is missing.
     """
     path = Path(path)
-    check_film(path, fps)
+    _check_format(path, fps)
+    counted = _Counted(frames)
     if not path.suffix:
-        return _write_folder(path, frames)
+        _write_folder(path, counted)
+        return counted.count
     path.parent.mkdir(parents=True, exist_ok=True)
     write: Callable[[Path, Iterator[np.ndarray], float], None] = (
-        _write_mp4 if path.suffix == ".mp4" else _write_animation
+        _write_mp4 if path.suffix.lower() == ".mp4" else _write_animation
     )
-    counted = _Counted(frames)
     temporary = path.with_name(f".part-{path.name}")  # the suffix says the format
     try:
         write(temporary, iter(counted), fps)
@@ -49,17 +58,26 @@ def write_film(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> in
     return counted.count
 
 
-def check_film(path: str | Path, fps: float) -> None:
-    """Checks what `write_film` would refuse, before frames are made.
+def check_film(path: str | Path, fps: float, overwrite: bool) -> None:
+    """Checks what `write_film` would refuse or replace, before frames are made.
 
     Raises:
-        UserError: for another suffix or speed.
+        UserError: for another suffix or speed, if the package for mp4 is missing, or as `tool_support.check_outputs`.
     """
-    suffix = Path(path).suffix
-    if suffix and suffix not in FILM_SUFFIXES:
-        raise UserError(f"{path}: films end in {', '.join(FILM_SUFFIXES)}, or have no suffix for a folder of PNGs")
-    if not 0 < fps <= 100:
-        raise UserError(f"{fps:g} frames per second: give a number above 0, at most 100")
+    path = Path(path)
+    _check_format(path, fps)
+    if path.suffix.lower() == ".mp4":
+        _import_av()
+    check_outputs([path] if path.suffix else [*_frames_in(path)[:1], _frame(path, 0)], overwrite)
+
+
+def durations(count: int, fps: float) -> list[int]:
+    """How long each frame of an animation is shown, in milliseconds: multiples of 10, as gif knows no others.
+
+    They differ where 1 / fps is no such multiple, so that the whole film keeps its speed.
+    """
+    times = [round(index * 100 / fps) for index in range(count + 1)]
+    return [10 * max(1, end - start) for start, end in zip(times, times[1:], strict=False)]
 
 
 class _Counted:
@@ -74,29 +92,58 @@ class _Counted:
             raise UserError("a film needs at least one frame")
 
 
-def _write_folder(folder: Path, frames: Iterable[np.ndarray]) -> int:
+def _check_format(path: Path, fps: float) -> None:
+    suffix = path.suffix.lower()
+    if suffix and suffix not in MOST_FPS:
+        raise UserError(f"{path}: films end in {', '.join(MOST_FPS)}, or have no suffix for a folder of PNGs")
+    most = MOST_FPS.get(suffix, 100)
+    if not 0 < fps <= most:
+        raise UserError(f"{fps:g} frames per second: give a number above 0, at most {most} for {suffix or 'PNGs'}")
+
+
+def _frame(folder: Path, index: int) -> Path:
+    return folder / f"frame_{index:06d}.png"
+
+
+def _frames_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("frame_" + "[0-9]" * 6 + ".png"))
+
+
+def _write_folder(folder: Path, frames: "_Counted") -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    counted = _Counted(frames)
-    for index, frame in enumerate(counted):
-        save_png(folder / f"frame_{index:06d}.png", frame)
-    return counted.count
+    for index, frame in enumerate(frames):
+        save_png(_frame(folder, index), frame)
+    for path in _frames_in(folder):
+        if path.name >= _frame(folder, frames.count).name:  # of an earlier, longer film
+            path.unlink()
 
 
-def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
+def _import_av() -> ModuleType:
     try:
         import av
     except ModuleNotFoundError:
         raise UserError(
             "writing .mp4 needs the package av: pip install 'fastgan_jax[video]', or write .gif or .webp"
         ) from None
-    with av.open(str(path), "w") as container:
+    return av
+
+
+def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
+    av = _import_av()
+    # The index at the front lets browsers start before they have the whole file.
+    with av.open(str(path), "w", format="mp4", container_options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt, stream.options = "yuv420p", {"crf": MP4_QUALITY}
+        context = stream.codec_context
+        # Said and not left to the player, which guesses by size, or else colours shift in large films.
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = LIMITED_RANGE
         for index, frame in enumerate(frames):
             pixels = _even(_opaque(frame))  # the colour format takes no odd sides
             if not index:
                 stream.height, stream.width = pixels.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode())
 
 
@@ -108,7 +155,7 @@ def _even(frame: np.ndarray) -> np.ndarray:
 def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: float) -> None:
     from PIL import Image
 
-    is_gif = path.suffix == ".gif"
+    is_gif = path.suffix.lower() == ".gif"
     images = [Image.fromarray(_opaque(frame) if is_gif else _colour(frame)) for frame in frames]
     if is_gif:
         images = _with_one_palette(images)
@@ -117,25 +164,18 @@ def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: float) -> No
     first.save(path, save_all=True, append_images=others, duration=durations(len(images), fps), loop=0, **options)
 
 
-def durations(count: int, fps: float) -> list[int]:
-    """How long each frame of an animation is shown, in milliseconds: multiples of 10, as gif knows no others.
-
-    They differ where 1 / fps is no such multiple, so that the whole film keeps its speed.
-    """
-    times = [round(index * 100 / fps) for index in range(count + 1)]
-    return [10 * max(1, end - start) for start, end in zip(times, times[1:], strict=False)]
-
-
 def _with_one_palette(images: list) -> list:
-    """Pictures with the 256 colours that suit a sample of them best, so that colours do not flicker."""
+    """Pictures with the 256 colours that suit a sample of all best, so that colours do not flicker."""
     from PIL import Image
 
-    some = images[:: max(1, len(images) // 16)]
-    width, height = some[0].size
+    some = images[:: max(1, len(images) // PALETTE_FRAMES)]
+    shrink = max(1.0, math.sqrt(math.prod(some[0].size) * len(some) / PALETTE_PIXELS))
+    width, height = (max(1, round(side / shrink)) for side in some[0].size)
     together = Image.new("RGB", (width, height * len(some)))
     for index, image in enumerate(some):
-        together.paste(image, (0, index * height))
-    palette = together.quantize(256, method=Image.Quantize.MEDIANCUT)
+        together.paste(image.resize((width, height), Image.Resampling.NEAREST), (0, index * height))
+    # Rare colours get a place first and then all are refined; without this, dithering them shows as specks.
+    palette = together.quantize(256, method=Image.Quantize.MAXCOVERAGE, kmeans=5)
     return [image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images]
 
 

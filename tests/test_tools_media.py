@@ -1,7 +1,9 @@
 """The tools that make pictures and films of a trained model."""
 
 import zipfile
+from functools import partial
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,8 +13,18 @@ from tool_modules import load_tool
 
 import fastgan_jax
 from fastgan_jax.errors import UserError
-from fastgan_jax.tool_support import check_outputs, read_latents, read_seeds, run_tool
-from fastgan_jax.video import durations, write_film
+from fastgan_jax.models.generator import Generator, noise_sides
+from fastgan_jax.models.initialization import initial_variables
+from fastgan_jax.sampling import Sampler
+from fastgan_jax.tool_support import (
+    check_label,
+    check_outputs,
+    check_positive,
+    check_seed,
+    read_latents,
+    read_seeds,
+    run_tool,
+)
 from fastgan_jax.walk import walk
 from fastgan_jax.writers import captioned
 
@@ -24,6 +36,13 @@ def pixels(path) -> np.ndarray:
 
 def run(tool: str, *arguments) -> int:
     return load_tool(tool).main([str(argument) for argument in arguments])
+
+
+def film_frames(folder, count: int) -> np.ndarray:
+    """The frames of a folder that must hold `count`."""
+    paths = sorted(folder.iterdir())
+    assert [path.name for path in paths] == [f"frame_{index:06d}.png" for index in range(count)]
+    return np.stack([pixels(path) for path in paths])
 
 
 # ------------------------------------------------------------------------------------------------------------- sample
@@ -49,6 +68,29 @@ def test_sample_makes_one_picture_of_each_of_several_seeds_into_a_zip(smoke_run,
         archive.extractall(tmp_path)
     expected = fastgan_jax.load(str(smoke_run)).sample(1, seed=8)[0]
     np.testing.assert_array_equal(pixels(tmp_path / "seed0008_000000.png"), expected)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".png"] == ["x.zip"]
+
+
+def test_sample_makes_several_pictures_of_several_seeds_in_batches(smoke_run, tmp_path):
+    tool = load_tool("sample")
+    tool.BATCH = 3
+    options = ["--seeds", "3,4,3", "--num", "2", "--truncation", "0.5", "--out", str(tmp_path / "d")]
+    assert tool.main(["--run", str(smoke_run), *options]) == 0
+    sampler = fastgan_jax.load(str(smoke_run))
+    names = [f"seed000{seed}_00000{index}.png" for seed in (3, 4) for index in (0, 1)]
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == names
+    expected = np.concatenate([sampler.sample(2, seed, truncation=0.5) for seed in (3, 4)])
+    np.testing.assert_array_equal(np.stack([pixels(tmp_path / "d" / name) for name in names]), expected)
+
+
+def test_a_zip_that_could_not_be_finished_leaves_nothing(tmp_path):
+    def broken():
+        yield "a.png", np.zeros((2, 2, 3), np.uint8), {}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_tool("sample").write_zip(tmp_path / "x.zip", broken())
+    assert not list(tmp_path.iterdir())
 
 
 def test_classes_go_in_turn_by_index():
@@ -57,15 +99,20 @@ def test_classes_go_in_turn_by_index():
     assert tool.class_labels(None, [(0, 4)], 0) is None
     assert tool.class_labels("2", [(0, 4), (0, 5)], 3) == [2, 2]
     assert tool.class_labels("2,0", [(0, 4), (0, 5)], 3) == [2, 0]
+    for wrong in ("1,2,0", "3", "0,-1"):
+        with pytest.raises(UserError, match="one for each of the 2 pictures, from 0 to 2"):
+            tool.class_labels(wrong, [(0, 4), (0, 5)], 3)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--run", "nothing"], "nothing holds no checkpoint"),
-        (["--num", "0"], "--num 0: make at least one"),
-        (["--seed", "-1"], "--seed -1: give numbers from 0 to 4294967295"),
+        (["--num", "0"], "--num 0: give at least 1"),
+        (["--columns", "-1"], "--columns -1: give at least 1"),
+        (["--seed", "-1"], "--seed -1: give a number from 0 to 4294967295"),
         (["--seeds", "5-3"], "--seeds 5-3: give numbers"),
+        (["--seeds", ""], "--seeds : give numbers"),
         (["--first", "-1"], "--first -1: indices start at 0"),
         (["--step", "3"], "has no checkpoint 3"),
         (["--step", "best"], "has no best checkpoint, since nothing was evaluated"),
@@ -74,15 +121,18 @@ def test_classes_go_in_turn_by_index():
         (["--labels", "1"], "unconditional"),
         (["--out", "there.png"], "there.png is there already"),
         (["--out", "there.png/below.png"], "there.png is no folder"),
+        (["--out", "new.jpg"], "--out new.jpg: give a .png file"),
+        (["--out", "folder.png", "--overwrite"], "folder.png is a folder: choose another --out"),
     ],
 )
 def test_sample_names_bad_input(smoke_run, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there.png").write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
     assert run("sample", "--run", smoke_run, "--out", "new.png", *arguments) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
-    assert not (tmp_path / "new.png").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.png", "there.png"]
 
 
 # -------------------------------------------------------------------------------------------------- walks and films
@@ -115,79 +165,24 @@ def test_a_smooth_walk_rests_at_its_stations():
     np.testing.assert_allclose(smooth[10], linear[10], atol=1e-6)
 
 
-FRAMES = np.random.RandomState(0).randint(0, 256, (7, 1, 1, 3), np.uint8) * np.ones((1, 20, 31, 1), np.uint8)
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
-def test_films_have_their_frames_speed_and_colours(tmp_path, suffix):
-    if suffix == ".mp4":
-        av = pytest.importorskip("av", reason="writing and reading mp4 needs av")
-    path = tmp_path / f"film{suffix}"
-    assert write_film(path, FRAMES, fps=8) == 7
-    if suffix == ".mp4":
-        with av.open(str(path)) as film:
-            read = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
-            assert film.streams.video[0].average_rate == 8
-    else:
-        with Image.open(path) as film:
-            read, shown = [], 0
-            for index in range(film.n_frames):
-                film.seek(index)
-                read.append(np.asarray(film.convert("RGB")))
-                shown += film.info["duration"]
-            assert film.info["loop"] == 0 and shown == pytest.approx(7 / 8 * 1000, abs=10)
-    assert len(read) == 7 and read[0].shape[0] == 20 and read[0].shape[1] in (31, 32)
-    for frame, expected in zip(read, FRAMES, strict=True):
-        assert np.abs(frame[10, 15].astype(int) - expected[10, 15]).max() < 16
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-
-
-def test_a_folder_of_frames_is_exact_and_keeps_transparency(tmp_path):
-    frames = np.random.RandomState(0).randint(0, 256, (3, 8, 8, 4), np.uint8)
-    assert write_film(tmp_path / "frames", iter(frames), fps=30) == 3
-    for index, frame in enumerate(frames):
-        np.testing.assert_array_equal(pixels(tmp_path / "frames" / f"frame_00000{index}.png"), frame)
-
-
-@pytest.mark.parametrize("channels", [1, 4])
-def test_grey_and_transparent_frames_become_films(tmp_path, channels):
-    frames = np.zeros((2, 16, 16, channels), np.uint8)
-    write_film(tmp_path / "x.gif", frames, fps=5)
-    with Image.open(tmp_path / "x.gif") as film:
-        expected = 0 if channels == 1 else 255  # black, or nothing on white
-        assert np.asarray(film.convert("RGB")).flatten().tolist() == [expected] * 16 * 16 * 3
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 200), st.floats(1, 100))
-def test_an_animation_keeps_its_speed(count, fps):
-    times = durations(count, fps)
-    assert len(times) == count and all(time >= 10 and time % 10 == 0 for time in times)
-    assert abs(sum(times) - 1000 * count / fps) <= 10
-
-
-def test_films_that_cannot_be_written(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"x\.avi: films end in \.mp4, \.gif, \.webp"):
-        write_film(tmp_path / "x.avi", FRAMES, fps=8)
-    with pytest.raises(UserError, match="0 frames per second"):
-        write_film(tmp_path / "x.gif", FRAMES, fps=0)
-    with pytest.raises(UserError, match="at least one frame"):
-        write_film(tmp_path / "x.gif", [], fps=8)
-    monkeypatch.setitem(__import__("sys").modules, "av", None)
-    with pytest.raises(UserError, match=r"needs the package av: pip install 'fastgan_jax\[video\]'"):
-        write_film(tmp_path / "x.mp4", FRAMES, fps=8)
-    assert not list(tmp_path.iterdir())
-
-
 def test_interpolate_shows_its_stations_and_comes_back(smoke_run, tmp_path, capsys):
     out = tmp_path / "frames"
-    assert run("interpolate", "--run", smoke_run, "--seeds", "1,2", "--frames", 3, "--out", out) == 0
-    assert "6 frames of iteration 4" in capsys.readouterr().out
+    assert run("interpolate", "--run", smoke_run, "--seeds", "1,2", "--frames", 5, "--out", out) == 0
+    assert "10 frames of iteration 4" in capsys.readouterr().out
     sampler = fastgan_jax.load(str(smoke_run))
-    for frame, seed in ((0, 1), (3, 2)):
-        expected = sampler.generate(sampler.latents(1, seed), noise_seed=0)[0]
-        np.testing.assert_array_equal(pixels(out / f"frame_00000{frame}.png"), expected)
-    assert len(list(out.iterdir())) == 6
+    stations = np.concatenate([sampler.latents(1, seed) for seed in (1, 2)])
+    expected = sampler.generate(walk(stations, 5, closed=True), noise_seed=0)
+    np.testing.assert_array_equal(film_frames(out, 10), expected)
+    np.testing.assert_array_equal(expected[[0, 5]], sampler.generate(stations, noise_seed=0))
+    assert run("interpolate", "--run", smoke_run, "--seeds", "1,2", "--frames", 5, "--out", out) == 2
+
+
+def test_a_shorter_film_in_the_same_folder_replaces_the_whole_film(smoke_run, tmp_path):
+    out = tmp_path / "frames"
+    for frames in (3, 2):
+        options = ["--seeds", "1,2", "--frames", frames, "--out", out, "--overwrite"]
+        assert run("interpolate", "--run", smoke_run, *options) == 0
+        film_frames(out, 2 * frames)
 
 
 def test_interpolate_walks_several_latents_of_a_file_side_by_side(smoke_run, tmp_path):
@@ -208,7 +203,11 @@ def test_interpolate_walks_several_latents_of_a_file_side_by_side(smoke_run, tmp
         ("interpolate", ["--out", "x.gif", "--frames", "0"], "--frames 0"),
         ("interpolate", ["--out", "x.gif", "--latents", "no.npz"], "no.npz: no such file"),
         ("interpolate", ["--out", "x.gif", "--label", "1"], "unconditional"),
+        ("interpolate", ["--out", "x.gif", "--noise-seed", "-1"], "--noise-seed -1: give a number from 0"),
         ("progress", ["--out", "x.gif", "--num", "0"], "--num 0"),
+        ("progress", ["--out", "x.gif", "--columns", "0"], "--columns 0"),
+        ("progress", ["--out", "x.gif", "--seed", "-1"], "--seed -1"),
+        ("progress", ["--out", "x.gif", "--label", "0"], "--label 0: this model is unconditional"),
         ("progress", ["--out", "x.gif", "--run", "nothing"], "nothing holds no checkpoint"),
         ("progress", ["--out", "there.gif"], "there.gif is there already"),
         ("style_mix", ["--out", "x.jpg"], "--out x.jpg: give a .png"),
@@ -237,6 +236,9 @@ def test_progress_shows_every_kept_checkpoint(smoke_run, tmp_path, capsys):
     frame = pixels(tmp_path / "frames" / "frame_000001.png")
     np.testing.assert_array_equal(frame[:64, :64], expected[0])
     np.testing.assert_array_equal(frame[:64, 66:], expected[1])
+    one = ["--run", smoke_run / "checkpoints" / "2", "--num", 2, "--out", tmp_path / "same", "--no-caption"]
+    assert run("progress", *one) == 0
+    np.testing.assert_array_equal(film_frames(tmp_path / "same", 3), film_frames(tmp_path / "frames", 3))
 
 
 def test_a_caption_stands_below_the_picture():
@@ -272,6 +274,8 @@ def test_seeds_are_numbers_and_ranges():
     for wrong in ("", "a", "1,,2", "3-1", "4294967296", "1.5"):
         with pytest.raises(UserError, match="give numbers from 0"):
             read_seeds(wrong)
+    with pytest.raises(UserError, match="--seeds 0-4294967295: these are more than 1000000 seeds"):
+        read_seeds("0-4294967295")
 
 
 def test_files_without_latents_are_named(tmp_path):
@@ -290,6 +294,37 @@ def test_existing_files_are_replaced_only_on_request(tmp_path):
     check_outputs([tmp_path / "x"], overwrite=True)
     with pytest.raises(UserError, match="x is there already: choose another --out, or add --overwrite"):
         check_outputs([tmp_path / "new", tmp_path / "x"], overwrite=False)
+    with pytest.raises(UserError, match=f"{tmp_path.name} is a folder"):
+        check_outputs([tmp_path], overwrite=True)
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(UserError, match=f"x.png cannot be written, since {tmp_path} is read-only"):
+        check_outputs([tmp_path / "new" / "x.png"], overwrite=False)
+
+
+def test_numbers_out_of_range_are_named():
+    check_positive(num=1, columns=None)
+    with pytest.raises(UserError, match="--batch-size 0: give at least 1"):
+        check_positive(num=1, batch_size=0)
+    assert check_seed(2**32 - 1) == 2**32 - 1
+    for seed in (-1, 2**32):
+        with pytest.raises(UserError, match=f"--s {seed}: give a number from 0 to 4294967295"):
+            check_seed(seed, "--s")
+    assert check_label(2, 3) == 2 and check_label(None, 0) is None
+    for label, classes, message in (
+        (None, 3, "this model is conditional; give --label from 0 to 2"),
+        (3, 3, "--label 3: there is no such class; give --label from 0 to 2"),
+        (0, 0, "--label 0: this model is unconditional; leave --label out"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_label(label, classes)
+
+
+def test_errors_of_files_are_one_line(tmp_path, capsys):
+    assert run_tool(lambda argv: None, lambda _: (tmp_path / "no" / "x").write_bytes(b"")) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'no' / 'x'}: No such file or directory\n"
 
 
 def test_an_interrupted_tool_ends_with_130(capsys):
@@ -298,3 +333,50 @@ def test_an_interrupted_tool_ends_with_130(capsys):
 
     assert run_tool(lambda argv: None, interrupted) == 130
     assert capsys.readouterr().err == "stopped\n"
+
+
+# ------------------------------------------------------------------------------------------- other models than usual
+
+
+def use_model(monkeypatch, **parts) -> Sampler:
+    """Lets the tools find a model of other parts, untrained, whatever run folder is named."""
+    generator = Generator(64, ngf=4, **parts)
+    spec = partial(jax.ShapeDtypeStruct, dtype=np.float32)
+    noise = tuple(spec((2, side, side, 1)) for side in noise_sides(64))
+    labels = jax.ShapeDtypeStruct((2,), np.int32)
+    variables = initial_variables(jax.random.key(0), generator, spec((2, 8)), noise, labels, train=False)
+    sampler = Sampler(generator, variables, z_dim=8, step=4)
+    monkeypatch.setattr(fastgan_jax, "load", lambda path, step="latest": sampler)
+    return sampler
+
+
+def test_every_tool_serves_a_conditional_model_with_transparency(smoke_run, tmp_path, monkeypatch, capsys):
+    sampler = use_model(monkeypatch, num_classes=3, channels=4)
+    z = np.concatenate([sampler.latents(1, seed) for seed in (1, 2)])
+    own, of_class_2 = sampler.generate(z, labels=[0, 0]), sampler.generate(z, labels=[2, 2])
+    assert not np.array_equal(own, of_class_2), "the class must show for this test to mean anything"
+    assert run("sample", "--run", "any", "--seeds", "1-2", "--out", tmp_path / "turn") == 0
+    assert run("sample", "--run", "any", "--seeds", "1-2", "--labels", "2", "--out", tmp_path / "two") == 0
+    for folder, expected in (("turn", own), ("two", of_class_2)):
+        np.testing.assert_array_equal([pixels(path) for path in sorted((tmp_path / folder).iterdir())], expected)
+
+    walk_options = ["--run", "any", "--seeds", "1-2", "--frames", 5, "--out", tmp_path / "walk"]
+    mix_options = ["--run", "any", "--content", "1-2", "--style", "1-2", "--out", tmp_path / "mix.png"]
+    for tool, options in (("interpolate", walk_options), ("style_mix", mix_options)):
+        assert run(tool, *options) == 2
+        assert "this model is conditional; give --label from 0 to 2" in capsys.readouterr().err
+        assert run(tool, *options, "--label", 2) == 0
+    expected = sampler.generate(walk(z, 5, closed=True), labels=[2] * 10, noise_seed=0)
+    np.testing.assert_array_equal(film_frames(tmp_path / "walk", 10), expected)
+    np.testing.assert_array_equal(pixels(tmp_path / "mix.png")[66:130, 66:130], of_class_2[0])
+
+    progress = ["--run", smoke_run, "--num", 1, "--seed", 1, "--label", 2, "--out", tmp_path / "film.webp"]
+    assert run("progress", *progress) == 0
+    assert run("progress", *progress[:-1], tmp_path / "films", "--no-caption") == 0
+    np.testing.assert_array_equal(film_frames(tmp_path / "films", 3)[0], of_class_2[0])
+
+
+def test_a_model_without_excitation_has_no_style_to_mix(tmp_path, monkeypatch, capsys):
+    use_model(monkeypatch, skip_excitation=False)
+    assert run("style_mix", "--run", "any", "--out", tmp_path / "mix.png") == 2
+    assert "any: this model has no skip-layer excitation" in capsys.readouterr().err

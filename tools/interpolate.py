@@ -2,17 +2,26 @@
 
 import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastgan_jax.tool_support import (
     add_run_arguments,
-    check_outputs,
+    check_label,
+    check_positive,
+    check_seed,
     progress,
     read_seeds,
     read_step,
     run_tool,
     tool_parser,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fastgan_jax.sampling import Sampler
 
 EXAMPLES = """examples:
   python tools/interpolate.py --run runs/demo --seeds 0-5 --out walk.mp4
@@ -35,7 +44,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--frames", type=int, default=30, metavar="F", help="from one station to the next (default: 30)"
     )
-    parser.add_argument("--fps", type=float, default=30, metavar="F", help="frames per second (default: 30)")
+    parser.add_argument("--fps", type=float, default=30, metavar="N", help="frames per second (default: 30)")
     parser.add_argument("--open", action="store_true", help="end at the last station")
     parser.add_argument("--linear", action="store_true", help="in straight lines (default: along great circles)")
     parser.add_argument("--easing", choices=("linear", "smooth"), default="linear", help="smooth: rest at the stations")
@@ -55,19 +64,18 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.tool_support import read_latents
     from fastgan_jax.video import check_film, write_film
     from fastgan_jax.walk import walk
-    from fastgan_jax.writers import image_grid
 
-    if arguments.frames < 1:
-        raise UserError(f"--frames {arguments.frames}: give at least 1")
+    check_positive(frames=arguments.frames)
+    check_seed(arguments.noise_seed, "--noise-seed")
     rows, columns = read_grid(arguments.grid)
-    check_film(arguments.out, arguments.fps)
-    check_outputs([arguments.out], arguments.overwrite)
+    check_film(arguments.out, arguments.fps, arguments.overwrite)
     seeds = read_seeds(arguments.seeds)
     sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
     if arguments.latents:
         stations = np.float32(arguments.truncation) * read_latents(arguments.latents)
     else:
         stations = np.concatenate([sampler.latents(1, seed, truncation=arguments.truncation) for seed in seeds])
+    label = check_label(arguments.label, sampler.generator.num_classes)
     tiles = rows * columns
     if len(stations) % tiles or len(stations) < 2 * tiles:
         raise UserError(
@@ -78,16 +86,28 @@ def run(arguments: argparse.Namespace) -> None:
         walk(own, arguments.frames, closed=closed, spherical=not arguments.linear, easing=arguments.easing)
         for own in np.split(stations, tiles)
     ]
-    moments = np.stack(paths, axis=1)  # [frames, tiles, nz]
-
-    def frames():
-        for latents in progress(moments, title="frames", unit="frames"):
-            labels = None if arguments.label is None else [arguments.label] * tiles
-            pictures = sampler.generate(latents, labels=labels, noise_seed=arguments.noise_seed)
-            yield image_grid(pictures, columns)
-
-    count = write_film(arguments.out, frames(), arguments.fps)
+    frames = film_frames(sampler, np.stack(paths, axis=1), columns, label, arguments.noise_seed)
+    count = write_film(arguments.out, frames, arguments.fps)
     print(f"{count} frames of iteration {sampler.step}, {count / arguments.fps:.1f} s: {Path(arguments.out)}")
+
+
+def film_frames(
+    sampler: "Sampler", moments: "np.ndarray", columns: int, label: int | None, noise_seed: int
+) -> Iterator["np.ndarray"]:
+    """The frames uint8 [H, W, C] of latents [frames, tiles, nz], as many in a device call as fit."""
+    from fastgan_jax.sampling import CHUNK
+    from fastgan_jax.writers import image_grid
+
+    count, tiles, size = moments.shape
+    together = max(1, CHUNK // tiles)
+    with progress(total=count, title="frames", unit="frames") as bar:
+        for start in range(0, count, together):
+            latents = moments[start : start + together].reshape(-1, size)
+            labels = None if label is None else [label] * len(latents)
+            pictures = sampler.generate(latents, labels=labels, noise_seed=noise_seed)
+            for first in range(0, len(pictures), tiles):
+                yield image_grid(pictures[first : first + tiles], columns)
+                bar.update()
 
 
 def read_grid(text: str) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fastgan_jax.tool_support import check_outputs, progress, run_tool, tool_parser
+from fastgan_jax.tool_support import check_label, check_positive, check_seed, progress, run_tool, tool_parser
 
 EXAMPLES = """examples:
   python tools/progress.py --run runs/demo --out progress.mp4
@@ -23,6 +23,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--fps", type=float, default=2, metavar="F", help="checkpoints per second (default: 2)")
     parser.add_argument("--columns", type=int, metavar="C", help="of the grid (default: about square)")
     parser.add_argument("--no-caption", action="store_true", help="leave the iteration out of the picture")
+    parser.add_argument("--label", type=int, metavar="L", help="class, for a conditional model (default: each in turn)")
     parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     return parser.parse_args(argv)
 
@@ -30,20 +31,23 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     """Makes the film."""
     import fastgan_jax
-    from fastgan_jax.checkpoint import checkpoint_steps
-    from fastgan_jax.errors import UserError
+    from fastgan_jax.checkpoint import checkpoint_steps, find_checkpoint
     from fastgan_jax.video import check_film, write_film
     from fastgan_jax.writers import captioned, image_grid
 
-    if arguments.num < 1:
-        raise UserError(f"--num {arguments.num}: make at least one picture")
-    check_film(arguments.out, arguments.fps)
-    check_outputs([arguments.out], arguments.overwrite)
-    steps = checkpoint_steps(arguments.run)
+    check_positive(num=arguments.num, columns=arguments.columns)
+    check_seed(arguments.seed)
+    check_film(arguments.out, arguments.fps, arguments.overwrite)
+    folder = find_checkpoint(arguments.run).parent  # of all checkpoints, also where --run is one of them
+    steps = checkpoint_steps(folder)
 
     def frames():
         for step in progress(steps, title="checkpoints", unit="checkpoints"):
-            pictures = fastgan_jax.load(arguments.run, step).sample(arguments.num, arguments.seed)
+            sampler = fastgan_jax.load(folder, step)
+            labels = None
+            if arguments.label is not None:
+                labels = [check_label(arguments.label, sampler.generator.num_classes)] * arguments.num
+            pictures = sampler.sample(arguments.num, arguments.seed, labels=labels)
             grid = image_grid(pictures, arguments.columns)
             yield grid if arguments.no_caption else captioned(grid, f"iteration {step}")
 

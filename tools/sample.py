@@ -6,11 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastgan_jax.tool_support import add_run_arguments, check_outputs, read_seeds, read_step, run_tool, tool_parser
+from fastgan_jax.tool_support import (
+    add_run_arguments,
+    check_outputs,
+    check_positive,
+    check_seed,
+    progress,
+    read_seeds,
+    read_step,
+    run_tool,
+    tool_parser,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from fastgan_jax.sampling import Sampler
+
+BATCH = 64  # pictures held in memory at a time, when each gets a file of its own
+NOT_WRITTEN = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # else they would name folders
 EXAMPLES = """examples:
   python tools/sample.py --run runs/demo --num 16 --seed 0 --out samples.png          one grid
   python tools/sample.py --run runs/demo --num 100 --out samples/ --truncation 0.8    one file each
@@ -23,63 +37,82 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the arguments."""
     parser = tool_parser(__doc__, EXAMPLES)
     add_run_arguments(parser, out="a .png file for a grid, a .zip, or a folder")
-    parser.add_argument(
-        "--num", type=int, default=16, metavar="N", help="pictures of each seed (default: 16; 1 of --seeds)"
-    )
+    parser.add_argument("--num", type=int, metavar="N", help="pictures of each seed (default: 16; 1 with --seeds)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, default=0, metavar="S", help="from 0 to 2^32 - 1 (default: 0)")
-    which.add_argument("--seeds", metavar="S,S-S", help="several seeds, one picture of each")
+    which.add_argument("--seeds", metavar="S,S-S", help="several seeds, such as 0,3,7-9")
     parser.add_argument("--first", type=int, default=0, metavar="I", help="index of the first picture (default: 0)")
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T", help="factor on the latents (default: 1)")
-    parser.add_argument("--labels", metavar="L,L,...", help="class of each picture, or one class for all")
+    parser.add_argument("--labels", metavar="L,L,...", help="class of each picture, or one (default: by index)")
     parser.add_argument("--columns", type=int, metavar="C", help="of the grid (default: about square)")
     return parser.parse_args(argv)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Makes the pictures and writes them."""
-    import numpy as np
-
     import fastgan_jax
     from fastgan_jax.errors import UserError
-    from fastgan_jax.writers import image_grid, save_png
 
-    if arguments.num < 1:
-        raise UserError(f"--num {arguments.num}: make at least one picture")
+    check_positive(num=arguments.num, columns=arguments.columns)
     if arguments.first < 0:
         raise UserError(f"--first {arguments.first}: indices start at 0")
-    seeds = read_seeds(str(arguments.seed), "--seed") if arguments.seeds is None else read_seeds(arguments.seeds)
-    count = arguments.num if arguments.seeds is None else 1
+    seeds = [check_seed(arguments.seed)] if arguments.seeds is None else read_seeds(arguments.seeds)
+    seeds = list(dict.fromkeys(seeds))  # one named twice would name its files twice
+    count = arguments.num or (16 if arguments.seeds is None else 1)
     indices = [(seed, index) for seed in seeds for index in range(arguments.first, arguments.first + count)]
     names = [f"seed{seed:04d}_{index:06d}.png" for seed, index in indices]
     out = Path(arguments.out)
     kind = out.suffix.lower()
+    if kind in NOT_WRITTEN:
+        raise UserError(f"--out {out}: give a .png file for a grid, a .zip, or a folder")
     check_outputs([out] if kind in (".png", ".zip") else [out / name for name in names], arguments.overwrite)
 
     sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
-    z = np.concatenate(
-        [sampler.latents(count, seed, first=arguments.first, truncation=arguments.truncation) for seed in seeds]
-    )
-    pictures = sampler.generate(z, labels=class_labels(arguments.labels, indices, sampler.generator.num_classes))
+    labels = class_labels(arguments.labels, indices, sampler.generator.num_classes)
     facts = {"run": Path(arguments.run).resolve().name, "step": str(sampler.step)}
-
-    def files() -> Iterator[tuple[str, np.ndarray, dict[str, str]]]:
-        for name, (seed, index), picture in zip(names, indices, pictures, strict=True):
-            yield name, picture, facts | {"seed": str(seed), "index": str(index)}
-
+    own_facts = [facts | {"seed": str(seed), "index": str(index)} for seed, index in indices]
+    pictures = make(sampler, indices, labels, arguments.truncation)
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == ".png":
         seeds_text = arguments.seeds or str(arguments.seed)
-        save_png(
-            out, image_grid(pictures, arguments.columns), facts | {"seed": seeds_text, "first": str(arguments.first)}
-        )
+        write_grid(out, pictures, arguments.columns, facts | {"seed": seeds_text, "first": str(arguments.first)})
     elif kind == ".zip":
-        write_zip(out, files())
+        write_zip(out, zip(names, pictures, own_facts, strict=True))
     else:
-        out.mkdir(exist_ok=True)
-        for name, picture, own in files():
-            save_png(out / name, picture, own)
-    print(f"{len(pictures)} pictures of iteration {sampler.step}: {out}")
+        write_folder(out, zip(names, pictures, own_facts, strict=True))
+    print(f"{len(indices)} pictures of iteration {sampler.step}: {out}")
+
+
+def make(
+    sampler: "Sampler", indices: list[tuple[int, int]], labels: list[int] | None, truncation: float
+) -> Iterator["np.ndarray"]:
+    """The pictures uint8 [H, W, C] of pairs of seed and index, one after the other."""
+    import numpy as np
+
+    with progress(total=len(indices), title="pictures", unit="pictures") as bar:
+        for start in range(0, len(indices), BATCH):
+            batch = indices[start : start + BATCH]
+            z = [sampler.latents(1, seed, first=index, truncation=truncation) for seed, index in batch]
+            yield from sampler.generate(np.concatenate(z), labels=labels and labels[start : start + BATCH])
+            bar.update(len(batch))
+
+
+def write_grid(path: Path, pictures: Iterator["np.ndarray"], columns: int | None, facts: dict[str, str]) -> None:
+    """Writes all pictures as one PNG."""
+    import numpy as np
+
+    from fastgan_jax.writers import image_grid, save_png
+
+    save_png(path, image_grid(np.stack(list(pictures)), columns), facts)
+
+
+def write_folder(folder: Path, files: Iterator[tuple[str, "np.ndarray", dict[str, str]]]) -> None:
+    """Writes pictures as PNGs into a folder."""
+    from fastgan_jax.writers import save_png
+
+    for name, picture, facts in files:
+        folder.mkdir(exist_ok=True)
+        save_png(folder / name, picture, facts)
 
 
 def write_zip(path: Path, files: Iterator[tuple[str, "np.ndarray", dict[str, str]]]) -> None:
@@ -89,10 +122,13 @@ def write_zip(path: Path, files: Iterator[tuple[str, "np.ndarray", dict[str, str
     from fastgan_jax.writers import encode_png
 
     temporary = path.with_name(f".{path.name}.part")
-    with zipfile.ZipFile(temporary, "w") as archive:
-        for name, picture, facts in files:
-            archive.writestr(zipfile.ZipInfo(name), encode_png(picture, facts))
-    temporary.replace(path)
+    try:
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, picture, facts in files:
+                archive.writestr(zipfile.ZipInfo(name), encode_png(picture, facts))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def class_labels(text: str | None, indices: list[tuple[int, int]], num_classes: int) -> list[int] | None:
@@ -105,7 +141,15 @@ def class_labels(text: str | None, indices: list[tuple[int, int]], num_classes: 
         labels = [int(label) for label in text.split(",")]
     except ValueError:
         raise UserError(f"--labels {text}: give numbers joined by commas") from None
-    return labels * len(indices) if len(labels) == 1 else labels
+    if not num_classes:
+        raise UserError(f"--labels {text}: this model is unconditional; leave --labels out")
+    labels = labels * len(indices) if len(labels) == 1 else labels
+    if len(labels) != len(indices) or not all(0 <= label < num_classes for label in labels):
+        raise UserError(
+            f"--labels {text}: give one class, or one for each of the {len(indices)} pictures, from 0 to "
+            f"{num_classes - 1}"
+        )
+    return labels
 
 
 def main(argv: list[str] | None = None) -> int:

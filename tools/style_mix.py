@@ -4,7 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from fastgan_jax.tool_support import add_run_arguments, check_outputs, read_seeds, read_step, run_tool, tool_parser
+from fastgan_jax.tool_support import (
+    add_run_arguments,
+    check_label,
+    check_outputs,
+    progress,
+    read_seeds,
+    read_step,
+    run_tool,
+    tool_parser,
+)
 
 EXAMPLES = """examples:
   python tools/style_mix.py --run runs/mine --content 0-3 --style 4-8 --out mix.png
@@ -45,6 +54,9 @@ def run(arguments: argparse.Namespace) -> None:
     resolutions = read_resolutions(arguments.resolutions)
     seeds = {part: read_seeds(getattr(arguments, part), f"--{part}") for part in ("content", "style")}
     sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
+    if not sampler.style_resolutions:
+        raise UserError(f"{arguments.run}: this model has no skip-layer excitation, through which style would enter")
+    label = check_label(arguments.label, sampler.generator.num_classes)
 
     def latents(part: str) -> np.ndarray:
         file = getattr(arguments, f"{part}_latents")
@@ -52,16 +64,22 @@ def run(arguments: argparse.Namespace) -> None:
         return np.float32(arguments.truncation) * z
 
     content, style = latents("content"), latents("style")
-    mixed = sampler.style_mix(content, style, resolutions, labels=arguments.label)
     contents, styles = (
-        sampler.generate(z, labels=None if arguments.label is None else [arguments.label] * len(z))
-        for z in (content, style)
+        sampler.generate(z, labels=None if label is None else [label] * len(z)) for z in (content, style)
     )
+    mixed = [
+        sampler.style_mix(content[row : row + 1], style, resolutions, labels=label)[0]
+        for row in progress(range(len(content)), title="rows", unit="rows")
+    ]
     blank = np.full_like(styles[0], 255)
     rows = [np.stack([blank, *styles])] + [np.stack([own, *row]) for own, row in zip(contents, mixed, strict=True)]
     out.parent.mkdir(parents=True, exist_ok=True)
     used = sampler.style_resolutions if resolutions is None else resolutions
-    facts = {"run": Path(arguments.run).name, "step": str(sampler.step), "resolutions": ",".join(map(str, used))}
+    facts = {
+        "run": Path(arguments.run).resolve().name,
+        "step": str(sampler.step),
+        "resolutions": ",".join(map(str, used)),
+    }
     save_png(out, image_grid(np.concatenate(rows), columns=len(styles) + 1), facts)
     print(f"{len(content)} x {len(style)} of iteration {sampler.step}, style at {facts['resolutions']}: {out}")
 
