@@ -48,12 +48,15 @@ def image_grid(images: np.ndarray, columns: int | None = None, padding: int = 2)
 
 
 def captioned(image: np.ndarray, text: str) -> np.ndarray:
-    """A picture, uint8 [H, W, C], with a line of text below it, uint8 [H + h, W, C]."""
+    """A picture, uint8 [H, W, C], with a line of text below it as large as fits: uint8 [H + h, W, C]."""
     from PIL import Image, ImageDraw, ImageFont
 
     height, width, channels = image.shape
-    font = ImageFont.load_default(size=max(10, width // 20))
-    left, top, right, bottom = (round(side) for side in font.getbbox(text))
+    for size in range(max(10, width // 20), 3, -1):
+        font = ImageFont.load_default(size=size)
+        left, top, right, bottom = (round(side) for side in font.getbbox(text))
+        if right - left <= width:
+            break
     line = Image.new("L", (width, bottom + top), GRID_BACKGROUND)
     ImageDraw.Draw(line).text(((width - right + left) // 2, top // 2), text, fill=0, font=font)
     strip = np.repeat(np.asarray(line)[..., None], min(channels, 3), axis=-1)
@@ -78,8 +81,11 @@ def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, str] | None =
     """Writes uint8 [H, W, C] (C = 1, 3 or 4) as a PNG whose text fields are `metadata`; whole or not at all."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(encode_png(image, metadata))
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(encode_png(image, metadata))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def encode_png(image: np.ndarray, metadata: Mapping[str, str] | None = None) -> bytes:

@@ -250,6 +250,11 @@ def test_a_caption_stands_below_the_picture():
         assert below.shape[1:] == (200, channels) and below.min() < 50 and below.max() == 255
 
 
+def test_a_long_caption_fits_a_narrow_picture():
+    below = captioned(np.zeros((64, 64, 3), np.uint8), "iteration 50000")[64:]
+    assert below[:, [0, -1]].min() == 255 and below.min() < 128
+
+
 def test_a_style_mix_has_its_sources_at_the_margins_and_themselves_on_the_diagonal(smoke_run, tmp_path):
     out = tmp_path / "mix.png"
     assert run("style_mix", "--run", smoke_run, "--content", "1-2", "--style", "1-2", "--out", out) == 0
