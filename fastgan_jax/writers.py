@@ -55,10 +55,10 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
     for size in range(max(10, width // 20), 3, -1):
         font = ImageFont.load_default(size=size)
         left, top, right, bottom = (round(side) for side in font.getbbox(text))
-        if right - left <= width:
+        if right - left <= width - 2:
             break
     line = Image.new("L", (width, bottom + top), GRID_BACKGROUND)
-    ImageDraw.Draw(line).text(((width - right + left) // 2, top // 2), text, fill=0, font=font)
+    ImageDraw.Draw(line).text(((width - right - left) // 2, top // 2), text, fill=0, font=font)
     strip = np.repeat(np.asarray(line)[..., None], min(channels, 3), axis=-1)
     if channels == 4:
         strip = np.concatenate([strip, np.full_like(strip[..., :1], 255)], axis=-1)
