@@ -1,0 +1,54 @@
+"""Single picture files, read as a run reads its training pictures."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastgan_jax.data.decode import Format, collected_warnings, decode
+from fastgan_jax.data.source import FolderSource
+from fastgan_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def picture_files(paths: Sequence[str | Path]) -> list[Path]:
+    """The files that paths of files and folders name; those of a folder, searched recursively, in sorted order.
+
+    Raises:
+        UserError: if there is no such file or folder, or no picture in a folder.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            inside = [path / name for name in FolderSource(path).names]
+            if not inside:
+                raise UserError(f"{path}: there is no picture in this folder")
+            files += inside
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UserError(f"{path}: no such file or folder")
+    return files
+
+
+def read_pictures(files: Sequence[Path], config: Any) -> np.ndarray:
+    """Decodes files to the resolution, channels and fit of a run's configuration: uint8 [N, R, R, C].
+
+    Raises:
+        UserError: naming the first file that is no readable picture.
+    """
+    target = Format(config.model.resolution, config.model.channels, config.data.fit, config.data.background)
+    pictures = []
+    with collected_warnings() as thread:
+        for file in files:
+            thread.messages = []
+            try:
+                pictures.append(decode(file.read_bytes(), target).pixels)
+            except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
+                raise UserError(f"{file}: not a readable picture ({error})") from None
+            for message in thread.messages:
+                log.warning("%s was decoded with a warning: %s", file, message)
+    return np.stack(pictures)

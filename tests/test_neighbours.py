@@ -1,0 +1,222 @@
+"""Nearest training pictures: a copy finds its original, the order is that of distances, and the tool tells it all."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_perceptual import perceptual_params
+from tool_modules import load_tool
+
+import fastgan_jax
+from fastgan_jax import neighbours, restore
+from fastgan_jax.comparison import PictureDistance
+from fastgan_jax.errors import UserError
+from fastgan_jax.evaluate import nearest_distances
+from fastgan_jax.restore import load_run_perceptual, load_training_set
+from fastgan_jax.weights import store
+from fastgan_jax.weights.formats import write_arrays
+from fastgan_jax.writers import save_png
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache folder with a random SqueezeNet as the only weights."""
+    params = perceptual_params("squeeze")
+    arrays = {f"input/{name}": array for name, array in params["input"].items()}
+    arrays |= {f"{layer}/{leaf}": x for layer, leaves in params["backbone"].items() for leaf, x in leaves.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        write_arrays(store.cached_path("squeezenet_caffe"), arrays)
+        yield
+
+
+@pytest.fixture(scope="module")
+def distance() -> PictureDistance:
+    return PictureDistance.load("squeeze_caffe")
+
+
+@pytest.fixture(scope="module")
+def config(smoke_run):
+    return fastgan_jax.load(smoke_run).config
+
+
+@pytest.fixture(scope="module")
+def real(smoke_run, config) -> np.ndarray:
+    """The demo pictures that the smoke run is trained on, uint8 [20, 64, 64, 3]."""
+    return load_training_set(smoke_run, config).images
+
+
+@pytest.fixture(scope="module")
+def noise(real) -> np.ndarray:
+    return np.random.RandomState(0).randint(0, 256, (3, *real.shape[1:])).astype(np.uint8)
+
+
+def test_a_training_picture_is_nearest_to_itself(distance, real):
+    found = neighbours.nearest_neighbours(distance, real[[7, 2]], real, 3)
+    assert found.rows[:, 0].tolist() == [7, 2]
+    np.testing.assert_array_equal(found.distances[:, 0], 0)
+    assert (found.distances[:, 1:] > 0).all()
+
+
+def test_neighbours_are_the_least_of_all_distances_in_order(distance, real, noise, monkeypatch):
+    monkeypatch.setattr(neighbours, "AT_ONCE", 7)  # so that the set is searched in parts
+    found = neighbours.nearest_neighbours(distance, noise, real, 4)
+    for picture, rows, distances in zip(noise, found.rows, found.distances, strict=True):
+        every = distance.pairs(np.repeat(picture[None], len(real), axis=0), np.asarray(real))
+        assert rows.tolist() == np.argsort(every, kind="stable")[:4].tolist()
+        np.testing.assert_allclose(distances, np.sort(every)[:4], rtol=1e-4)
+        assert (np.diff(distances) >= 0).all()
+
+
+def test_of_equal_pictures_the_first_comes_first(distance, real):
+    doubled = np.concatenate([real[3:4], real[:4]])
+    assert neighbours.nearest_neighbours(distance, real[3:4], doubled, 2).rows.tolist() == [[0, 4]]
+
+
+@pytest.mark.parametrize("count", [0, 21])
+def test_more_neighbours_than_pictures_are_refused(distance, real, count):
+    with pytest.raises(UserError, match=f"neighbours={count}: the training set has 20 pictures; give 1 to 20"):
+        neighbours.nearest_neighbours(distance, real[:1], real, count)
+
+
+def report_of(distance, pictures, real, count=1):
+    found = neighbours.nearest_neighbours(distance, pictures, real, count)
+    return neighbours.neighbour_report(distance, pictures, real, found, [f"{i}.png" for i in range(len(real))])
+
+
+def test_the_report_has_the_means_of_the_evaluation(distance, real, noise):
+    report = report_of(distance, noise, real, 2)
+    expected = nearest_distances(distance, noise, real)
+    for name in neighbours.BASELINES:
+        assert report["means"][name] == expected[name]
+    assert report["means"]["nearest"] == pytest.approx(expected["nearest"], rel=1e-6)
+    assert report["means"]["nearest_searched"] == expected["nearest"]
+    assert [sample["index"] for sample in report["samples"]] == [0, 1, 2]
+    assert all(len(sample["neighbours"]) == 2 for sample in report["samples"])
+    assert not report["warnings"] and "*" not in neighbours.table(report)
+    json.dumps(report, allow_nan=False)
+
+
+def test_copies_are_marked_and_warned_of(distance, real, noise):
+    report = report_of(distance, np.concatenate([real[4:6], noise[:1]]), real)
+    lines = neighbours.table(report).splitlines()
+    assert [line for line in lines if re.search(r"0\.0000\* +[45]\.png$", line)] == lines[2:4]
+    assert "* nearer than training pictures are to each other, mirrored and cropped: 2 of 3 samples" in lines
+    warned = report_of(distance, real[4:6], real)
+    (warning,) = warned["warnings"]
+    assert warning.startswith("memorisation: ") and neighbours.table(warned).endswith(warning)
+
+
+def test_a_set_of_one_picture(distance, real, noise):
+    report = report_of(distance, noise, real[:1])
+    assert report["means"]["nearest_real"] is None
+    json.dumps(report, allow_nan=False)
+    assert " -   a training picture from its nearest other (1 of 1)" in neighbours.table(report)
+
+
+def test_where_a_part_was_searched_both_means_are_told(distance, real, noise):
+    report = report_of(distance, noise, real)
+    assert "first" not in neighbours.table(report)
+    assert "nearest of the first 12" in neighbours.table(report | {"searched": 12})
+
+
+def test_the_grid_shows_sample_and_neighbours(distance, real, noise):
+    found = neighbours.nearest_neighbours(distance, noise, real, 2)
+    grid = neighbours.neighbour_grid(noise, real, found)
+    assert grid.shape[1] == 3 * 64 + 2 * 2
+    height = (len(grid) + 2) // 3
+    assert len(grid) == 3 * height - 2 and height > 64 + 8  # with captions
+    for index in range(3):
+        row = grid[index * height :]
+        np.testing.assert_array_equal(row[:64, :64], noise[index])
+        for column, near in enumerate(found.rows[index], 1):
+            np.testing.assert_array_equal(row[:64, column * 66 : column * 66 + 64], real[near])
+        assert (row[64 : height - 2, :64] < 128).any()  # the caption
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return load_tool("nearest")
+
+
+def test_the_tool_writes_picture_and_table(tool, smoke_run, tmp_path, capsys):
+    out = tmp_path / "new" / "nearest.png"
+    command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--num", "2", "--neighbours", "3", "--out", str(out)]
+    assert tool.main([*command, "--seed", "5"]) == 0
+    printed = capsys.readouterr().out
+    written = json.loads(out.with_suffix(".json").read_text())
+    assert (written["step"], written["seed"], written["num_real"]) == (4, 5, 20)
+    assert written["measure"] in printed and "not LPIPS" in written["measure"]
+    for sample in written["samples"]:
+        for found in sample["neighbours"]:
+            assert re.fullmatch(r"demo \d+", found["name"])
+            assert re.search(rf"{found['distance']:.4f}.  {found['name']}\n", printed)
+    with Image.open(out) as file:
+        np.testing.assert_array_equal(np.asarray(file)[:64, :64], fastgan_jax.load(smoke_run).sample(1, 5)[0])
+        assert file.width == 4 * 64 + 3 * 2 and file.text["seed"] == "5"
+    assert tool.main(command) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_the_tool_searches_other_pictures(tool, smoke_run, real, tmp_path, capsys):
+    (tmp_path / "moved").mkdir()
+    for index in range(3):
+        save_png(tmp_path / "moved" / f"näher {index}.png", real[index])
+    out = tmp_path / "nearest.png"
+    command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--num", "1", "--out", str(out)]
+    assert tool.main([*command, "--data", str(tmp_path / "moved")]) == 0
+    assert "nearest of 3 training pictures" in capsys.readouterr().out
+    names = {found["name"] for found in json.loads(out.with_suffix(".json").read_text())["samples"][0]["neighbours"]}
+    assert names == {f"näher {index}.png" for index in range(3)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--num", "0"], "--num 0: give at least 1"),
+        (["--seed", "-1"], "--seed -1: give a number from 0"),
+        (["--neighbours", "0"], "--neighbours 0: give at least 1"),
+        (["--neighbours", "21"], "neighbours=21: the training set has 20 pictures"),
+        (["--out", "nearest.jpg"], "--out nearest.jpg: give a .png file"),
+        (["--step", "3"], "has no checkpoint 3"),
+        (["--data", "/nowhere"], "--data /nowhere: no such folder or zip"),
+        (["--weights", "none.npz"], ".*none.npz.*in this tool: --weights FILE, or another --net"),
+    ],
+)
+def test_the_tools_errors(tool, smoke_run, tmp_path, capsys, arguments, message):
+    command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--out", str(tmp_path / "nearest.png")]
+    assert tool.main([*command, *arguments]) == 2
+    assert re.match(f"error: .*{message}", capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_moved_training_set_is_told(smoke_run, config, tmp_path):
+    moved = config.copy_and_resolve_references()
+    moved.data.demo_images, moved.data.path = None, str(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"no longer in data.path=.*gone: say where they are with --data"):
+        load_training_set(smoke_run, moved)
+
+
+def test_the_training_set_of_a_checkpoints_folder_is_that_of_its_run(smoke_run, config, real):
+    for path in (smoke_run / "checkpoints", smoke_run / "checkpoints" / "4"):
+        np.testing.assert_array_equal(load_training_set(path, config).images, real)
+        assert not (path / "data" / "demo-20-0-64-3-v1").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "expected"),
+    [
+        (None, None, ("vgg", "run.npz")),
+        ("vgg", None, ("vgg", "run.npz")),
+        ("squeeze", None, ("squeeze", None)),
+        ("squeeze", "own.npz", ("squeeze", "own.npz")),
+        (None, "own.npz", ("vgg", "own.npz")),
+    ],
+)
+def test_weights_of_the_run_are_for_the_network_of_the_run(config, monkeypatch, name, weights, expected):
+    own = config.copy_and_resolve_references()
+    own.loss.perceptual_weights = "run.npz"
+    monkeypatch.setattr(restore, "load_perceptual", lambda *arguments: arguments)
+    assert load_run_perceptual(own, name, weights) == (expected[0], expected)

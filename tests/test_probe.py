@@ -1,0 +1,149 @@
+"""The feature-extractor test: fresh decoders learn from a frozen discriminator's maps, but not held-out pictures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastgan_jax import probe as probing
+from fastgan_jax.errors import UserError
+from fastgan_jax.image_ops import resize_nearest, to_unit
+from fastgan_jax.losses import DISTANCES
+from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.probe import Probe, blocks_to_channels, run_probe, split
+from fastgan_jax.restore import load_discriminator, load_training_set
+
+SETTINGS = {"iterations": 20, "batch_size": 4, "held_out": 0.25}
+
+
+@pytest.fixture(scope="module")
+def trained(smoke_run):
+    return load_discriminator(smoke_run)
+
+
+@pytest.fixture(scope="module")
+def images(smoke_run, trained) -> np.ndarray:
+    """The demo pictures of the smoke run, uint8 [20, 64, 64, 3]."""
+    return load_training_set(smoke_run, trained.config).images
+
+
+@pytest.fixture(scope="module")
+def probe(trained) -> Probe:
+    return Probe(trained.discriminator, "nearest", DISTANCES["l1"], 5e-3)
+
+
+@pytest.fixture(scope="module")
+def result(probe, trained, images):
+    return run_probe(probe, trained.variables, None, images, **SETTINGS)
+
+
+def test_the_loss_falls(result):
+    for name in probing.MAPS:
+        losses = result.losses[name]
+        assert losses.shape == (20,)
+        assert losses[-5:].mean() < 0.7 * losses[:5].mean()
+
+
+def test_held_out_pictures_are_rebuilt_better_after_than_before(result):
+    for name in probing.MAPS:
+        assert result.before[name].shape == result.after[name].shape == (5,)
+        assert result.after[name].mean() < 0.8 * result.before[name].mean()
+
+
+def test_distances_are_those_of_the_pictures_shown(result, images):
+    """Also of the fifth, which is alone in its chunk."""
+    np.testing.assert_array_equal(result.shown["real"], images[result.held_out])
+    for name in probing.MAPS:
+        made, wanted = (to_unit(result.shown[key]) for key in (name, "real"))
+        np.testing.assert_allclose(np.abs(made - wanted).mean((1, 2, 3)), result.after[name], atol=0.5 / 127.5)
+
+
+def test_equal_seeds_equal_results(probe, trained, images, result):
+    again = run_probe(probe, trained.variables, None, images, **SETTINGS)
+    other = run_probe(probe, trained.variables, None, images, **SETTINGS | {"iterations": 1}, seed=1)
+    for name in probing.MAPS:
+        np.testing.assert_array_equal(again.losses[name], result.losses[name])
+        np.testing.assert_array_equal(again.after[name], result.after[name])
+        assert other.losses[name][0] != result.losses[name][0]
+    assert other.held_out.tolist() != result.held_out.tolist()
+
+
+def test_held_out_pictures_are_not_learned_from(probe, trained, images, result, monkeypatch):
+    seen = []
+
+    def record(probe, variables, pretrained, decoders, batch):
+        seen.append(batch)
+        return decoders, dict.fromkeys(probing.MAPS, 0.0)
+
+    monkeypatch.setattr(probing, "update", record)
+    calls = []
+    nothing = run_probe(probe, trained.variables, None, images, **SETTINGS, on_progress=calls.append)
+    assert sum(calls) == len(seen) == 20
+    learned = {picture.tobytes() for batch in seen for picture in batch}
+    held_out = {images[row].tobytes() for row in result.held_out}
+    assert not learned & held_out and len(learned) == len(images) - len(held_out)
+    for name in probing.MAPS:
+        np.testing.assert_array_equal(nothing.before[name], nothing.after[name])
+
+
+def test_decoders_read_what_the_discriminator_says_of_the_pictures(probe, trained, images):
+    batch = jnp.asarray(images[:4])
+    read, targets = probing._features_and_targets(probe, trained.variables, batch)
+    real = to_unit(batch)
+    expected = trained.discriminator.apply(trained.variables, real, resize_nearest(real, 32), train=False).features
+    for x, y, side in zip(read, expected, (16, 8), strict=True):
+        assert x.shape[1:3] == (side, side)
+        np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(targets, real)
+
+
+def test_a_conditional_discriminator_needs_no_classes():
+    d = Discriminator(128, ndf=1, num_classes=2, decoders=())
+    shapes = [jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32) for side in (128, 64)]
+    labels = jax.ShapeDtypeStruct((2,), jnp.int32)
+    variables = jax.eval_shape(lambda *x: d.init(jax.random.key(0), *x[:2], labels=x[2], train=False), *shapes, labels)
+    conditional = Probe(d, "antialias", DISTANCES["l2"], 1e-3)
+    decoders = jax.eval_shape(lambda: probing.create_decoders(conditional, jax.random.key(0)))
+    pictures = jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.uint8)
+    _, shown = jax.eval_shape(lambda *x: probing._judge(conditional, *x), variables, None, decoders, pictures)
+    assert {name: x.shape for name, x in shown.items()} == dict.fromkeys(("real", "f1", "f2"), (2, 128, 128, 3))
+
+
+@given(st.integers(2, 300), st.floats(0.01, 0.99), st.integers(0, 5))
+def test_every_picture_is_either_learned_from_or_held_out(size, share, seed):
+    learned, held_out = split(size, share, seed)
+    assert sorted([*learned, *held_out]) == list(range(size))
+    assert len(learned) >= 1 and len(held_out) >= 1
+    assert abs(len(held_out) - share * size) <= 1
+    assert learned.tolist() == sorted(learned) and held_out.tolist() == sorted(held_out)
+
+
+def test_blocks_become_channels_without_loss():
+    x = jnp.arange(2 * 16 * 16 * 3).reshape(2, 16, 16, 3)
+    folded = blocks_to_channels(x, 8)
+    assert folded.shape == (2, 8, 8, 12)
+    np.testing.assert_array_equal(folded[1, 3, 5], x[1, 6:8, 10:12].reshape(-1))
+    np.testing.assert_array_equal(blocks_to_channels(x, 16), x)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"iterations": 0}, "iterations=0: give at least 1"),
+        ({"batch_size": 0}, "batch_size=0: give at least 1"),
+        ({"held_out": 0.0}, "held_out=0.0: give a share"),
+        ({"held_out": float("nan")}, "held_out=nan"),
+        ({"held_out": 1.0}, "held_out=1.0"),
+        ({"seed": -1}, "seed=-1: a seed is from 0 to 4294967295"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": float("inf")}, "learning_rate=inf"),
+        ({"size": 1}, "there is 1 picture: the test needs two"),
+    ],
+)
+def test_bad_arguments(trained, images, options, message):
+    options = SETTINGS | options
+    probe = Probe(trained.discriminator, "nearest", DISTANCES["l1"], options.pop("learning_rate", 1e-3))
+    with pytest.raises(UserError, match=message):
+        run_probe(probe, trained.variables, None, images[: options.pop("size", 20)], **options)

@@ -1,0 +1,226 @@
+"""tools/reconstruct.py: the discriminator's own decoders on given pictures, and the feature-extractor test."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+from test_perceptual import perceptual_params
+from tool_modules import load_tool
+
+from fastgan_jax import restore
+from fastgan_jax.data.pictures import picture_files, read_pictures
+from fastgan_jax.errors import UserError
+from fastgan_jax.image_ops import crop_quadrant, resize_antialias, to_uint8, to_unit
+from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.models.initialization import initial_variables
+from fastgan_jax.perceptual import lpips
+from fastgan_jax.reconstruction import CHUNK, reconstruct, reconstruct_all
+from fastgan_jax.restore import load_discriminator, load_training_set
+from fastgan_jax.weights import store
+from fastgan_jax.weights.formats import write_arrays
+from fastgan_jax.writers import save_png
+
+
+@pytest.fixture(scope="module")
+def tool():
+    return load_tool("reconstruct")
+
+
+@pytest.fixture(scope="module")
+def trained(smoke_run):
+    return load_discriminator(smoke_run)
+
+
+@pytest.fixture(scope="module")
+def images(smoke_run, trained) -> np.ndarray:
+    """The demo pictures of the smoke run, uint8 [20, 64, 64, 3]."""
+    return load_training_set(smoke_run, trained.config).images
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, images) -> Path:
+    """Two training pictures, and a wide grey one in a subfolder."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(2):
+        save_png(folder / f"{index}.png", images[index])
+    (folder / "sub").mkdir()
+    Image.new("L", (90, 50), 200).save(folder / "sub" / "wide.jpg")
+    return folder
+
+
+def grid_of(path: Path, rows: int) -> np.ndarray:
+    """The rows of pictures, without the titles above them."""
+    with Image.open(path) as file:
+        return np.asarray(file)[-(rows * 66 - 2) :]
+
+
+def test_the_tool_shows_what_reconstruct_makes(tool, trained, smoke_run, folder, images, tmp_path, capsys):
+    out = tmp_path / "new" / "reconstructions.png"
+    command = ["--run", str(smoke_run), "--images", str(folder), str(folder / "1.png"), "--out", str(out)]
+    assert tool.main(command) == 0
+    assert "4 pictures, real | big, iteration 4" in capsys.readouterr().out
+    wide = np.full_like(images[0], 200)
+    pictures = np.stack([images[0], images[1], wide, images[1]])
+    expected = reconstruct(trained.discriminator, "nearest", trained.variables, pictures)
+    grid = grid_of(out, 4)
+    assert grid.shape == (4 * 66 - 2, 2 * 66 - 2, 3)
+    for row in range(4):
+        np.testing.assert_array_equal(grid[row * 66 : row * 66 + 64, :64], pictures[row])
+        shown = np.int32(grid[row * 66 : row * 66 + 64, 66:])
+        assert np.abs(shown - np.int32(expected["big"][row])).max() <= 1  # another batch size may round otherwise
+    with Image.open(out) as file:
+        titles = np.asarray(file)[: file.height - len(grid)]
+        assert file.text == {"run": smoke_run.name, "step": "4", "quadrant": "top-left"}
+    assert (titles[:, :64] < 128).any() and (titles[:, 66:] < 128).any()
+    assert tool.main(command) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("quadrant", [0, 3])
+def test_every_decoder_for_any_number_of_pictures_and_without_classes(images, quadrant):
+    d = Discriminator(64, ndf=2, num_classes=2, decoders=("small", "part"))
+    shapes = [jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32) for side in (64, 32)]
+    scalars = [jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((), (2,))]
+    variables = initial_variables(jax.random.key(0), d, *shapes, *scalars, train=True)
+    made = reconstruct_all(d, "nearest", variables, images[: CHUNK + 1], quadrant)
+    assert list(made) == ["real", "small", "quadrant", "part"]
+    assert all(x.shape == (CHUNK + 1, 64, 64, 3) and x.dtype == np.uint8 for x in made.values())
+    last = np.repeat(images[CHUNK : CHUNK + 1], CHUNK, axis=0)
+    expected = reconstruct(d, "nearest", variables, last, jnp.ones(CHUNK, jnp.int32), quadrant)
+    for name in ("small", "part"):
+        np.testing.assert_array_equal(made[name][CHUNK], expected[name][0])
+    wanted = to_uint8(resize_antialias(crop_quadrant(to_unit(jnp.asarray(last)), quadrant), 64))
+    np.testing.assert_allclose(np.int32(made["quadrant"][CHUNK]), np.int32(wanted[0]), atol=1)
+
+
+def test_the_probe_writes_what_it_prints(tool, smoke_run, images, tmp_path, capsys):
+    out = tmp_path / "probe.png"
+    options = ["--distance", "l1", "--iterations", "3", "--batch-size", "4", "--learning-rate", "0.005"]
+    assert tool.main(["--run", str(smoke_run), "--probe", "--out", str(out), *options]) == 0
+    printed = capsys.readouterr().out
+    written = json.loads(out.with_suffix(".json").read_text())
+    assert written["measure"] == "l1" and "smoke, iteration 4: l1\n" in printed
+    assert (written["num_learned"], written["num_held_out"], written["iterations"]) == (17, 3, 3)
+    for number, mean in written["means"].items():
+        assert mean == pytest.approx(np.mean([row[number] for row in written["held_out"]])) and mean > 0
+    for name in ("f1", "f2"):
+        before, after = (f"{written['means'][f'{when}_{name}']:.4f}" for when in ("before", "after"))
+        assert re.search(rf"{name} .* {before}  {after}\n", printed)
+    rows = [int(row["name"].removeprefix("demo ")) for row in written["held_out"]]
+    grid = grid_of(out, 3)
+    np.testing.assert_array_equal(grid[:64, :64], images[rows[0]])
+    assert grid.shape[1] == 3 * 66 - 2
+
+
+def test_a_perceptual_distance_has_parameters(tool, trained, images, tmp_path, monkeypatch):
+    params = perceptual_params("squeeze")
+    arrays = {f"input/{name}": array for name, array in params["input"].items()}
+    arrays |= {f"{layer}/{leaf}": x for layer, leaves in params["backbone"].items() for leaf, x in leaves.items()}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    write_arrays(store.cached_path("squeezenet_caffe"), arrays)
+    arguments = tool.parse(["--run", "r", "--probe", "--out", "o.png", "--net", "squeeze_caffe"])
+    measure, distance, params = tool.distance_of(arguments, trained.config)
+    assert "not LPIPS" in measure
+    first, second = (to_unit(jnp.asarray(images[start : start + 2, ::2, ::2])) for start in (0, 1))
+    value = jax.jit(lambda *x: distance.compare(params, *(distance.embed(params, y) for y in x)))(first, second)
+    np.testing.assert_allclose(value, lpips("squeeze", params, first, second), rtol=1e-4)
+
+
+def test_plain_distances_need_no_weights(tool, trained):
+    arguments = tool.parse(["--run", "r", "--probe", "--out", "o.png", "--distance", "l2"])
+    measure, distance, params = tool.distance_of(arguments, trained.config)
+    assert measure == "l2" and params is None
+    first = np.ones((2, 4, 4, 3), np.float32)
+    np.testing.assert_array_equal(distance.compare(params, first, 0 * first), [1, 1])
+
+
+def test_lpips_of_other_channels_is_refused(tool, trained):
+    arguments = tool.parse(["--run", "r", "--probe", "--out", "o.png"])
+    grey = trained.config.copy_and_resolve_references()
+    grey.model.channels = 1
+    with pytest.raises(UserError, match="--distance lpips takes 3 channels, and the run has 1: --distance l1"):
+        tool.distance_of(arguments, grey)
+
+
+def unreachable(*_):
+    raise OSError("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "{folder}/none.png"], "{folder}/none.png: no such file or folder"),
+        (["--images", "{folder}/empty"], "{folder}/empty: there is no picture in this folder"),
+        (["--images", "{folder}/broken.png"], "{folder}/broken.png: not a readable picture"),
+        (["--images", "{folder}/0.png", "--step", "new"], "--step new"),
+        (["--images", "{folder}/0.png", "--out", "a.jpg"], "--out a.jpg: give a .png file"),
+        (["--probe"], "vgg16"),
+        (["--probe", "--distance", "l1", "--iterations", "0"], "iterations=0"),
+        (["--probe", "--distance", "l1", "--held-out", "2"], "held_out=2.0"),
+        (["--probe", "--distance", "l1", "--data", "/nowhere"], "--data /nowhere: no such folder or zip"),
+    ],
+)
+def test_the_tools_errors(tool, smoke_run, folder, tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(store, "_download", unreachable)
+    (folder / "empty").mkdir(exist_ok=True)
+    (folder / "broken.png").write_bytes(b"no picture")
+    filled = [argument.format(folder=folder) for argument in arguments]
+    assert tool.main(["--run", str(smoke_run), "--out", str(tmp_path / "out.png"), *filled]) == 2
+    (folder / "broken.png").unlink()
+    error = capsys.readouterr().err
+    assert re.match(f"error: .*{re.escape(message.format(folder=folder))}", error)
+    assert ("--distance l1" in error) == (arguments == ["--probe"])
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_discriminator_without_decoders(tool, trained, smoke_run, folder, tmp_path, capsys, monkeypatch):
+    bare = trained._replace(discriminator=trained.discriminator.copy(decoders=()))
+    monkeypatch.setattr(restore, "load_discriminator", lambda *_: bare)
+    command = ["--run", str(smoke_run), "--images", str(folder / "0.png"), "--out", str(tmp_path / "out.png")]
+    assert tool.main(command) == 2
+    assert "has no decoders (model.decoders is empty): try --probe" in capsys.readouterr().err
+
+
+def test_images_or_the_probe_must_be_chosen(tool, capsys):
+    for chosen in ([], ["--probe", "--images", "a.png"]):
+        with pytest.raises(SystemExit):
+            tool.parse(["--run", "r", "--out", "o.png", *chosen])
+        assert "--images" in capsys.readouterr().err
+
+
+def test_files_are_read_as_the_run_reads_its_own(trained, folder, caplog):
+    files = picture_files([str(folder), folder / "0.png"])
+    assert [file.name for file in files] == ["0.png", "1.png", "wide.jpg", "0.png"]
+    config = trained.config.copy_and_resolve_references()
+    config.data.fit = "pad"
+    wide = read_pictures(files, config)[2]
+    assert (wide[0] == 255).all() and np.abs(np.int32(wide[32]) - 200).max() <= 2
+    assert not caplog.messages
+
+
+def test_warnings_of_decoding_are_logged(trained, folder, caplog, monkeypatch):
+    def warns(data, target):
+        import warnings
+
+        warnings.warn("odd block", stacklevel=1)
+        return original(data, target)
+
+    from fastgan_jax.data import pictures
+
+    original = pictures.decode
+    monkeypatch.setattr(pictures, "decode", warns)
+    read_pictures([folder / "0.png"], trained.config)
+    assert caplog.messages == [f"{folder / '0.png'} was decoded with a warning: odd block"]
+
+
+def test_the_discriminator_of_a_checkpoint(smoke_run, trained):
+    assert trained.step == 4 and load_discriminator(smoke_run, 2).step == 2
+    assert set(trained.variables) == {"params", "batch_stats", "spectral"}
+    first = load_discriminator(smoke_run, 0).variables["params"]["head_small"]["kernel"]
+    assert not np.array_equal(first, trained.variables["params"]["head_small"]["kernel"])

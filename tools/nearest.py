@@ -1,0 +1,84 @@
+"""Shows the training pictures nearest to samples, by a perceptual distance: has the generator learned them by heart?"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from fastgan_jax.tool_support import (
+    add_run_arguments,
+    check_outputs,
+    check_positive,
+    check_seed,
+    progress,
+    read_step,
+    run_tool,
+    tool_parser,
+)
+
+EXAMPLES = """examples:
+  python tools/nearest.py --run runs/mine --out nearest.png
+  python tools/nearest.py --run runs/mine --num 8 --neighbours 5 --net squeeze --out nearest.png
+  python tools/nearest.py --run runs/mine --data /moved/images --out nearest.png
+
+Writes a picture, sample | nearest | second | ... in each row, and a table beside it (nearest.json). Below the samples'
+distances stand those of training pictures from each other and from mirrored and cropped copies of themselves: samples
+that are nearer than such copies are memorised."""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the arguments."""
+    parser = tool_parser(__doc__, EXAMPLES)
+    add_run_arguments(parser, out="a .png file; the table goes into a .json of the same name")
+    parser.add_argument("--num", type=int, default=16, metavar="N", help="samples (default: 16)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the samples (default: 0)")
+    parser.add_argument("--neighbours", type=int, default=3, metavar="K", help="of each sample (default: 3)")
+    parser.add_argument("--data", metavar="PATH", help="folder or zip of real pictures (default: the training set)")
+    parser.add_argument("--net", choices=("vgg", "squeeze", "squeeze_caffe"), help="default: the run's perceptual_net")
+    parser.add_argument("--weights", metavar="FILE", help="local file with the weights of --net")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Searches, and writes picture and table."""
+    import json
+
+    import fastgan_jax
+    from fastgan_jax.comparison import PictureDistance
+    from fastgan_jax.errors import UserError
+    from fastgan_jax.neighbours import nearest_neighbours, neighbour_grid, neighbour_report, table
+    from fastgan_jax.restore import load_run_perceptual, load_training_set
+    from fastgan_jax.writers import save_png, write_text
+
+    check_positive(num=arguments.num, neighbours=arguments.neighbours)
+    check_seed(arguments.seed)
+    out = Path(arguments.out)
+    if out.suffix.lower() != ".png":
+        raise UserError(f"--out {out}: give a .png file")
+    beside = out.with_suffix(".json")
+    check_outputs([out, beside], arguments.overwrite)
+
+    sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
+    distance = PictureDistance(*load_run_perceptual(sampler.config, arguments.net, arguments.weights))
+    training = load_training_set(arguments.run, sampler.config, arguments.data)
+    samples = sampler.sample(arguments.num, arguments.seed)
+    neighbours = nearest_neighbours(
+        distance, samples, training.images, arguments.neighbours, lambda parts: progress(parts, title="searching")
+    )
+    report = neighbour_report(distance, samples, training.images, neighbours, training.names)
+
+    facts = {"run": Path(arguments.run).resolve().name, "step": sampler.step, "seed": arguments.seed}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {name: str(value) for name, value in (facts | {"measure": distance.measure}).items()}
+    save_png(out, neighbour_grid(samples, training.images, neighbours), metadata)
+    write_text(beside, json.dumps(facts | report, indent=2) + "\n")
+    print(table(report))
+    print(f"{out}\n{beside}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool and returns its exit code."""
+    return run_tool(parse, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
