@@ -21,9 +21,11 @@ from fastgan_jax.checkpoint import Checkpoints
 from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
 from fastgan_jax.diagnosis import diagnose
+from fastgan_jax.errors import UserError
 from fastgan_jax.evaluate import evaluator_from_config
 from fastgan_jax.program import Program, compile_program, iterations_per_call, make_program, memory_advice
 from fastgan_jax.reconstruction import reconstruct
+from fastgan_jax.report import write_report
 from fastgan_jax.run_folder import RunFolder
 from fastgan_jax.sampling import Sampler, standing_statistics
 from fastgan_jax.signals import StopSignals
@@ -161,7 +163,15 @@ class _Training:
                 signals.received,
             )
         log.info("finished: %d iterations, samples in %s", self.step, self.run.samples)
+        self._report()
         return self.state
+
+    def _report(self) -> None:
+        """Writes the page about the run; a full disk does not make a finished run a failed one."""
+        try:
+            log.info("report: %s", write_report(self.run.path))
+        except UserError as error:
+            log.warning("no report: %s", error)
 
     @contextlib.contextmanager
     def _feed(self, per_call: int) -> Iterator[Iterator[tuple[jax.Array, ...]]]:

@@ -55,6 +55,7 @@ LAYERS = [
     "neighbours",
     "probe",
     "projection",
+    "charts",
     "report",
     "train",
     "benchmark_phases",

@@ -1,0 +1,37 @@
+"""Writes one self-contained HTML page about a run: settings, curves, pictures and warnings."""
+
+import argparse
+import sys
+
+from fastgan_jax.tool_support import run_tool, tool_parser
+
+EXAMPLES = """examples:
+  python tools/report.py --run runs/demo
+  python tools/report.py --run runs/mine --out mine.html
+
+The page needs no network. Training writes it too, at its end. A picture that tools/nearest.py left in the run folder as
+nearest.png goes in."""
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the arguments."""
+    parser = tool_parser(__doc__, EXAMPLES)
+    parser.add_argument("--run", required=True, metavar="DIR", help="run folder")
+    parser.add_argument("--out", metavar="FILE", help="the page (default: report.html in the run folder, replaced)")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Writes the page."""
+    from fastgan_jax.report import write_report
+
+    print(write_report(arguments.run, arguments.out))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool and returns its exit code."""
+    return run_tool(parse, run, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
