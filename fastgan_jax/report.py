@@ -48,7 +48,7 @@ img,svg{max-width:100%;height:auto;display:block}figure{margin:1em 0}figcaption{
 svg text{fill:currentColor;font-size:12px}svg .grid{stroke:currentColor;opacity:.15}
 svg .mark{fill:none;stroke:currentColor;stroke-width:2}
 table{border-collapse:collapse;display:block;overflow-x:auto}
-td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}
+td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top;overflow-wrap:anywhere}
 .warning{border-left:4px solid #c60;padding:.4rem .8rem;background:#c602}
 .legend span{border-left:1em solid;padding:0 1em 0 .4em}
 summary{cursor:pointer}
