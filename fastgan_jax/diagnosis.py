@@ -49,14 +49,14 @@ def _overtraining(history: list[dict[str, Any]], name: str) -> list[str]:
 
 
 def _memorisation(latest: dict[str, Any]) -> list[str]:
-    nearest, real = latest.get("nearest"), latest.get("nearest_real")
-    copies = [latest[name] for name in ("nearest_flipped", "nearest_cropped") if latest.get(name) is not None]
-    if nearest is None or not copies or nearest >= min(copies):
+    names = ("nearest", "nearest_flipped", "nearest_cropped", "nearest_real")
+    nearest, flipped, cropped, real = (latest.get(name) for name in names)
+    if None in (nearest, flipped, cropped) or nearest >= min(flipped, cropped, real or flipped):
         return []
-    beside = "" if real is None else f"; real pictures are {real:.4g} apart"
+    beside = "" if real is None else f", and than they are to each other ({real:.4g})"
     return [
         f"memorisation: samples are {nearest:.4g} from their nearest training picture on average, nearer than training "
-        f"pictures are to their own mirrored or cropped copies ({min(copies):.4g}){beside}"
+        f"pictures are to their own mirrored or cropped copies ({min(flipped, cropped):.4g}){beside}"
     ]
 
 

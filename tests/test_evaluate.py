@@ -223,7 +223,10 @@ def test_memorisation_is_told_when_samples_are_as_near_as_copies():
     far = {"nearest": [0.4], "nearest_flipped": [0.3], "nearest_cropped": [0.2], "nearest_real": [0.5]}
     assert diagnose(history(**far), "fid") == []
     (line,) = diagnose(history(**(far | {"nearest": [0.1]})), "fid")
-    assert line.startswith("memorisation: samples are 0.1 from") and "(0.2)" in line and "0.5 apart" in line
+    assert (
+        line.startswith("memorisation: samples are 0.1 from") and "(0.2), and than they are to each other (0.5)" in line
+    )
+    assert diagnose(history(**(far | {"nearest": [0.1], "nearest_real": [0.05]})), "fid") == []
 
 
 def test_collapse_is_told_when_diversity_halves():

@@ -61,6 +61,7 @@ LAYERS = [
     "benchmark_phases",
     "benchmark",
     "benchmark_sides",
+    "torch_benchmark",
     "export",
     "main",
 ]

@@ -1,0 +1,111 @@
+"""Times the same training iteration written in plain PyTorch, alone or in turn with ours."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLE = """examples:
+  python tools/benchmark_pytorch.py --config configs/fewshot256.py --json eager.json
+  python tools/benchmark_pytorch.py --config configs/fewshot256.py --variant compiled
+  python tools/benchmark_pytorch.py --config configs/fewshot256.py --compare --config.loss.reconstruction=l1
+  python tools/benchmark_pytorch.py --config configs/art1024.py --compare --variant compiled \\
+      --config.train.precision=bfloat16
+
+eager is float32 as PyTorch does it by default: convolutions in TF32 where a GPU has it, as ours. compiled is
+torch.compile with bfloat16 autocast and channels_last; --config.train.precision is that of our side alone.
+Needs the extra fastgan_jax[torch]. Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE."""
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Parses the arguments other than --config.GROUP.FIELD=VALUE."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", metavar="FILE", help="configuration file")
+    parser.add_argument("--variant", choices=("eager", "compiled"), default="eager", help="default: eager")
+    parser.add_argument("--iterations", type=int, default=10, metavar="N", help="in a block (default: 10)")
+    parser.add_argument("--blocks", type=int, default=5, metavar="B", help="that are timed (default: 5)")
+    parser.add_argument("--threads", type=int, metavar="T", help="cores to use, on both sides (default: all)")
+    parser.add_argument("--json", metavar="FILE", help="also write the result here, with --compare both and the ratio")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--compare", action="store_true", help="time both sides alternately, and print the ratio")
+    action.add_argument("--on-command", action="store_true", help="time a block of N for each line N of standard input")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the tool and returns its exit code."""
+    from fastgan_jax.config import split_overrides
+    from fastgan_jax.errors import UserError
+
+    try:
+        overrides, rest = split_overrides(sys.argv[1:] if argv is None else argv)
+        run(parse(rest), overrides)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """Does what the arguments ask for."""
+    from fastgan_jax import benchmark_sides as sides
+    from fastgan_jax.errors import UserError
+
+    config = sides.read_config(arguments.config, overrides)
+    sides.check_counts(arguments.iterations, arguments.blocks)
+    if arguments.threads is not None:
+        sides.limit_cores(arguments.threads)
+    try:
+        from fastgan_jax import torch_benchmark
+    except ModuleNotFoundError as error:
+        raise UserError(f"needs PyTorch ({error}): pip install fastgan_jax[torch]") from None
+    torch_benchmark.check_config(config)
+    if arguments.compare:
+        _compare(arguments, overrides)
+    else:
+        _time(arguments, config)
+
+
+def _time(arguments: argparse.Namespace, config: object) -> None:
+    """Times the PyTorch side, and prints and writes the result."""
+    from fastgan_jax import benchmark_report as report
+    from fastgan_jax import benchmark_sides as sides
+    from fastgan_jax.torch_benchmark import Runner
+
+    if arguments.variant == "compiled":
+        print("torch.compile takes minutes", file=sys.stderr)
+    runner = Runner(config, arguments.variant, report.usable_cores())
+    if arguments.on_command:
+        sides.answer(runner)
+        return
+    seconds = [runner.time_block(arguments.iterations) for _ in range(arguments.blocks)]
+    report.show(runner.result(seconds, arguments.iterations), arguments.json)
+
+
+def _compare(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """Times both sides in turn, and prints and writes both results and the ratio."""
+    from fastgan_jax import benchmark_report as report
+    from fastgan_jax import benchmark_sides as sides
+
+    fields = [f"--config.{name}={value}" for name, value in overrides]
+    common = ["--config", arguments.config, *fields, "--on-command"]
+    here = Path(__file__).resolve().parent
+    ours = [sys.executable, str(here / "benchmark.py"), *common]
+    theirs = [sys.executable, str(here / "benchmark_pytorch.py"), *common, "--variant", arguments.variant]
+    # Both sides share the device's memory, so ours must not take most of it beforehand.
+    with (
+        sides.Side("fastgan_jax", ours, {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}) as first,
+        sides.Side("PyTorch", theirs) as second,
+    ):
+        both = sides.alternate(first, second, arguments.iterations, arguments.blocks)
+    print(report.markdown_header())
+    for side in ("first", "second"):
+        print(report.markdown_row(both[side]))
+    print(report.ratio_line(both))
+    if arguments.json:
+        report.write_json(arguments.json, both)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
