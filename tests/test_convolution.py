@@ -94,8 +94,39 @@ def test_space_to_depth_form_equals_strided_form(height, width):
             assert_close(fast[name], plain[name], rtol=1e-12, what=name)
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [(3, 1, 1), (4, 2, 1), (2, 1, ((1, 0), (0, 1))), (4, 1, 0), (3, 2, 0)]
+)
+def test_products_give_the_kernels_gradient(size, stride, padding):
+    with jax.enable_x64(True):
+        arrays = normal(0, 2, 9, 8, 3), normal(1, size, size, 3, 5)
+        plain, fast = (
+            values_and_gradients(
+                partial(convolution.convolve, stride=stride, padding=padding, kernel_gradient=way), *arrays
+            )
+            for way in ("convolution", "products")
+        )
+        for name in plain:
+            assert_close(fast[name], plain[name], rtol=1e-12, what=name)
+
+
+def test_the_way_to_the_kernels_gradient_is_chosen_by_size(monkeypatch):
+    """Counts the matrix products in the gradient of a wide, of a narrow and of a grouped convolution."""
+
+    def products(channels: int, groups: int = 1) -> int:
+        x, kernel = jnp.zeros((1, 16, 16, channels)), jnp.zeros((3, 3, channels // groups, channels))
+        gradient = jax.grad(lambda k: convolution.convolve(x, k, padding=1, groups=groups).sum())
+        return str(jax.make_jaxpr(gradient)(kernel)).count("dot_general")
+
+    assert products(16) == 9 and products(15) == 0 and products(16, groups=16) == 0
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert products(16) == 0
+
+
 def test_unknown_forms_are_refused():
     x = jnp.zeros((1, 2, 2, 1))
+    with pytest.raises(ValueError, match="kernel gradient 'fast' is none of auto, convolution, products"):
+        convolution.convolve(x, jnp.zeros((1, 1, 1, 1)), kernel_gradient="fast")
     with pytest.raises(ValueError, match="upsampling form 'bilinear' is none of repeat, phase"):
         convolution.upsample_convolve(x, jnp.zeros((3, 3, 1, 1)), form="bilinear")
     with pytest.raises(ValueError, match="downsampling form 'pooled' is none of strided, space_to_depth"):

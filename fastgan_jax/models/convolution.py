@@ -1,23 +1,96 @@
 """Convolutions on [B, H, W, C] with [kh, kw, in, out] kernels: the plain form, and faster equal forms beside it."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 UPSAMPLE_FORMS = ("repeat", "phase")
+KERNEL_GRADIENTS = ("auto", "convolution", "products")
+NARROWEST_PRODUCT = 16  # channels in and out from which on products were faster on CPU
+FEWEST_POSITIONS = 512  # pictures times height times width of the result
 DOWNSAMPLE_FORMS = ("strided", "space_to_depth")
 
 
 def convolve(
-    x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int | tuple = 0, groups: int = 1
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    stride: int = 1,
+    padding: int | Padding = 0,
+    groups: int = 1,
+    kernel_gradient: str = "auto",
 ) -> jax.Array:
-    """Cross-correlation of [B, H, W, in] with [kh, kw, in / groups, out], zero padded by `padding` on every side."""
+    """Cross-correlation of [B, H, W, in] with [kh, kw, in / groups, out], zero padded by `padding` on every side.
+
+    Args:
+        x: [B, H, W, in].
+        kernel: [kh, kw, in / groups, out].
+        stride: of the result.
+        padding: pixels on every side, or ((above, below), (left, right)).
+        groups: of channels.
+        kernel_gradient: how the kernel's gradient is computed: "convolution", as XLA differentiates; "products", one
+            matrix product for each of the kernel's taps, the same to rounding; "auto", products where that was measured
+            to be faster: on CPU, for wide enough maps.
+
+    Raises:
+        ValueError: for another way to the kernel's gradient.
+    """
+    if kernel_gradient not in KERNEL_GRADIENTS:
+        raise ValueError(f"kernel gradient {kernel_gradient!r} is none of {', '.join(KERNEL_GRADIENTS)}")
     if isinstance(padding, int):
         padding = ((padding, padding), (padding, padding))
+    if kernel_gradient == "auto":
+        kernel_gradient = "products" if _products_win(x, kernel, stride, groups) else "convolution"
+    if kernel_gradient == "products" and groups == 1:
+        return _convolve_with_products(x, kernel, stride, padding)
+    return _convolve(x, kernel, stride, padding, groups)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, groups: int = 1) -> jax.Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS, feature_group_count=groups
     )
+
+
+def _products_win(x: jax.Array, kernel: jax.Array, stride: int, groups: int) -> bool:
+    """Whether matrix products are the faster way to the kernel's gradient, by measurement: docs/performance.md."""
+    positions = x.shape[0] * x.shape[1] * x.shape[2] // stride**2
+    wide = min(kernel.shape[2:]) >= NARROWEST_PRODUCT and positions >= FEWEST_POSITIONS
+    return jax.default_backend() == "cpu" and groups == 1 and kernel.shape[:2] != (1, 1) and wide
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _convolve_with_products(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    return _convolve(x, kernel, stride, padding)
+
+
+def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> tuple[jax.Array, tuple]:
+    return _convolve(x, kernel, stride, padding), (x, kernel)
+
+
+def _backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    _, pull_back = jax.vjp(lambda x: _convolve(x, kernel, stride, padding), x)
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    height, width, features = gradient.shape[1:]
+    rows, wide = gradient.reshape(-1, features), jnp.promote_types(gradient.dtype, jnp.float32)
+
+    def tap(i: int, j: int) -> jax.Array:
+        """What the kernel's tap (i, j) saw, times what came of it: [in, out]."""
+        seen = padded[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
+        seen = seen.reshape(-1, seen.shape[-1])
+        return lax.dot_general(seen, rows, (((0,), (0,)), ((), ())), preferred_element_type=wide)
+
+    taps = [tap(i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
+    return *pull_back(gradient), jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
+
+
+_convolve_with_products.defvjp(_forward, _backward)
 
 
 def upsample_nearest(x: jax.Array) -> jax.Array:
