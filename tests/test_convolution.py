@@ -113,12 +113,12 @@ def test_products_give_the_kernels_gradient(size, stride, padding):
 def test_the_way_to_the_kernels_gradient_is_chosen_by_size(monkeypatch):
     """Counts the matrix products in the gradient of a wide, of a narrow and of a grouped convolution."""
 
-    def products(channels: int, groups: int = 1) -> int:
-        x, kernel = jnp.zeros((1, 16, 16, channels)), jnp.zeros((3, 3, channels // groups, channels))
+    def products(channels: int, groups: int = 1, side: int = 32) -> int:
+        x, kernel = jnp.zeros((1, side, side, channels)), jnp.zeros((3, 3, channels // groups, channels))
         gradient = jax.grad(lambda k: convolution.convolve(x, k, padding=1, groups=groups).sum())
         return str(jax.make_jaxpr(gradient)(kernel)).count("dot_general")
 
-    assert products(16) == 9 and products(15) == 0 and products(16, groups=16) == 0
+    assert products(16) == 9 and products(15) == 0 and products(16, groups=16) == 0 and products(16, side=16) == 0
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert products(16) == 0
 
