@@ -21,6 +21,7 @@ from fastgan_jax.assemble import method_from_config
 from fastgan_jax.benchmark_phases import make_phases, time_phases
 from fastgan_jax.errors import UserError
 from fastgan_jax.image_ops import to_unit
+from fastgan_jax.kept_memory import kept_bytes
 from fastgan_jax.operation_counts import count_iteration
 from fastgan_jax.perceptual import BACKBONES
 from fastgan_jax.program import Program, compile_program, iterations_per_call, make_program, memory_advice
@@ -226,15 +227,18 @@ def analyse_memory(workload: Workload) -> dict[str, int]:
     return program_memory(compiled, workload.inputs)
 
 
-def memory_table(config: Any, fields: Mapping[str, Sequence[str]]) -> Iterator[dict[str, Any]]:
-    """Compiles a configuration with every combination of values of some fields.
+def memory_table(
+    config: Any, fields: Mapping[str, Sequence[str]], *, compiled: bool = True
+) -> Iterator[dict[str, Any]]:
+    """Memory of a configuration with every combination of values of some fields.
 
     Args:
         config: the other fields' values.
         fields: {dotted name: values as on a command line}; without fields there is one row.
+        compiled: also compile each, for what `program_memory` says of it.
 
     Yields:
-        What distinguishes the combination, and what `program_memory` says of it.
+        What distinguishes the combination, "kept" by the trace (see `kept_memory`), and the compiled program's.
     """
     for values in itertools.product(*fields.values()):
         varied = config.copy_and_resolve_references()
@@ -242,7 +246,8 @@ def memory_table(config: Any, fields: Mapping[str, Sequence[str]]) -> Iterator[d
         facts = report.config_facts(varied)
         del facts["config"]
         device = {"device": jax.local_devices()[0].device_kind}
-        yield device | facts | analyse_memory(make_workload(varied))
+        kept = {"kept": kept_bytes(varied)}
+        yield device | facts | kept | (analyse_memory(make_workload(varied)) if compiled else {})
 
 
 @contextlib.contextmanager

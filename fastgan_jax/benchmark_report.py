@@ -67,7 +67,10 @@ COLUMNS = (
     "versions",
     "date",
 )
-MEMORY_COLUMNS = ("device", "resolution", "batch", "precision", "remat", "loss", "temporary GB", "total GB")
+MEMORY_COLUMNS = (
+    *("device", "resolution", "batch", "precision", "remat", "loss"),
+    *("state GB", "G keeps GB", "D keeps GB", "temporary GB", "total GB"),
+)
 RATIOS = {"ms_per_iteration": "median", "compile_seconds": "cold", "memory": "allocator_peak"}
 MUST_AGREE = ("device", "resolution", "batch_size", "precision", "arithmetic", "reconstruction", "iterations_per_block")
 
@@ -187,7 +190,8 @@ def memory_header() -> str:
 
 def memory_row(row: Mapping[str, Any]) -> str:
     """One line of the memory table of docs/benchmarks.md."""
-    sizes = (f"{row[name] / 1e9:.2f}" for name in ("temporary", "total"))
+    numbers = (*row["kept"].values(), row.get("temporary"), row.get("total"))
+    sizes = ("-" if number is None else f"{number / 1e9:.2f}" for number in numbers)
     facts = (row[name] for name in ("device", "resolution", "batch_size", "precision", "remat", "reconstruction"))
     return f"| {' | '.join(map(str, (*facts, *sizes)))} |"
 

@@ -144,10 +144,10 @@ def generate(
     return (full, small), mutated["batch_stats"]
 
 
-def _judge(
+def judge(
     method: Method, params: dict, d: NetworkState, full: jax.Array, small: jax.Array, labels: jax.Array, **kwargs
 ) -> tuple[Judgement, dict]:
-    """D's judgement in training mode, and its batch-norm state after it."""
+    """D's judgement in training mode (given a quadrant, with reconstructions), and its batch-norm state after it."""
     variables = {"params": params, "batch_stats": d.batch_stats, "spectral": d.spectral}
     judgement, mutated = method.discriminator.apply(
         variables, full, small, labels=labels, train=True, mutable=["batch_stats"], **kwargs
@@ -196,10 +196,10 @@ def discriminator_gradient(
     targets = reconstruction_targets(method, real, draws.quadrant)
     wanted = {name: method.distance.embed(pretrained, pictures) for name, pictures in targets.items()}
     judge_real = recomputed(
-        method, lambda params: _judge(method, params, for_real, real, real_small, labels, quadrant=draws.quadrant)
+        method, lambda params: judge(method, params, for_real, real, real_small, labels, quadrant=draws.quadrant)
     )
     judge_fake = recomputed(
-        method, lambda params, stats: _judge(method, params, for_fake.replace(batch_stats=stats), *fakes, labels)
+        method, lambda params, stats: judge(method, params, for_fake.replace(batch_stats=stats), *fakes, labels)
     )
 
     def loss_of(params: dict) -> tuple[jax.Array, tuple[dict, Metrics]]:
@@ -263,7 +263,7 @@ def generator_loss_gradient(
     """Gradient of G's loss under D with respect to the generated pictures, D's batch-norm state after, metrics."""
 
     def loss_of(fakes: tuple) -> tuple[jax.Array, dict]:
-        judgement, stats = _judge(method, d.params, d, *fakes, labels)
+        judgement, stats = judge(method, d.params, d, *fakes, labels)
         return losses.generator_loss(judgement.logits), stats
 
     (loss, stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(fakes)

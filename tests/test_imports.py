@@ -58,6 +58,7 @@ LAYERS = [
     "charts",
     "report",
     "train",
+    "kept_memory",
     "benchmark_phases",
     "benchmark",
     "benchmark_sides",

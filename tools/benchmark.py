@@ -30,10 +30,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     action.add_argument("--memory", action="store_true", help="only compile, and print what memory the program needs")
     action.add_argument("--memory-table", action="store_true", help="the same for each combination of the next four")
     action.add_argument("--on-command", action="store_true", help="time a block of N for each line N of standard input")
+    parser.add_argument("--traced", action="store_true", help="of memory, only what is known without compiling")
     parser.add_argument("--resolutions", default="256,512,1024", metavar="R,R,...", help="default: 256,512,1024")
     parser.add_argument("--batches", default="2,4,8", metavar="B,B,...", help="default: 2,4,8")
     parser.add_argument("--precisions", default="float32,bfloat16", metavar="P,...", help="default: float32,bfloat16")
-    parser.add_argument("--remats", default="none,blocks", metavar="R,R,...", help="default: none,blocks")
+    parser.add_argument("--remats", default="none,blocks,full", metavar="R,R,...", help="default: none,blocks,full")
     return parser.parse_args(argv)
 
 
@@ -64,27 +65,27 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     if arguments.threads is not None:
         sides.limit_cores(arguments.threads)
     if arguments.memory:
-        _memory(config, {}, arguments.json)
+        _memory(config, {}, arguments)
     elif arguments.memory_table:
         lists = (arguments.resolutions, arguments.batches, arguments.precisions, arguments.remats)
         fields = ("model.resolution", "train.batch_size", "train.precision", "train.remat")
-        _memory(config, {name: text.split(",") for name, text in zip(fields, lists, strict=True)}, arguments.json)
+        _memory(config, {name: text.split(",") for name, text in zip(fields, lists, strict=True)}, arguments)
     else:
         _time(arguments, config)
 
 
-def _memory(config: object, fields: dict[str, list[str]], json_path: str | None) -> None:
+def _memory(config: object, fields: dict[str, list[str]], arguments: argparse.Namespace) -> None:
     """Prints Markdown rows of compiled programs' memory."""
     from fastgan_jax import benchmark, benchmark_report
 
     rows = []
-    for row in benchmark.memory_table(config, fields):
+    for row in benchmark.memory_table(config, fields, compiled=not arguments.traced):
         if not rows:
             print(benchmark_report.memory_header())
         print(benchmark_report.memory_row(row), flush=True)
         rows.append(row)
-    if json_path:
-        benchmark_report.write_json(json_path, rows)
+    if arguments.json:
+        benchmark_report.write_json(arguments.json, rows)
 
 
 def _time(arguments: argparse.Namespace, config: object) -> None:
