@@ -1,13 +1,18 @@
-"""Line charts as SVG that fits the page it stands in: no fixed colours of text, no fixed width."""
+"""Figures within an HTML page: line charts as SVG, in the page's own colour of text and width, and pictures."""
 
+import base64
+import io
 import math
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 
 WIDTH, HEIGHT = 420, 200
-LEFT, RIGHT, TOP, BOTTOM = 58, 10, 12, 26  # margins
-TICKS = 4
+LEFT, RIGHT, TOP, BOTTOM = 58, 10, 12, 26  # margins; the left one grows with its labels
+MARGIN, LETTER = 8, 7.5  # beside labels, and the width of one of their letters at most
+TICKS = 5  # of an axis, about
 MOST_POINTS = 400
+LARGEST_SIDE = 1000  # pixels of an embedded picture
 COLOURS = ("#1f77b4", "#d95f02", "#2ca02c", "#9467bd")
 
 Points = Sequence[tuple[float, float | None]]
@@ -35,20 +40,24 @@ def line_chart(title: str, series: dict[str, Points], mark: tuple[float, float] 
     x_low, x_high = _range([x for x, _ in everything])
     y_low, y_high = _range([y for _, y in everything])
 
+    marks = _ticks(y_low, y_high)
+    margin = max(LEFT, MARGIN + round(LETTER * max(len(label) for _, label in marks)))
+
     def place(x: float, y: float) -> tuple[float, float]:
         return (
-            LEFT + (x - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT),
+            margin + (x - x_low) / (x_high - x_low) * (WIDTH - margin - RIGHT),
             HEIGHT - BOTTOM - (y - y_low) / (y_high - y_low) * (HEIGHT - TOP - BOTTOM),
         )
 
     parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
-    for index in range(TICKS + 1):
-        x, y = (low + (high - low) * index / TICKS for low, high in ((x_low, x_high), (y_low, y_high)))
-        left, top = place(x, y)
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{top:.1f}" y2="{top:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{top + 4:.1f}" text-anchor="end">{_tick(y)}</text>')
-        anchor = "end" if index == TICKS else "middle"
-        parts.append(f'<text x="{left:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{x:,.0f}</text>')
+    for y, label in marks:
+        _, top = place(x_low, y)
+        parts.append(f'<line class="grid" x1="{margin}" x2="{WIDTH - RIGHT}" y1="{top:.1f}" y2="{top:.1f}"/>')
+        parts.append(f'<text x="{margin - 6}" y="{top + 4:.1f}" text-anchor="end">{label}</text>')
+    for x, label in _ticks(x_low, x_high, least=1):
+        left, _ = place(x, y_low)
+        anchor = "end" if left > WIDTH - 3 * RIGHT else "middle"
+        parts.append(f'<text x="{left:.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{label}</text>')
     for colour, points in zip(COLOURS * len(kept), kept.values(), strict=False):
         path = " ".join(f"{left:.1f},{top:.1f}" for left, top in (place(*point) for point in points))
         parts.append(f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{path}"/>')
@@ -64,8 +73,36 @@ def line_chart(title: str, series: dict[str, Points], mark: tuple[float, float] 
     return "".join(parts) + "</svg>" + legend
 
 
-def _tick(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+def embedded_picture(path: Path, text: str) -> str:
+    """An img element that holds a picture file as WebP, reduced if it is large.
+
+    Args:
+        path: of the file.
+        text: what is shown, for those who do not see it.
+
+    Raises:
+        OSError: if it is no picture or cannot be read.
+    """
+    from PIL import Image
+
+    with Image.open(path) as file:
+        image = file.convert("RGBA" if file.has_transparency_data else "RGB")
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=85)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    size = f'width="{image.width}" height="{image.height}"'
+    return f'<img alt="{escape(text)}" {size} src="data:image/webp;base64,{data}">'
+
+
+def _ticks(low: float, high: float, least: float = 0.0) -> list[tuple[float, str]]:
+    """About TICKS round numbers within a range and their labels; 1, 2 or 5 times a power of ten, or `least`, apart."""
+    rough = max((high - low) / TICKS, least)
+    exponent = math.floor(math.log10(rough))
+    step = next(factor * 10.0**exponent for factor in (1, 2, 5, 10) if factor * 10.0**exponent >= rough * 0.999)
+    values = [index * step for index in range(math.ceil(low / step), math.floor(high / step) + 1)]
+    decimals = max(-exponent, 0)
+    return [(value, f"{value:,.{decimals}f}" if decimals < 5 else f"{value:.4g}") for value in values]
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

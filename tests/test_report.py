@@ -2,14 +2,18 @@
 
 import html.parser
 import json
+import math
+import os
 import re
 import shutil
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tool_modules import load_tool
 
-from fastgan_jax.charts import line_chart
+from fastgan_jax.charts import embedded_picture, line_chart
 from fastgan_jax.errors import UserError
 from fastgan_jax.report import write_report
 from fastgan_jax.writers import save_png
@@ -41,6 +45,9 @@ class Page(html.parser.HTMLParser):
     def handle_data(self, data):
         self.text += data + " "
 
+    def classes(self, name):
+        return [attributes for _, attributes in self.elements if attributes.get("class") == name]
+
     def all(self, tag):
         return [attributes for name, attributes in self.elements if name == tag]
 
@@ -54,6 +61,19 @@ def run(smoke_run, tmp_path):
         for step, fid in enumerate([9.0, 3.0, 4.0, 5.0, 6.5]):
             file.write(json.dumps({"step": step, "wall_time": 0, "eval/fid": fid, "eval/nearest": None}) + "\n")
     return folder
+
+
+def set_setting(run, group, name, value):
+    record = json.loads((run / "config.json").read_text())
+    record["config"][group][name] = value
+    (run / "config.json").write_text(json.dumps(record))
+
+
+def evaluated(run, step, **numbers):
+    """Adds an evaluation."""
+    line = {"step": step} | {f"eval/{name}": value for name, value in numbers.items()}
+    with open(run / "metrics.jsonl", "a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def page(path) -> Page:
@@ -85,12 +105,20 @@ def test_everything_of_the_run_is_there(run):
     save_png(run / "nearest.png", np.zeros((8, 8, 3), np.uint8))
     found = page(write_report(run))
     captions = [attributes["alt"] for attributes in found.all("img")]
-    assert captions[:3] == ["Iteration 4", "Iteration 2", "Iteration 0"] and len(captions) == 5
+    assert captions[:3] == [f"Samples at iteration {step}" for step in (4, 2, 0)] and len(captions) == 5
     charts = [attributes["aria-label"] for attributes in found.all("svg")]
     assert charts == ["fid", "Losses", "Reconstruction of real pictures", "Mean logits", "Gradient norms"]
     assert "4 of 4, batch 4" in found.text and "20 demo pictures, 64 pixels" in found.text
     assert "Over-training: fid was best at iteration 1 (3) and has risen to 6.5" in found.text
-    assert "learning_rate" in found.text and "legacy resize" in found.text
+    assert "learning_rate" in found.text and "not finished" not in found.text
+    assert "Feature network: inception, resize convention: legacy. LPIPS network:" in found.text
+    assert "fid, lower is better; best at iteration 1: 3" in found.text and "Fréchet Inception distance" in found.text
+
+
+def test_an_unfinished_run_is_called_that(run):
+    set_setting(run, "train", "iterations", 5)
+    text = page(write_report(run)).text
+    assert "4 of 5, batch 4" in text and "not finished" in text
 
 
 def test_the_same_folder_gives_the_same_page(run):
@@ -99,29 +127,153 @@ def test_the_same_folder_gives_the_same_page(run):
 
 def test_without_evaluations_the_page_says_so(smoke_run, tmp_path):
     found = page(write_report(smoke_run, tmp_path / "x.html"))
-    assert "No evaluation was made" in found.text and "Evaluation" not in found.text
+    assert "No evaluation was made, so nothing is known of over-training, memorisation or collapse." in found.text
+    assert "There are no evaluations" in found.text and "No sign" not in found.text
 
 
-def test_missing_and_damaged_parts_are_left_out(run):
-    shutil.rmtree(run / "reconstructions")
-    (run / "samples" / "000000002.png").write_bytes(b"no picture")
-    (run / "metrics.jsonl").write_text('{"step": 1, "loss/d"')
+def test_only_what_was_measured_is_called_sound(run):
     found = page(write_report(run))
-    assert "This part could not be read and is left out." in found.text and "learning_rate" in found.text
+    assert "Not known: memorisation (needs nearest), collapse (needs diversity of two evaluations)." in found.text
+    assert "No sign" not in found.text
+    (run / "metrics.jsonl").unlink()
+    for step in (1, 2):
+        evaluated(run, step, fid=1.0, diversity=0.5, nearest=0.5, nearest_flipped=0.2, nearest_cropped=0.2)
+    found = page(write_report(run))
+    assert "No sign of memorisation or collapse." in found.text and not found.classes("warning")
+    assert "Not known: over-training (needs fid of more than 3 evaluations)." in found.text
+
+
+def test_every_warning_stands_before_the_pictures(run):
+    evaluated(run, 5, fid=7.0, diversity=0.5)
+    evaluated(run, 6, fid=7.0, diversity=0.1, nearest=0.1, nearest_flipped=0.2, nearest_cropped=0.2)
+    path = write_report(run)
+    text = path.read_text()
+    for warning in ("Over-training: ", "Memorisation: ", "Collapse: "):
+        assert 0 < text.index(f'<p class="warning">{warning}') < text.index("<img")
+    assert len(page(path).classes("warning")) == 3 and "No sign" not in text and "Not known" not in text
+
+
+def test_numbers_of_earlier_evaluations_are_shown(run):
+    evaluated(run, 5, precision=0.5)
+    charts = [attributes["aria-label"] for attributes in page(write_report(run)).all("svg")]
+    assert charts[:2] == ["fid", "precision"]
+
+
+def remove_samples(run):
     shutil.rmtree(run / "samples")
-    shutil.rmtree(run / "checkpoints")
+
+
+def remove_reconstructions(run):
+    shutil.rmtree(run / "reconstructions")
+
+
+def remove_metrics(run):
+    (run / "metrics.jsonl").unlink()
+
+
+def cut_metrics(run):
+    (run / "metrics.jsonl").write_text('{"step": 1, "loss/d"')
+
+
+def damage_metrics(run):
+    (run / "metrics.jsonl").write_bytes(b"\xff\xfe\x00")
+
+
+def folder_for_metrics(run):
+    remove_metrics(run)
+    (run / "metrics.jsonl").mkdir()
+
+
+def damage_config(run):
     (run / "config.json").write_text("{")
-    assert page(write_report(run)).all("h1")
+
+
+def ungrouped_config(run):
+    (run / "config.json").write_text('{"config": [1]}')
+
+
+def damage_picture(run):
+    (run / "samples" / "000000002.png").write_bytes(b"no picture")
+
+
+def cut_reconstruction(run):
+    newest = max((run / "reconstructions").glob("*.png"))
+    newest.write_bytes(newest.read_bytes()[:200])
+
+
+def damage_nearest(run):
+    (run / "nearest.png").write_bytes(b"")
+
+
+def remove_checkpoints(run):
+    shutil.rmtree(run / "checkpoints")
+
+
+def empty_checkpoints(run):
+    remove_checkpoints(run)
+    (run / "checkpoints").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (remove_samples, "There are no sample grids in the run folder."),
+        (remove_reconstructions, "There are no reconstructions in the run folder."),
+        (remove_metrics, "There are no numbers of training in metrics.jsonl."),
+        (cut_metrics, "There are no numbers of training in metrics.jsonl."),
+        (damage_metrics, "This part could not be read and is left out."),
+        (folder_for_metrics, "This part could not be read and is left out."),
+        (damage_config, "This part could not be read and is left out."),
+        (ungrouped_config, "This part could not be read and is left out."),
+        (damage_picture, "samples/000000002.png could not be read and is left out."),
+        (cut_reconstruction, ".png could not be read and is left out."),
+        (damage_nearest, "nearest.png could not be read and is left out."),
+        (remove_checkpoints, "no checkpoint"),
+        (empty_checkpoints, "no checkpoint"),
+    ],
+)
+def test_what_is_missing_or_damaged_is_said_and_takes_nothing_else_along(run, damage, said):
+    whole = page(write_report(run))
+    assert said not in whole.text
+    damage(run)
+    found = page(write_report(run))
+    assert said in found.text
+    about_metrics = damage in (remove_metrics, cut_metrics, damage_metrics, folder_for_metrics)
+    assert bool(found.classes("warning")) != about_metrics
+    assert bool(found.all("svg")) != about_metrics
+    assert ("learning_rate" in found.text) == (damage not in (damage_config, ungrouped_config))
+    lost = {remove_samples: 3, remove_reconstructions: 1, damage_picture: 1, cut_reconstruction: 1}.get(damage, 0)
+    assert len(found.all("img")) == len(whole.all("img")) - lost
+
+
+def test_other_files_among_the_samples_are_not_taken_for_grids(run):
+    shutil.copy(run / "samples" / "000000002.png", run / "samples" / "notes.png")
+    assert "left out" not in page(write_report(run)).text
 
 
 def test_names_cannot_break_the_page(run):
+    attack = "<script>alert(1)</script>"
+    for group, name in (("data", "path"), ("eval", "num_samples"), ("eval", "features"), ("train", "batch_size")):
+        set_setting(run, group, name, attack)
+    set_setting(run, "model", attack, '"><img src=x>')
     record = json.loads((run / "config.json").read_text())
-    record["config"]["data"]["path"] = "<script>alert(1)</script>"
+    record |= {"device": attack, "git_commit": attack, "versions": {attack: attack}}
+    record["config"][attack] = {attack: attack}
     (run / "config.json").write_text(json.dumps(record))
+    evaluated(run, 7, **{attack: 1.0})
+    evaluated(run, attack, fid=1.0)
     hostile = run.rename(run.parent / "<b>&")
     path = write_report(hostile)
-    assert "<script" not in path.read_text() and "<b>" not in path.read_text()
-    assert "<script>alert(1)</script>" in page(path).text
+    found = page(path)
+    assert not {"script", "b"} & {tag for tag, _ in found.elements}
+    assert all(attributes["src"].startswith("data:") for attributes in found.all("img"))
+    assert found.text.count(attack) >= 10 and "<b>&" in found.text and "left out" not in found.text
+
+
+def test_names_that_are_no_unicode_do_not_fail_a_run(run):
+    set_setting(run, "data", "path", "/pictures/\udcff")
+    odd = run.rename(run.parent / os.fsdecode(b"a\xffb"))
+    assert "a?b" in page(write_report(odd)).text
 
 
 def test_what_is_no_run_is_named(tmp_path, capsys):
@@ -151,3 +303,30 @@ def test_long_charts_are_thinned_and_keep_their_end():
     first, second = (points.split() for points in re.findall(r'points="([^"]+)"', chart))
     assert len(first) <= 402 and first[-1].split(",")[0] == second[-1].split(",")[0]
     assert chart.count("<span") == 2
+
+
+def tick_labels(chart):
+    labels = re.findall(r'text-anchor="(\w+)">([^<]+)<', chart)
+    across = [i for i, (_, y) in enumerate(re.findall(r'<text x="([\d.]+)" y="([\d.]+)"', chart)) if y == "192"]
+    return [labels[i][1] for i in range(len(labels)) if i not in across], [labels[i][1] for i in across]
+
+
+@given(low=st.floats(-1e4, 1e4), width=st.floats(1e-3, 1e6), last=st.integers(1, 1_000_000))
+def test_ticks_of_axes_differ_and_lie_within(low, width, last):
+    chart = line_chart("x", {"a": [(0, low), (last, low + width)]})
+    up, across = tick_labels(chart)
+    for labels, least, most in ((up, low, low + width), (across, 0, last)):
+        values = [float(label.replace(",", "")) for label in labels]
+        assert 2 <= len(values) <= 7 and len(set(labels)) == len(labels)
+        slack = 1e-9 * (most - least) + 1e-9 * max(abs(least), abs(most))
+        assert all(least - slack <= value <= most + slack for value in values)
+        gaps = [after - before for before, after in zip(values, values[1:], strict=False)]
+        assert all(math.isclose(gap, gaps[0], rel_tol=1e-6, abs_tol=1e-9) for gap in gaps)
+    ends = [(float(x), label) for x, label in re.findall(r'<text x="([\d.]+)"[^>]*="end">([^<]+)<', chart)]
+    assert all(x >= 7 * len(label) for x, label in ends)  # nothing is cut off at the left
+    assert all("." not in label for label in across)  # iterations are whole
+
+
+def test_large_pictures_are_reduced(tmp_path):
+    save_png(tmp_path / "x.png", np.full((30, 4000, 3), 200, np.uint8))
+    assert 'width="1000" height="8"' in embedded_picture(tmp_path / "x.png", "a")
