@@ -120,7 +120,7 @@ def _floats(*shape: int) -> jax.ShapeDtypeStruct:
 def _count_equations(jaxpr: Any) -> int:
     """Operations of a jaxpr's equations and of those that they hold."""
     total = 0
-    for equation in jaxpr.eqns:
+    for equation in _used_equations(jaxpr):
         if equation.primitive.name == "conv_general_dilated":
             total += _count_convolution(equation)
         elif equation.primitive.name == "dot_general":
@@ -129,6 +129,16 @@ def _count_equations(jaxpr: Any) -> int:
             times = equation.params["length"] if equation.primitive.name == "scan" else 1
             total += times * sum(map(_count_equations, _inner_jaxprs(equation.params)))
     return total
+
+
+def _used_equations(jaxpr: Any) -> list:
+    """The equations that the results depend on; compilers leave the others out, such as gradients nobody asked for."""
+    used, needed = [], {id(variable) for variable in jaxpr.outvars}
+    for equation in reversed(jaxpr.eqns):
+        if any(id(variable) in needed for variable in equation.outvars):
+            used.append(equation)
+            needed.update(map(id, equation.invars))
+    return used
 
 
 def _inner_jaxprs(params: dict) -> list:

@@ -5,6 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.export import is_symbolic_dim
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
@@ -59,9 +60,12 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, gr
 
 def _products_win(x: jax.Array, kernel: jax.Array, stride: int, groups: int) -> bool:
     """Whether matrix products are the faster way to the kernel's gradient, by measurement: docs/performance.md."""
+    if jax.default_backend() != "cpu" or groups != 1 or kernel.shape[:2] == (1, 1):
+        return False
+    if any(map(is_symbolic_dim, x.shape)):  # exported for any batch: nobody differentiates that
+        return False
     positions = x.shape[0] * x.shape[1] * x.shape[2] // stride**2
-    wide = min(kernel.shape[2:]) >= NARROWEST_PRODUCT and positions >= FEWEST_POSITIONS
-    return jax.default_backend() == "cpu" and groups == 1 and kernel.shape[:2] != (1, 1) and wide
+    return min(kernel.shape[2:]) >= NARROWEST_PRODUCT and positions >= FEWEST_POSITIONS
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -75,7 +79,7 @@ def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
 
 def _backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    _, pull_back = jax.vjp(lambda x: _convolve(x, kernel, stride, padding), x)
+    pull_back = jax.linear_transpose(lambda x: _convolve(x, kernel, stride, padding), x)
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     height, width, features = gradient.shape[1:]
     rows, wide = gradient.reshape(-1, features), jnp.promote_types(gradient.dtype, jnp.float32)
