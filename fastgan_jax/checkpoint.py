@@ -183,13 +183,15 @@ def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
 
     Args:
         path: a run folder, its folder `checkpoints`, or the folder of one checkpoint.
-        step: "latest", "best" or a number; not used for the folder of one checkpoint.
+        step: "latest", "best" or a number.
 
     Raises:
-        UserError: if there is none, naming those that are there.
+        UserError: if there is none, naming those that are there, or `path` is a checkpoint and `step` names another.
     """
     path = Path(path)
     if path.name.isdecimal() and (path / "sampler").is_dir():
+        if step not in ("latest", int(path.name)):
+            raise UserError(f"{path} is one checkpoint, not {step}: give the run folder, or leave the step out")
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
     steps = sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal()) if folder.is_dir() else []
@@ -238,7 +240,7 @@ def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, di
         Variables {"params", "batch_stats", "spectral"}, the configuration, and the step.
 
     Raises:
-        UserError: if there is no such checkpoint.
+        UserError: if there is no such checkpoint, or it is damaged.
     """
     folder = find_checkpoint(path, step)
     return _load_item(folder, "sampler"), read_json_item(folder, "config"), int(folder.name)
@@ -251,17 +253,31 @@ def load_state(path: str | Path, step: int | str = "latest") -> tuple[dict, dict
 
 
 def read_json_item(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON item of a checkpoint's folder."""
-    return json.loads((folder / name / "metadata").read_text(encoding="utf-8"))
+    """A JSON item of a checkpoint's folder.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        return json.loads((folder / name / "metadata").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, name, error) from None
 
 
 def _load_item(folder: Path, name: str) -> dict:
     import orbax.checkpoint as ocp
 
     logging.getLogger("absl").setLevel(logging.ERROR)
-    with ocp.StandardCheckpointer() as checkpointer:
-        path = (folder / name).absolute()
-        return checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            path = (folder / name).absolute()
+            return checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
+    except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+        raise _unreadable(folder, name, error) from None
+
+
+def _unreadable(folder: Path, name: str, error: Exception) -> UserError:
+    return UserError(f"checkpoint {folder} cannot be read ({name}: {_first_line(error)}): choose another --step")
 
 
 def _abstract(tree: Any) -> Any:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -89,12 +88,13 @@ def set_up_process() -> None:
     """Logging to stderr, and compiled programs kept in the user's cache folder (or $JAX_COMPILATION_CACHE_DIR)."""
     import jax
 
+    from fastgan_jax.tool_support import compilation_cache
+
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("jax").setLevel(logging.WARNING)
     if not jax.config.jax_compilation_cache_dir:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(cache / "fastgan_jax" / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(compilation_cache()))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from fastgan_jax.image_ops import to_uint8
 from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
 from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
 from fastgan_jax.models.spectral import power_iterate
+from fastgan_jax.walk import walk
 
 CHUNK = 8  # pictures per device call: one program for every number of pictures, and the same rounding for each picture
 STANDING_POWER_ITERATIONS = 20
@@ -107,6 +108,39 @@ class Sampler:
             lambda *chunk: _generate(self.generator, self.variables, *chunk), (z, keys, labels), len(z)
         )
 
+    def interpolate(
+        self,
+        stations: np.ndarray,
+        frames: int,
+        *,
+        closed: bool = True,
+        spherical: bool = True,
+        easing: str = "linear",
+        labels: int | None = None,
+        noise_seed: int = 0,
+    ) -> np.ndarray:
+        """Pictures of a walk from latent to latent, all with one noise, so that nothing but the latent moves.
+
+        Args:
+            stations: latents [N, z_dim].
+            frames: pictures from one station to the next.
+            closed: return to the first station; the last picture then comes just before the first.
+            spherical: along great circles; otherwise along straight lines.
+            easing: of `walk.EASINGS`.
+            labels: class of all pictures, for a conditional generator.
+            noise_seed: of the noise.
+
+        Returns:
+            uint8 [N * frames, H, W, C] if closed, else [(N - 1) * frames + 1, H, W, C].
+
+        Raises:
+            UserError: if the latents, `frames`, `easing` or the class do not fit.
+        """
+        stations = self._check_latents(stations)
+        path = walk(stations, frames, closed=closed, spherical=spherical, easing=easing)
+        classes = None if labels is None else [labels] * len(path)
+        return self.generate(path, labels=classes, noise_seed=noise_seed)
+
     def style_mix(
         self,
         content: np.ndarray,
@@ -114,6 +148,7 @@ class Sampler:
         resolutions: Iterable[int] | None = None,
         *,
         labels: int | None = None,
+        noise_seed: int | None = None,
     ) -> np.ndarray:
         """Every content with every style (paper, section 4.3): the style's early maps excite the content's late ones.
 
@@ -122,6 +157,7 @@ class Sampler:
             style: latents [N, z_dim].
             resolutions: sides of the excited maps that take the style, of `style_resolutions`; None: all.
             labels: class of all pictures, for a conditional generator.
+            noise_seed: as for `generate`; with None, maps have the noise of the latent that they come from.
 
         Returns:
             uint8 [M, N, H, W, C]. Where content and style are the same latent, the picture is that latent's own.
@@ -137,7 +173,7 @@ class Sampler:
         rows, columns = np.repeat(content, len(style), 0), np.tile(style, (len(content), 1))
         count = len(rows)
         class_labels = self._check_labels(None if labels is None else [labels] * count, count)
-        arrays = (rows, noise_keys(rows), columns, noise_keys(columns), class_labels)
+        arrays = (rows, noise_keys(rows, noise_seed), columns, noise_keys(columns, noise_seed), class_labels)
         mixed = self._in_chunks(
             lambda *chunk: _style_mix(self.generator, chosen, self.variables, *chunk), arrays, count
         )
@@ -172,31 +208,6 @@ class Sampler:
             padded = [np.concatenate([part, np.zeros((CHUNK - size, *part.shape[1:]), part.dtype)]) for part in chunk]
             pictures[start : start + size] = np.asarray(function(*padded))[:size]
         return pictures
-
-
-def interpolate(start: np.ndarray, end: np.ndarray, shares: np.ndarray, *, spherical: bool = True) -> np.ndarray:
-    """Latents between two latents.
-
-    Args:
-        start: [nz], at share 0.
-        end: [nz], at share 1.
-        shares: [N], from 0 to 1.
-        spherical: along the great circle, with length and angle interpolated; otherwise along the straight line.
-
-    Returns:
-        float32 [N, nz].
-    """
-    shares = np.asarray(shares, np.float64)[:, None]
-    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
-    line = (1 - shares) * start + shares * end
-    lengths = np.linalg.norm(start), np.linalg.norm(end)
-    cosine = np.clip(start @ end / max(lengths[0] * lengths[1], 1e-12), -1, 1)
-    angle = np.arccos(cosine)
-    if not spherical or np.sin(angle) < 1e-6:  # parallel, opposite or zero: no great circle is determined
-        return line.astype(np.float32)
-    direction = np.sin((1 - shares) * angle) * (start / lengths[0]) + np.sin(shares * angle) * (end / lengths[1])
-    length = (1 - shares) * lengths[0] + shares * lengths[1]
-    return (length * direction / np.sin(angle)).astype(np.float32)
 
 
 def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:

@@ -1,22 +1,23 @@
 """What all tools share: arguments, checks of them, and how errors and progress are shown."""
 
 import argparse
+import contextlib
+import math
 import os
 import re
 import sys
-import zipfile
-from collections.abc import Callable, Iterable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastgan_jax.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 LARGEST_SEED = 2**32 - 1
 MOST_SEEDS = 1_000_000  # a range beyond it is a slip of the keyboard
 SHOWN_AFTER_SECONDS = 2
+LINE_SECONDS = 15  # between lines of progress where there is no terminal
 
 
 def tool_parser(description: str, examples: str) -> argparse.ArgumentParser:
@@ -44,6 +45,8 @@ def run_tool(
 ) -> int:
     """Runs a tool and returns its exit code: 0 done, 2 bad input or files (one line on stderr), 130 after Ctrl-C."""
     arguments = parse(argv)
+    if "jax" not in sys.modules:
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
     try:
         run(arguments)
     except UserError as error:
@@ -56,6 +59,11 @@ def run_tool(
         print("stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def compilation_cache() -> Path:
+    """The folder of compiled programs, which a second start need not compile again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / "compiled"
 
 
 def read_step(text: str) -> int | str:
@@ -100,6 +108,17 @@ def check_seed(seed: int, option: str = "--seed") -> int:
     return seed
 
 
+def check_truncation(truncation: float) -> float:
+    """The factor itself.
+
+    Raises:
+        UserError: if it is negative or no number.
+    """
+    if not 0 <= truncation < math.inf:
+        raise UserError(f"--truncation {truncation:g}: give 0 or more; 1 changes nothing")
+    return truncation
+
+
 def check_positive(**options: int | None) -> None:
     """Checks that options (num=3 is --num 3) are at least 1; None was not given.
 
@@ -125,26 +144,6 @@ def check_label(label: int | None, num_classes: int) -> int | None:
     return label
 
 
-def read_latents(path: str | Path) -> "np.ndarray":
-    """The latents z, float32 [N, nz], of an .npz such as tools/project.py writes.
-
-    Raises:
-        UserError: if there is no such file or no such array in it.
-    """
-    import numpy as np
-
-    try:
-        with np.load(path) as archive:
-            z = archive["z"]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} holds no latents z ({error}): give an .npz of tools/project.py") from None
-    if z.ndim != 2:
-        raise UserError(f"{path}: z has shape {list(z.shape)}, not [N, nz]")
-    return np.asarray(z, np.float32)
-
-
 def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:
     """Checks that files can be written and, without `overwrite`, that none is there.
 
@@ -165,11 +164,50 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:
                 break
 
 
-def progress(items: Iterable[Any] | None = None, *, total: int | None = None, title: str, unit: str = "it") -> Any:
-    """A tqdm bar on a terminal, from the second second on; `items` itself otherwise. Without items, call `update`."""
-    from tqdm import tqdm
+@contextlib.contextmanager
+def announced(text: str) -> Iterator[None]:
+    """Says on stderr what is being done, if that takes longer than SHOWN_AFTER_SECONDS."""
+    timer = threading.Timer(SHOWN_AFTER_SECONDS, print, (f"{text} ...",), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
+
+def progress(items: Iterable[Any] | None = None, *, total: int | None = None, title: str, unit: str = "it") -> Any:
+    """A tqdm bar on a terminal, elsewhere a line every LINE_SECONDS; on stderr. Without items, call `update`."""
     if total is None and isinstance(items, Sequence):
         total = len(items)
-    hidden = not sys.stderr.isatty()
-    return tqdm(items, total=total, desc=title, unit=unit, delay=SHOWN_AFTER_SECONDS, disable=hidden)
+    if not sys.stderr.isatty():
+        return _Lines(items, total, title)
+    from tqdm import tqdm
+
+    return tqdm(items, total=total, desc=title, unit=unit)
+
+
+class _Lines:
+    """The part of tqdm that tools use, as plain lines."""
+
+    def __init__(self, items: Iterable[Any] | None, total: int | None, title: str):
+        self._items, self._total, self._title = items, total, title
+        self._done, self._shown_at = 0, time.monotonic()
+
+    def __enter__(self) -> "_Lines":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in self._items or ():
+            yield item
+            self.update()
+
+    def update(self, count: int = 1) -> None:
+        self._done += count
+        if time.monotonic() - self._shown_at >= LINE_SECONDS:
+            self._shown_at = time.monotonic()
+            total = "" if self._total is None else f"/{self._total}"
+            print(f"{self._title} {self._done}{total}", file=sys.stderr, flush=True)

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.tool_support import check_outputs
+from fastgan_jax.tool_support import announced, check_outputs
 from fastgan_jax.writers import save_png
 
 MOST_FPS = {".mp4": 100, ".gif": 50, ".webp": 100}  # what is shown for under 20 ms in a gif, browsers show for 100
@@ -157,11 +157,12 @@ def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: float) -> No
 
     is_gif = path.suffix.lower() == ".gif"
     images = [Image.fromarray(_opaque(frame) if is_gif else _colour(frame)) for frame in frames]
-    if is_gif:
-        images = _with_one_palette(images)
-    first, *others = images
-    options = {"optimize": False, "disposal": 1} if is_gif else {"quality": 90, "method": 4}
-    first.save(path, save_all=True, append_images=others, duration=durations(len(images), fps), loop=0, **options)
+    with announced(f"encoding {len(images)} frames"):
+        if is_gif:
+            images = _with_one_palette(images)
+        first, *others = images
+        options = {"optimize": False, "disposal": 1} if is_gif else {"quality": 90, "method": 4}
+        first.save(path, save_all=True, append_images=others, duration=durations(len(images), fps), loop=0, **options)
 
 
 def _with_one_palette(images: list) -> list:

@@ -101,6 +101,8 @@ def test_sampler_is_found_by_run_folder_or_step(run):
         ("nothing", "latest", "nothing holds no checkpoint: give a run folder"),
         ("", 7, "has no checkpoint 7; it has 0, 1, 2"),
         ("", "best", "has no best checkpoint"),
+        ("checkpoints/1", 2, "1 is one checkpoint, not 2: give the run folder, or leave the step out"),
+        ("checkpoints/1", "best", "1 is one checkpoint, not best"),
     ],
 )
 def test_what_is_not_there_is_named(run, path, step, message):
@@ -125,6 +127,13 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(run, caplog):
         assert (run / "checkpoints" / "2.damaged").is_dir()
         save(checkpoints, 2)  # the step is made again
     assert load_state(run)[2] == 2
+
+
+@pytest.mark.parametrize(("part", "name"), [("sampler/manifest.ocdbt", "sampler"), ("config/metadata", "config")])
+def test_a_damaged_checkpoint_to_sample_from_is_named(run, part, name):
+    (run / "checkpoints" / "2" / part).write_bytes(b"x")
+    with pytest.raises(UserError, match=f"checkpoint .*2 cannot be read \\({name}: .*: choose another --step"):
+        load_sampler(run)
 
 
 def test_nothing_intact_is_an_error(run):

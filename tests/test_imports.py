@@ -25,8 +25,8 @@ LAYERS = [
     "train_state",
     "train_step",
     "accumulation",
-    "sampling",
     "walk",
+    "sampling",
     "latent_search",
     "reconstruction",
     # the host column: knows arrays and pytrees, not models
@@ -43,6 +43,7 @@ LAYERS = [
     "assemble",
     "program",
     "restore",
+    "tool_inputs",
     "device_peaks",
     "operation_counts",
     "benchmark_report",

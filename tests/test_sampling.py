@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from fastgan_jax import sampling
 from fastgan_jax.errors import UserError
-from fastgan_jax.sampling import CHUNK, Sampler, interpolate, noise_keys, standing_statistics
+from fastgan_jax.sampling import CHUNK, Sampler, noise_keys, standing_statistics
+from fastgan_jax.walk import interpolate
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,22 @@ def test_style_mix_with_itself_is_the_picture_itself(sampler):
     np.testing.assert_array_equal(sampler.style_mix(z, z, resolutions=())[0, 1], own[0])
 
 
+def test_a_style_mix_of_given_noise_is_that_of_pictures_with_this_noise(sampler):
+    z = sampler.latents(2, seed=1)
+    mixed, own = sampler.style_mix(z, z, noise_seed=4), sampler.generate(z, noise_seed=4)
+    for index in range(2):
+        np.testing.assert_array_equal(mixed[index, index], own[index])
+    assert not np.array_equal(own, sampler.generate(z))
+
+
+def test_interpolation_passes_its_latents_with_one_noise(sampler):
+    z = sampler.latents(3, seed=1)
+    closed, opened = sampler.interpolate(z, 4), sampler.interpolate(z, 4, closed=False, noise_seed=2)
+    assert closed.shape == (12, 64, 64, 3) and opened.shape == (9, 64, 64, 3)
+    np.testing.assert_array_equal(closed[::4], sampler.generate(z, noise_seed=0))
+    np.testing.assert_array_equal(opened[::4], sampler.generate(z, noise_seed=2))
+
+
 def test_bad_arguments_are_named(sampler):
     with pytest.raises(UserError, match=r"shape \[2, 5\].*\[N, 8\]"):
         sampler.generate(np.zeros((2, 5)))
@@ -110,6 +127,14 @@ def test_bad_arguments_are_named(sampler):
         sampler.sample(2, labels=[0, 1])
     with pytest.raises(UserError, match=r"128 is not in this model.*64"):
         sampler.style_mix(np.zeros((1, 8)), np.zeros((1, 8)), resolutions=(64, 128))
+    for options, message in (
+        ({"easing": "fast"}, r"easing='fast': allowed is linear \| smooth"),
+        ({"frames": 0}, "0 frames between 1 stations"),
+        ({"stations": np.zeros((0, 8))}, "4 frames between 0 stations"),
+        ({"labels": 1}, "unconditional"),
+    ):
+        with pytest.raises(UserError, match=message):
+            sampler.interpolate(**{"stations": np.zeros((1, 8)), "frames": 4} | options)
 
 
 def test_labels_of_a_conditional_generator_are_checked(small, variables):

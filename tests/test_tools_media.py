@@ -1,5 +1,8 @@
 """The tools that make pictures and films of a trained model."""
 
+import os
+import sys
+import time
 import zipfile
 from functools import partial
 
@@ -12,16 +15,20 @@ from PIL import Image
 from tool_modules import load_tool
 
 import fastgan_jax
+from fastgan_jax import tool_support
 from fastgan_jax.errors import UserError
 from fastgan_jax.models.generator import Generator, noise_sides
 from fastgan_jax.models.initialization import initial_variables
 from fastgan_jax.sampling import Sampler
+from fastgan_jax.tool_inputs import read_latents, run_name
 from fastgan_jax.tool_support import (
     check_label,
     check_outputs,
     check_positive,
     check_seed,
-    read_latents,
+    check_truncation,
+    compilation_cache,
+    progress,
     read_seeds,
     run_tool,
 )
@@ -57,7 +64,7 @@ def test_sample_writes_a_grid_or_single_pictures(smoke_run, tmp_path, capsys):
     expected = fastgan_jax.load(str(smoke_run)).sample(5, seed=2)
     with Image.open(tmp_path / "d" / names[1]) as picture:
         np.testing.assert_array_equal(np.asarray(picture), expected[4])
-        assert picture.text == {"run": "smoke", "step": "4", "seed": "2", "index": "4"}
+        assert picture.text == {"run": "smoke", "step": "4", "truncation": "1", "seed": "2", "index": "4"}
     np.testing.assert_array_equal(pixels(tmp_path / "grid.png")[:64, :64], expected[0])
 
 
@@ -114,6 +121,7 @@ def test_classes_go_in_turn_by_index():
         (["--seeds", "5-3"], "--seeds 5-3: give numbers"),
         (["--seeds", ""], "--seeds : give numbers"),
         (["--first", "-1"], "--first -1: indices start at 0"),
+        (["--truncation", "nan"], "--truncation nan: give 0 or more"),
         (["--step", "3"], "has no checkpoint 3"),
         (["--step", "best"], "has no best checkpoint, since nothing was evaluated"),
         (["--step", "newest"], "--step newest: give latest, best or an iteration"),
@@ -183,6 +191,29 @@ def test_a_shorter_film_in_the_same_folder_replaces_the_whole_film(smoke_run, tm
         options = ["--seeds", "1,2", "--frames", frames, "--out", out, "--overwrite"]
         assert run("interpolate", "--run", smoke_run, *options) == 0
         film_frames(out, 2 * frames)
+
+
+def test_pictures_of_saved_latents_have_the_noise_that_they_were_found_with(tmp_path, monkeypatch, capsys):
+    sampler = use_model(monkeypatch, noise_weight=0.5)
+    z, mine, other = sampler.latents(2, 5), tmp_path / "mine.npz", tmp_path / "other.npz"
+    np.savez(mine, z=z, noise_seed=7)
+    np.savez(other, z=z, noise_seed=8)
+    own = sampler.generate(z, noise_seed=7)
+    assert not np.array_equal(own, sampler.generate(z, noise_seed=0)), "noise must show for this test to mean anything"
+
+    assert run("interpolate", "--run", "any", "--latents", mine, "--frames", 1, "--out", tmp_path / "walk") == 0
+    np.testing.assert_array_equal(film_frames(tmp_path / "walk", 2), own)
+    options = ["--latents", mine, "--frames", 1, "--noise-seed", 0, "--out", tmp_path / "walk", "--overwrite"]
+    assert run("interpolate", "--run", "any", *options) == 0
+    np.testing.assert_array_equal(film_frames(tmp_path / "walk", 2), sampler.generate(z, noise_seed=0))
+
+    mix = ["--run", "any", "--content-latents", mine, "--out", tmp_path / "mix.png"]
+    assert run("style_mix", *mix, "--style", "1") == 0
+    table = pixels(tmp_path / "mix.png")
+    np.testing.assert_array_equal(table[66:130, :64], own[0])
+    np.testing.assert_array_equal(table[:64, 66:], sampler.generate(sampler.latents(1, 1), noise_seed=7)[0])
+    assert run("style_mix", *mix, "--overwrite", "--style-latents", other) == 2
+    assert "the two files of latents have the noise seeds [7, 8]" in capsys.readouterr().err
 
 
 def test_interpolate_walks_several_latents_of_a_file_side_by_side(smoke_run, tmp_path):
@@ -289,9 +320,17 @@ def test_files_without_latents_are_named(tmp_path):
     for name in ("x.npz", "y.npz"):
         with pytest.raises(UserError, match=f"{name} holds no latents z"):
             read_latents(tmp_path / name)
-    np.savez(tmp_path / "z.npz", z=np.zeros(3))
-    with pytest.raises(UserError, match=r"z has shape \[3\], not \[N, nz\]"):
-        read_latents(tmp_path / "z.npz")
+    for shape in (3, (0, 4)):
+        np.savez(tmp_path / "z.npz", z=np.zeros(shape))
+        with pytest.raises(UserError, match=r"z has shape \[.*3|0, 4\], not \[N, nz\]"):
+            read_latents(tmp_path / "z.npz")
+
+
+def test_a_file_of_latents_says_their_noise_and_their_class(tmp_path):
+    for labels, label in (([2, 2], 2), ([1, 2], None)):
+        np.savez(tmp_path / "z.npz", z=np.ones((2, 3)), noise_seed=5, labels=labels)
+        z, *facts = read_latents(tmp_path / "z.npz")
+        assert z.dtype == np.float32 and facts == [5, label]
 
 
 def test_existing_files_are_replaced_only_on_request(tmp_path):
@@ -332,6 +371,50 @@ def test_errors_of_files_are_one_line(tmp_path, capsys):
     assert capsys.readouterr().err == f"error: {tmp_path / 'no' / 'x'}: No such file or directory\n"
 
 
+def test_a_run_has_its_name_however_it_is_named(tmp_path):
+    for path in ("demo", "demo/checkpoints", "demo/checkpoints/600", "demo/../demo"):
+        assert run_name(tmp_path / path) == "demo"
+    assert run_name(tmp_path / "600") == "600"
+
+
+def test_truncation_is_a_number_from_0_up():
+    assert check_truncation(0) == 0
+    for wrong in (-0.5, float("nan"), float("inf")):
+        with pytest.raises(UserError, match="--truncation .*: give 0 or more"):
+            check_truncation(wrong)
+
+
+def test_what_takes_long_is_said_and_what_does_not_is_not(monkeypatch, capsys):
+    for seconds, said in ((0.0, "loading x ...\n"), (60.0, "")):
+        monkeypatch.setattr(tool_support, "SHOWN_AFTER_SECONDS", seconds)
+        with tool_support.announced("loading x"):
+            time.sleep(0.2)
+        assert capsys.readouterr().err == said
+
+
+def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch, capsys):
+    moments = iter([0.0, 1.0, 15.0, 15.0, 16.0, 30.0, 30.0, 40.0])
+    monkeypatch.setattr(tool_support.time, "monotonic", lambda: next(moments))
+    assert list(progress("abcd", title="parts")) == list("abcd")
+    assert capsys.readouterr().err == "parts 2/4\nparts 4/4\n"
+    with progress(total=None, title="parts") as bar:
+        monkeypatch.setattr(tool_support.time, "monotonic", lambda: 60.0)
+        bar.update(3)
+    assert capsys.readouterr().err == "parts 3\n"
+
+
+def test_a_tool_keeps_its_compiled_programs(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/some/cache")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+    monkeypatch.delitem(sys.modules, "jax")
+    assert run_tool(lambda argv: None, lambda _: None) == 0
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/some/cache/fastgan_jax/compiled" == str(compilation_cache())
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/mine")
+    assert run_tool(lambda argv: None, lambda _: None) == 0
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/mine"
+
+
 def test_an_interrupted_tool_ends_with_130(capsys):
     def interrupted(_):
         raise KeyboardInterrupt
@@ -343,14 +426,17 @@ def test_an_interrupted_tool_ends_with_130(capsys):
 # ------------------------------------------------------------------------------------------- other models than usual
 
 
-def use_model(monkeypatch, **parts) -> Sampler:
+def use_model(monkeypatch, noise_weight: float = 0, **parts) -> Sampler:
     """Lets the tools find a model of other parts, untrained, whatever run folder is named."""
     generator = Generator(64, ngf=4, **parts)
     spec = partial(jax.ShapeDtypeStruct, dtype=np.float32)
     noise = tuple(spec((2, side, side, 1)) for side in noise_sides(64))
     labels = jax.ShapeDtypeStruct((2,), np.int32)
     variables = initial_variables(jax.random.key(0), generator, spec((2, 8)), noise, labels, train=False)
-    sampler = Sampler(generator, variables, z_dim=8, step=4)
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf + noise_weight if path[-1].key == "noise_weight" else leaf, variables["params"]
+    )
+    sampler = Sampler(generator, variables | {"params": params}, z_dim=8, step=4)
     monkeypatch.setattr(fastgan_jax, "load", lambda path, step="latest": sampler)
     return sampler
 

@@ -5,6 +5,8 @@ import shlex
 import sys
 from pathlib import Path
 
+from fastgan_jax.tool_support import announced, read_step, run_tool
+
 BASE_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "base.py"
 EXAMPLE = """examples:
   python tools/convert_pytorch.py import --checkpoint all_50000.pth --out runs/imported
@@ -15,8 +17,8 @@ An import takes sizes, learning rate and betas from the file, and every other se
 set as --config.GROUP.FIELD=VALUE. An export needs PyTorch (pip install 'fastgan_jax[torch]'), an import does not."""
 
 
-def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Parses the arguments; what is left over are settings of an import."""
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parses the arguments; `settings` are those of an import, --config.GROUP.FIELD=VALUE."""
     options = {"epilog": EXAMPLE, "formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
     parser = argparse.ArgumentParser(description=__doc__, **options)
     forms = parser.add_subparsers(dest="form", required=True, metavar="import|export")
@@ -29,34 +31,33 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     to_file.add_argument("--step", default="latest", metavar="STEP", help="latest (default), best, or an iteration")
     for form in (to_run, to_file):
         form.add_argument("--overwrite", action="store_true", help="replace what is there")
-    arguments, rest = parser.parse_known_args(argv)
-    if any(not word.startswith("--config.") for word in rest) or (rest and arguments.form == "export"):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    return arguments, rest
+    arguments, settings = parser.parse_known_args(argv)
+    if any(not word.startswith("--config.") for word in settings) or (settings and arguments.form == "export"):
+        parser.error(f"unrecognized arguments: {' '.join(settings)}")
+    arguments.settings = settings
+    return arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the tool and returns its exit code."""
-    arguments, settings = parse(sys.argv[1:] if argv is None else argv)
-    from fastgan_jax.errors import UserError
-
-    try:
-        export_run(arguments) if arguments.form == "export" else import_file(arguments, settings)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_tool(parse, run, argv)
 
 
-def import_file(arguments: argparse.Namespace, settings: list[str]) -> None:
+def run(arguments: argparse.Namespace) -> None:
+    """Converts in the direction that was asked for."""
+    export_run(arguments) if arguments.form == "export" else import_file(arguments)
+
+
+def import_file(arguments: argparse.Namespace) -> None:
     """Makes a run folder and prints what is in it, and how to go on."""
     from fastgan_jax import config as configuration
     from fastgan_jax.interop.importing import import_checkpoint
 
     config = configuration.load_config(str(BASE_CONFIG))
     base = configuration.flatten(config)
-    configuration.apply_overrides(config, configuration.split_overrides(settings)[0])
-    imported = import_checkpoint(arguments.checkpoint, arguments.out, config, overwrite=arguments.overwrite)
+    configuration.apply_overrides(config, configuration.split_overrides(arguments.settings)[0])
+    with announced(f"importing {arguments.checkpoint}"):
+        imported = import_checkpoint(arguments.checkpoint, arguments.out, config, overwrite=arguments.overwrite)
     model = imported.config.model
     print(
         f"{arguments.out}: iteration {imported.step}, resolution {model.resolution}, ngf {model.ngf}, ndf {model.ndf}, "
@@ -79,8 +80,9 @@ def export_run(arguments: argparse.Namespace) -> None:
     """Makes a .pth file and says so."""
     from fastgan_jax.interop.exporting import export_checkpoint
 
-    step = int(arguments.step) if arguments.step.isdecimal() else arguments.step
-    found = export_checkpoint(arguments.run, arguments.out, step, overwrite=arguments.overwrite)
+    step = read_step(arguments.step)
+    with announced(f"exporting {arguments.run}"):
+        found = export_checkpoint(arguments.run, arguments.out, step, overwrite=arguments.overwrite)
     print(f"{arguments.out}: iteration {found} of {arguments.run}, with g, d, g_ema, opt_g and opt_d")
 
 

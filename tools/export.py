@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.tool_inputs import load_generator
 from fastgan_jax.tool_support import (
     LARGEST_SEED,
     add_run_arguments,
+    announced,
     check_outputs,
-    read_step,
     run_tool,
     tool_parser,
 )
@@ -48,16 +49,14 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the file and, for ONNX, compares it with JAX."""
-    import fastgan_jax
-
     out = Path(arguments.out)
     options = _options(arguments)
-    step = read_step(arguments.step)
     if out.is_dir():
         raise UserError(f"--out {out} is a folder: give the name of a file")
     check_outputs([out], arguments.overwrite)
-    sampler = fastgan_jax.load(arguments.run, step)
-    contents = _contents(sampler, arguments.format, options)
+    sampler = load_generator(arguments)
+    with announced(f"making {arguments.format}"):
+        contents = _contents(sampler, arguments.format, options)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_name(out.name + ".tmp")

@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastgan_jax.tool_inputs import latents_of, load_generator, read_latents
 from fastgan_jax.tool_support import (
     add_run_arguments,
     check_label,
     check_positive,
     check_seed,
+    check_truncation,
     progress,
     read_seeds,
-    read_step,
     run_tool,
     tool_parser,
 )
@@ -51,7 +52,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T", help="factor on the latents (default: 1)")
     parser.add_argument("--grid", default="1x1", metavar="RxC", help="walks side by side, which share the stations out")
     parser.add_argument("--label", type=int, metavar="L", help="class, for a conditional model")
-    parser.add_argument("--noise-seed", type=int, default=0, metavar="S", help="of the noise that all frames share")
+    parser.add_argument(
+        "--noise-seed",
+        type=int,
+        metavar="S",
+        help="of the noise of all frames (default: that of --latents, or 0)",
+    )
     return parser.parse_args(argv)
 
 
@@ -59,23 +65,22 @@ def run(arguments: argparse.Namespace) -> None:
     """Makes the film."""
     import numpy as np
 
-    import fastgan_jax
     from fastgan_jax.errors import UserError
-    from fastgan_jax.tool_support import read_latents
     from fastgan_jax.video import check_film, write_film
     from fastgan_jax.walk import walk
 
     check_positive(frames=arguments.frames)
-    check_seed(arguments.noise_seed, "--noise-seed")
+    check_truncation(arguments.truncation)
+    if arguments.noise_seed is not None:
+        check_seed(arguments.noise_seed, "--noise-seed")
     rows, columns = read_grid(arguments.grid)
     check_film(arguments.out, arguments.fps, arguments.overwrite)
-    seeds = read_seeds(arguments.seeds)
-    sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
-    if arguments.latents:
-        stations = np.float32(arguments.truncation) * read_latents(arguments.latents)
-    else:
-        stations = np.concatenate([sampler.latents(1, seed, truncation=arguments.truncation) for seed in seeds])
-    label = check_label(arguments.label, sampler.generator.num_classes)
+    chosen = read_seeds(arguments.seeds) if arguments.latents is None else read_latents(arguments.latents)
+    sampler = load_generator(arguments)
+    given = latents_of(sampler, chosen)
+    stations = np.float32(arguments.truncation) * given.z
+    noise_seed = (given.noise_seed or 0) if arguments.noise_seed is None else arguments.noise_seed
+    label = check_label(given.label if arguments.label is None else arguments.label, sampler.generator.num_classes)
     tiles = rows * columns
     if len(stations) % tiles or len(stations) < 2 * tiles:
         raise UserError(
@@ -86,7 +91,7 @@ def run(arguments: argparse.Namespace) -> None:
         walk(own, arguments.frames, closed=closed, spherical=not arguments.linear, easing=arguments.easing)
         for own in np.split(stations, tiles)
     ]
-    frames = film_frames(sampler, np.stack(paths, axis=1), columns, label, arguments.noise_seed)
+    frames = film_frames(sampler, np.stack(paths, axis=1), columns, label, noise_seed)
     count = write_film(arguments.out, frames, arguments.fps)
     print(f"{count} frames of iteration {sampler.step}, {count / arguments.fps:.1f} s: {Path(arguments.out)}")
 

@@ -4,7 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from fastgan_jax.tool_support import add_run_arguments, check_outputs, progress, read_step, run_tool, tool_parser
+from fastgan_jax.tool_inputs import load_generator, run_name
+from fastgan_jax.tool_support import (
+    add_run_arguments,
+    check_outputs,
+    progress,
+    run_tool,
+    tool_parser,
+)
 
 BATCH = 8  # pictures searched for together, at most
 EXAMPLES = """examples:
@@ -54,10 +61,9 @@ def run(arguments: argparse.Namespace) -> None:
         [out / name for name in (*names, "side_by_side.png", "table.json", "projected.npz")], arguments.overwrite
     )
 
-    import fastgan_jax
     from fastgan_jax.projection import project
 
-    sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
+    sampler = load_generator(arguments)
     targets = read_pictures(files, sampler.config)
     network, params = find_network(arguments, sampler.config)
     batch_size = min(len(files), BATCH) if arguments.batch_size is None else arguments.batch_size
@@ -116,7 +122,7 @@ def read_labels(text: str | None, count: int) -> list[int] | None:
 
 def facts(arguments: argparse.Namespace, step: int, network: str | None) -> dict:
     """How the projection was made."""
-    made = {"run": Path(arguments.run).name, "step": step, "distance": network or "l2"}
+    made = {"run": run_name(arguments.run), "step": step, "distance": network or "l2"}
     options = ("updates", "learning_rate", "prior_weight", "starts", "seed", "noise_seed")
     return made | {name: getattr(arguments, name) for name in options}
 

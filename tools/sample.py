@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fastgan_jax.tool_inputs import load_generator, run_name
 from fastgan_jax.tool_support import (
     add_run_arguments,
     check_outputs,
     check_positive,
     check_seed,
+    check_truncation,
     progress,
     read_seeds,
-    read_step,
     run_tool,
     tool_parser,
 )
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from fastgan_jax.sampling import Sampler
 
-BATCH = 64  # pictures held in memory at a time, when each gets a file of its own
+BATCH = 8  # pictures of one step of the progress bar
 NOT_WRITTEN = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # else they would name folders
 EXAMPLES = """examples:
   python tools/sample.py --run runs/demo --num 16 --seed 0 --out samples.png          one grid
@@ -50,10 +51,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Makes the pictures and writes them."""
-    import fastgan_jax
     from fastgan_jax.errors import UserError
 
     check_positive(num=arguments.num, columns=arguments.columns)
+    check_truncation(arguments.truncation)
     if arguments.first < 0:
         raise UserError(f"--first {arguments.first}: indices start at 0")
     seeds = [check_seed(arguments.seed)] if arguments.seeds is None else read_seeds(arguments.seeds)
@@ -67,10 +68,16 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--out {out}: give a .png file for a grid, a .zip, or a folder")
     check_outputs([out] if kind in (".png", ".zip") else [out / name for name in names], arguments.overwrite)
 
-    sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
+    sampler = load_generator(arguments)
     labels = class_labels(arguments.labels, indices, sampler.generator.num_classes)
-    facts = {"run": Path(arguments.run).resolve().name, "step": str(sampler.step)}
+    facts = {
+        "run": run_name(arguments.run),
+        "step": str(sampler.step),
+        "truncation": f"{arguments.truncation:g}",
+    }
     own_facts = [facts | {"seed": str(seed), "index": str(index)} for seed, index in indices]
+    if labels is not None:
+        own_facts = [own | {"class": str(label)} for own, label in zip(own_facts, labels, strict=True)]
     pictures = make(sampler, indices, labels, arguments.truncation)
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == ".png":

@@ -4,13 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from fastgan_jax.tool_inputs import SavedLatents, latents_of, load_generator, read_latents, run_name
 from fastgan_jax.tool_support import (
     add_run_arguments,
     check_label,
     check_outputs,
+    check_seed,
+    check_truncation,
     progress,
     read_seeds,
-    read_step,
     run_tool,
     tool_parser,
 )
@@ -35,6 +37,12 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--resolutions", metavar="R,R,...", help="sides of the maps that take the style (default: all)")
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T", help="factor on the latents (default: 1)")
     parser.add_argument("--label", type=int, metavar="L", help="class, for a conditional model")
+    parser.add_argument(
+        "--noise-seed",
+        type=int,
+        metavar="S",
+        help="of one noise for all pictures (default: that of the .npz, if given; else each has its own)",
+    )
     return parser.parse_args(argv)
 
 
@@ -42,33 +50,28 @@ def run(arguments: argparse.Namespace) -> None:
     """Makes the table."""
     import numpy as np
 
-    import fastgan_jax
     from fastgan_jax.errors import UserError
-    from fastgan_jax.tool_support import read_latents
     from fastgan_jax.writers import image_grid, save_png
 
     out = Path(arguments.out)
     if out.suffix.lower() != ".png":
         raise UserError(f"--out {out}: give a .png file")
     check_outputs([out], arguments.overwrite)
+    check_truncation(arguments.truncation)
     resolutions = read_resolutions(arguments.resolutions)
-    seeds = {part: read_seeds(getattr(arguments, part), f"--{part}") for part in ("content", "style")}
-    sampler = fastgan_jax.load(arguments.run, read_step(arguments.step))
+    chosen = [sources(arguments, part) for part in ("content", "style")]
+    noise_seed = shared_noise(arguments.noise_seed, chosen)
+    sampler = load_generator(arguments)
     if not sampler.style_resolutions:
         raise UserError(f"{arguments.run}: this model has no skip-layer excitation, through which style would enter")
     label = check_label(arguments.label, sampler.generator.num_classes)
-
-    def latents(part: str) -> np.ndarray:
-        file = getattr(arguments, f"{part}_latents")
-        z = read_latents(file) if file else np.concatenate([sampler.latents(1, seed) for seed in seeds[part]])
-        return np.float32(arguments.truncation) * z
-
-    content, style = latents("content"), latents("style")
+    content, style = (np.float32(arguments.truncation) * latents_of(sampler, part).z for part in chosen)
     contents, styles = (
-        sampler.generate(z, labels=None if label is None else [label] * len(z)) for z in (content, style)
+        sampler.generate(z, labels=None if label is None else [label] * len(z), noise_seed=noise_seed)
+        for z in (content, style)
     )
     mixed = [
-        sampler.style_mix(content[row : row + 1], style, resolutions, labels=label)[0]
+        sampler.style_mix(content[row : row + 1], style, resolutions, labels=label, noise_seed=noise_seed)[0]
         for row in progress(range(len(content)), title="rows", unit="rows")
     ]
     blank = np.full_like(styles[0], 255)
@@ -76,12 +79,34 @@ def run(arguments: argparse.Namespace) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     used = sampler.style_resolutions if resolutions is None else resolutions
     facts = {
-        "run": Path(arguments.run).resolve().name,
+        "run": run_name(arguments.run),
         "step": str(sampler.step),
         "resolutions": ",".join(map(str, used)),
     }
     save_png(out, image_grid(np.concatenate(rows), columns=len(styles) + 1), facts)
     print(f"{len(content)} x {len(style)} of iteration {sampler.step}, style at {facts['resolutions']}: {out}")
+
+
+def sources(arguments: argparse.Namespace, part: str) -> list[int] | SavedLatents:
+    """What --content or --style, or its form with a file, names."""
+    file = getattr(arguments, f"{part}_latents")
+    return read_seeds(getattr(arguments, part), f"--{part}") if file is None else read_latents(file)
+
+
+def shared_noise(given: int | None, chosen: list[list[int] | SavedLatents]) -> int | None:
+    """The seed of the noise that all pictures share; None: each latent has its own.
+
+    Raises:
+        UserError: if it is out of range, or two files of latents need different ones.
+    """
+    from fastgan_jax.errors import UserError
+
+    if given is not None:
+        return check_seed(given, "--noise-seed")
+    needed = {part.noise_seed for part in chosen if isinstance(part, SavedLatents)} - {None}
+    if len(needed) > 1:
+        raise UserError(f"the two files of latents have the noise seeds {sorted(needed)}: choose one with --noise-seed")
+    return needed.pop() if needed else None
 
 
 def read_resolutions(text: str | None) -> tuple[int, ...] | None:
