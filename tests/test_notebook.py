@@ -41,7 +41,17 @@ def test_the_notebook_runs_and_shows_its_pictures(smoke_run, process_environment
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert "64 pixels, latents of 8, iteration 4" in cells[1].outputs[0].text
     shown = [sizes(cell) for cell in cells]
-    assert shown == [[], [], [(4 * 64, 2 * 64)], [(4 * 64, 3 * 64)], [(8 * 64, 3 * 64)], [(64, 64)], [(4 * 64, 3 * 64)]]
+    grids = [(2, 4), (3, 4), (3, 8), (4, 5)]  # rows and columns of 64 pixels with gaps of 2
+    samples, truncated, walk, mixed = ((66 * columns - 2, 66 * rows - 2) for rows, columns in grids)
+    assert shown == [[], [], [samples], [truncated], [walk], [(64, 64)], [mixed]]
+
+
+def test_the_notebook_needs_nothing_of_the_package_but_load():
+    code = "\n".join(c.source for c in nbformat.read(NOTEBOOK, as_version=4).cells if c.cell_type == "code")
+    assert [line for line in code.splitlines() if "fastgan_jax" in line] == [
+        "import fastgan_jax",
+        'g = fastgan_jax.load(RUN)  # step="latest", "best", or the iteration of a checkpoint',
+    ]
 
 
 def test_the_notebook_is_stored_without_results():
