@@ -58,8 +58,8 @@ def read_latents(path: str | Path) -> SavedLatents:
             labels = set(archive["labels"].tolist()) if "labels" in archive else set()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} holds no latents z ({error}): give an .npz of tools/project.py") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile):
+        raise UserError(f"{path} holds no latents z: give an .npz of tools/project.py") from None
     if z.ndim != 2 or not len(z):
         raise UserError(f"{path}: z has shape {list(z.shape)}, not [N, nz]")
     return SavedLatents(z, noise_seed, labels.pop() if len(labels) == 1 else None)

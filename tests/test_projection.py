@@ -21,6 +21,7 @@ from fastgan_jax.image_ops import to_uint8, to_unit
 from fastgan_jax.latent_search import Objective
 from fastgan_jax.perceptual import lpips
 from fastgan_jax.projection import LONGEST_CALL, project, updates_per_call
+from fastgan_jax.restore import load_training_set
 from fastgan_jax.sampling import Sampler, noise_keys
 from fastgan_jax.weights import store
 from fastgan_jax.weights.formats import write_arrays
@@ -295,6 +296,19 @@ def test_the_tool_writes_what_it_says(tool, folder, smoke_run, tmp_path, capsys)
 
     assert tool.main(command) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+def test_the_tool_projects_training_pictures(tool, smoke_run, tmp_path, capsys):
+    command = ["--run", str(smoke_run), "--out", str(tmp_path / "out"), *QUICK, "--training"]
+    assert tool.main([*command, "3,5"]) == 0
+    training = load_training_set(smoke_run, fastgan_jax.load(smoke_run).config).images
+    with Image.open(tmp_path / "out" / "side_by_side.png") as file:
+        grid = np.asarray(file)
+    for row, number in enumerate((3, 5)):
+        np.testing.assert_array_equal(grid[66 * row : 66 * row + 64, :64], training[number])
+        assert (tmp_path / "out" / f"00{row}_training_00000{number}.png").is_file()
+    assert tool.main([*command, "3,20", "--overwrite"]) == 2
+    assert "--training 3,20: the set has 20 pictures, counted from 0" in capsys.readouterr().err
 
 
 def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, squeeze, tmp_path, monkeypatch, capsys):

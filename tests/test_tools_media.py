@@ -116,6 +116,7 @@ def test_classes_go_in_turn_by_index():
     [
         (["--run", "nothing"], "nothing holds no checkpoint"),
         (["--num", "0"], "--num 0: give at least 1"),
+        (["--num", "1000001"], "1000001 pictures are more than 1000000: give fewer"),
         (["--columns", "-1"], "--columns -1: give at least 1"),
         (["--seed", "-1"], "--seed -1: give a number from 0 to 4294967295"),
         (["--seeds", "5-3"], "--seeds 5-3: give numbers"),

@@ -9,6 +9,7 @@ from fastgan_jax.tool_support import (
     add_run_arguments,
     check_outputs,
     progress,
+    read_seeds,
     run_tool,
     tool_parser,
 )
@@ -17,6 +18,7 @@ BATCH = 8  # pictures searched for together, at most
 EXAMPLES = """examples:
   python tools/project.py --run runs/mine --images me.jpg you.png --out projected/
   python tools/project.py --run runs/mine --images folder/ --out projected/ --updates 300 --distance l2
+  python tools/project.py --run runs/demo --training 0-3 --out projected/ --net squeeze
 
 Writes one PNG for each picture, side_by_side.png (picture | projection), table.json and projected.npz with the latents
 `z`, the picture files `names` and `noise_seed`: generate(z, noise_seed=noise_seed) gives the PNGs again."""
@@ -26,7 +28,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """Parses the arguments."""
     parser = tool_parser(__doc__, EXAMPLES)
     add_run_arguments(parser, out="a folder")
-    parser.add_argument("--images", required=True, nargs="+", metavar="PATH", help="picture files, or folders of them")
+    targets = parser.add_mutually_exclusive_group(required=True)
+    targets.add_argument("--images", nargs="+", metavar="PATH", help="picture files, or folders of them")
+    targets.add_argument("--training", metavar="N,N-N", help="pictures of the run's own training set, from 0")
+    parser.add_argument("--data", metavar="PATH", help="of --training: folder or zip, if it is no longer where it was")
     parser.add_argument("--distance", default="lpips", choices=("lpips", "l2"), help="lpips (default) needs weights")
     parser.add_argument(
         "--net", choices=("vgg", "squeeze", "squeeze_caffe"), help="network of lpips (default: the run's)"
@@ -52,19 +57,23 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace) -> None:
     """Projects the pictures and writes what was found."""
-    from fastgan_jax.data.pictures import picture_files, read_pictures
+    from fastgan_jax.data.pictures import picture_files
 
-    files = picture_files(arguments.images)
+    if arguments.training is None:
+        files = picture_files(arguments.images)
+    else:
+        files = [Path(f"training_{number:06d}") for number in read_seeds(arguments.training, "--training")]
     out = Path(arguments.out)
     names = [f"{index:03d}_{file.stem}.png" for index, file in enumerate(files)]
     check_outputs(
         [out / name for name in (*names, "side_by_side.png", "table.json", "projected.npz")], arguments.overwrite
     )
+    labels = read_labels(arguments.labels, len(files))
 
     from fastgan_jax.projection import project
 
     sampler = load_generator(arguments)
-    targets = read_pictures(files, sampler.config)
+    targets, own_labels = read_targets(arguments, files, sampler.config)
     network, params = find_network(arguments, sampler.config)
     batch_size = min(len(files), BATCH) if arguments.batch_size is None else arguments.batch_size
     with progress(total=arguments.updates * -(-len(files) // max(batch_size, 1)), title="projecting") as bar:
@@ -79,11 +88,31 @@ def run(arguments: argparse.Namespace) -> None:
             starts=arguments.starts,
             seed=arguments.seed,
             noise_seed=arguments.noise_seed,
-            labels=read_labels(arguments.labels, len(files)),
+            labels=own_labels if labels is None else labels,
             batch_size=batch_size,
             on_progress=bar.update,
         )
     write(out, [out / name for name in names], files, targets, projection, facts(arguments, sampler.step, network))
+
+
+def read_targets(arguments: argparse.Namespace, files: list[Path], config) -> tuple:
+    """The pictures uint8 [N, R, R, C], and their classes where the training set has them, otherwise None.
+
+    Raises:
+        UserError: if they cannot be read, or there are not so many training pictures.
+    """
+    from fastgan_jax.data.pictures import read_pictures
+    from fastgan_jax.errors import UserError
+    from fastgan_jax.restore import load_training_set
+
+    if arguments.training is None:
+        return read_pictures(files, config), None
+    numbers = read_seeds(arguments.training, "--training")
+    training = load_training_set(arguments.run, config, arguments.data)
+    if max(numbers) >= len(training.images):
+        raise UserError(f"--training {arguments.training}: the set has {len(training.images)} pictures, counted from 0")
+    has_classes = config.model.num_classes and arguments.data is None
+    return training.images[numbers], training.labels[numbers].tolist() if has_classes else None
 
 
 def find_network(arguments: argparse.Namespace, config) -> tuple:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastgan_jax.tool_inputs import load_generator, run_name
 from fastgan_jax.tool_support import (
+    MOST_SEEDS,
     add_run_arguments,
     check_outputs,
     check_positive,
@@ -60,6 +61,8 @@ def run(arguments: argparse.Namespace) -> None:
     seeds = [check_seed(arguments.seed)] if arguments.seeds is None else read_seeds(arguments.seeds)
     seeds = list(dict.fromkeys(seeds))  # one named twice would name its files twice
     count = arguments.num or (16 if arguments.seeds is None else 1)
+    if len(seeds) * count > MOST_SEEDS:
+        raise UserError(f"{len(seeds) * count} pictures are more than {MOST_SEEDS}: give fewer")
     indices = [(seed, index) for seed in seeds for index in range(arguments.first, arguments.first + count)]
     names = [f"seed{seed:04d}_{index:06d}.png" for seed, index in indices]
     out = Path(arguments.out)
@@ -87,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         write_zip(out, zip(names, pictures, own_facts, strict=True))
     else:
         write_folder(out, zip(names, pictures, own_facts, strict=True))
-    print(f"{len(indices)} pictures of iteration {sampler.step}: {out}")
+    print(f"{len(indices)} picture{'s' * (len(indices) > 1)} of iteration {sampler.step}: {out}")
 
 
 def make(

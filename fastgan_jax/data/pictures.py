@@ -41,6 +41,8 @@ def read_pictures(files: Sequence[Path], config: Any) -> np.ndarray:
         UserError: naming the first file that is no readable picture.
     """
     target = Format(config.model.resolution, config.model.channels, config.data.fit, config.data.background)
+    from PIL import UnidentifiedImageError
+
     pictures = []
     with collected_warnings() as thread:
         for file in files:
@@ -48,7 +50,8 @@ def read_pictures(files: Sequence[Path], config: Any) -> np.ndarray:
             try:
                 pictures.append(decode(file.read_bytes(), target).pixels)
             except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
-                raise UserError(f"{file}: not a readable picture ({error})") from None
+                cause = "no known format" if isinstance(error, UnidentifiedImageError) else error
+                raise UserError(f"{file}: not a readable picture ({cause})") from None
             for message in thread.messages:
                 log.warning("%s was decoded with a warning: %s", file, message)
     return np.stack(pictures)
