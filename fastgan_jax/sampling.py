@@ -59,7 +59,7 @@ class Sampler:
             num: how many.
             seed: from 0 to 2^32 - 1.
             first: first index.
-            truncation: factor on the standard normal values; below 1 for more typical, less varied pictures.
+            truncation: factor on the standard normal values; below 1 pictures vary less, and fade when it is far below.
 
         Returns:
             float32 [num, z_dim]; row i depends on (seed, first + i) alone, and on no library's version or device.

@@ -199,7 +199,7 @@ def table(rows: list[dict], measure: str) -> str:
     for row in [*rows, {"picture": "mean"} | total]:
         share = row["after"] / row["before"] if row["before"] else 1
         name = Path(row["picture"]).name
-        lines.append(f"{name:{width}}  {row['before']:.4f}  {row['after']:.4f}  {share:6.0%}  {row['length']:12.3f}")
+        lines.append(f"{name:{width}}  {row['before']:.4f}  {row['after']:.4f}  {share:7.1%}  {row['length']:12.3f}")
     return "\n".join(lines)
 
 

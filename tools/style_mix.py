@@ -82,7 +82,9 @@ def run(arguments: argparse.Namespace) -> None:
         "run": run_name(arguments.run),
         "step": str(sampler.step),
         "resolutions": ",".join(map(str, used)),
+        "truncation": f"{arguments.truncation:g}",
     }
+    facts |= {part: getattr(arguments, f"{part}_latents") or getattr(arguments, part) for part in ("content", "style")}
     save_png(out, image_grid(np.concatenate(rows), columns=len(styles) + 1), facts)
     print(f"{len(content)} x {len(style)} of iteration {sampler.step}, style at {facts['resolutions']}: {out}")
 
