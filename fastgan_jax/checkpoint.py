@@ -277,7 +277,7 @@ def _load_item(folder: Path, name: str) -> dict:
 
 
 def _unreadable(folder: Path, name: str, error: Exception) -> UserError:
-    return UserError(f"checkpoint {folder} cannot be read ({name}: {_first_line(error)}): choose another --step")
+    return UserError(f"checkpoint {folder} cannot be read ({name}: {_first_line(error)}): choose another step")
 
 
 def _abstract(tree: Any) -> Any:

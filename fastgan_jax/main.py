@@ -93,8 +93,8 @@ def set_up_process() -> None:
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("jax").setLevel(logging.WARNING)
-    if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(compilation_cache()))
+    if not jax.config.jax_compilation_cache_dir and (cache := compilation_cache()):
+        jax.config.update("jax_compilation_cache_dir", str(cache))
 
 
 if __name__ == "__main__":

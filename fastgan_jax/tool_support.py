@@ -45,8 +45,8 @@ def run_tool(
 ) -> int:
     """Runs a tool and returns its exit code: 0 done, 2 bad input or files (one line on stderr), 130 after Ctrl-C."""
     arguments = parse(argv)
-    if "jax" not in sys.modules:
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(compilation_cache()))
+    if "jax" not in sys.modules and (cache := compilation_cache()):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     try:
         run(arguments)
     except UserError as error:
@@ -61,9 +61,14 @@ def run_tool(
     return 0
 
 
-def compilation_cache() -> Path:
-    """The folder of compiled programs, which a second start need not compile again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / "compiled"
+def compilation_cache() -> Path | None:
+    """The folder of compiled programs, which a second start need not compile again; None if there can be none."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / "compiled"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 def read_step(text: str) -> int | str:

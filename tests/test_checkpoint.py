@@ -132,7 +132,7 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_used(run, caplog):
 @pytest.mark.parametrize(("part", "name"), [("sampler/manifest.ocdbt", "sampler"), ("config/metadata", "config")])
 def test_a_damaged_checkpoint_to_sample_from_is_named(run, part, name):
     (run / "checkpoints" / "2" / part).write_bytes(b"x")
-    with pytest.raises(UserError, match=f"checkpoint .*2 cannot be read \\({name}: .*: choose another --step"):
+    with pytest.raises(UserError, match=f"checkpoint .*2 cannot be read \\({name}: .*: choose another step"):
         load_sampler(run)
 
 

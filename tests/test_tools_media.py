@@ -27,7 +27,6 @@ from fastgan_jax.tool_support import (
     check_positive,
     check_seed,
     check_truncation,
-    compilation_cache,
     progress,
     read_seeds,
     run_tool,
@@ -404,16 +403,20 @@ def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch, capsys):
     assert capsys.readouterr().err == "parts 3\n"
 
 
-def test_a_tool_keeps_its_compiled_programs(monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", "/some/cache")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "")
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+def test_a_tool_keeps_its_compiled_programs_where_it_can(tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "jax")
-    assert run_tool(lambda argv: None, lambda _: None) == 0
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/some/cache/fastgan_jax/compiled" == str(compilation_cache())
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/mine")
-    assert run_tool(lambda argv: None, lambda _: None) == 0
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "/mine"
+    (tmp_path / "file").touch()
+    for home, chosen, expected in (
+        (tmp_path / "new", None, str(tmp_path / "new" / "fastgan_jax" / "compiled")),
+        (tmp_path / "new", "/mine", "/mine"),
+        (tmp_path / "file", None, None),
+    ):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home))
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", chosen or "")
+        if chosen is None:
+            monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
+        assert run_tool(lambda argv: None, lambda _: None) == 0
+        assert os.environ.get("JAX_COMPILATION_CACHE_DIR") == expected
 
 
 def test_an_interrupted_tool_ends_with_130(capsys):

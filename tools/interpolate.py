@@ -51,7 +51,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--easing", choices=("linear", "smooth"), default="linear", help="smooth: rest at the stations")
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T", help="factor on the latents (default: 1)")
     parser.add_argument("--grid", default="1x1", metavar="RxC", help="walks side by side, which share the stations out")
-    parser.add_argument("--label", type=int, metavar="L", help="class, for a conditional model")
+    parser.add_argument(
+        "--label", type=int, metavar="L", help="class, for a conditional model (default: that of --latents)"
+    )
     parser.add_argument(
         "--noise-seed",
         type=int,

@@ -36,7 +36,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         latents.add_argument(f"--{part}-latents", metavar="FILE", help="z [N, nz] in an .npz, in place of seeds")
     parser.add_argument("--resolutions", metavar="R,R,...", help="sides of the maps that take the style (default: all)")
     parser.add_argument("--truncation", type=float, default=1.0, metavar="T", help="factor on the latents (default: 1)")
-    parser.add_argument("--label", type=int, metavar="L", help="class, for a conditional model")
+    parser.add_argument(
+        "--label", type=int, metavar="L", help="class, for a conditional model (default: that of --content-latents)"
+    )
     parser.add_argument(
         "--noise-seed",
         type=int,
@@ -64,8 +66,9 @@ def run(arguments: argparse.Namespace) -> None:
     sampler = load_generator(arguments)
     if not sampler.style_resolutions:
         raise UserError(f"{arguments.run}: this model has no skip-layer excitation, through which style would enter")
-    label = check_label(arguments.label, sampler.generator.num_classes)
-    content, style = (np.float32(arguments.truncation) * latents_of(sampler, part).z for part in chosen)
+    given = [latents_of(sampler, part) for part in chosen]
+    label = check_label(given[0].label if arguments.label is None else arguments.label, sampler.generator.num_classes)
+    content, style = (np.float32(arguments.truncation) * latents.z for latents in given)
     contents, styles = (
         sampler.generate(z, labels=None if label is None else [label] * len(z), noise_seed=noise_seed)
         for z in (content, style)
