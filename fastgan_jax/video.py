@@ -157,7 +157,7 @@ def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: float) -> No
 
     is_gif = path.suffix.lower() == ".gif"
     images = [Image.fromarray(_opaque(frame) if is_gif else _colour(frame)) for frame in frames]
-    with announced(f"encoding {len(images)} frames"):
+    with announced("encoding the film"):
         if is_gif:
             images = _with_one_palette(images)
         first, *others = images

@@ -23,9 +23,9 @@ def interpolate(start: np.ndarray, end: np.ndarray, shares: np.ndarray, *, spher
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
     line = (1 - shares) * start + shares * end
     lengths = np.linalg.norm(start), np.linalg.norm(end)
-    cosine = np.clip(start @ end / max(lengths[0] * lengths[1], 1e-12), -1, 1)
-    angle = np.arccos(cosine)
-    if not spherical or np.sin(angle) < 1e-6:  # parallel, opposite or zero: no great circle is determined
+    angle = np.arccos(np.clip(start @ end / max(lengths[0] * lengths[1], 1e-12), -1, 1))
+    # Of zero, parallel and opposite latents, no great circle is determined.
+    if not spherical or min(lengths) < 1e-6 or np.sin(angle) < 1e-6:
         return line.astype(np.float32)
     direction = np.sin((1 - shares) * angle) * (start / lengths[0]) + np.sin(shares * angle) * (end / lengths[1])
     length = (1 - shares) * lengths[0] + shares * lengths[1]

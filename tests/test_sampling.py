@@ -161,6 +161,7 @@ def test_interpolation_meets_its_ends_and_keeps_its_length(start, end, spherical
         np.testing.assert_allclose(path[2], (start + end) / 2, atol=1e-5)
 
 
-def test_interpolation_of_equal_latents_stands_still():
-    z = np.ones(4)
-    np.testing.assert_allclose(interpolate(z, z, np.linspace(0, 1, 3)), np.ones((3, 4)))
+@pytest.mark.parametrize("end", [np.ones(4), -np.ones(4), np.zeros(4)], ids=["equal", "opposite", "zero"])
+def test_interpolation_without_a_great_circle_is_straight(end):
+    path = interpolate(np.ones(4), end, np.linspace(0, 1, 3))
+    np.testing.assert_allclose(path, [np.ones(4), (1 + end) / 2, end])
