@@ -5,8 +5,9 @@ from typing import Any
 
 from fastgan_jax.metrics.names import BETTER, rank
 
-RISING_FOR = 3  # evaluations since the best one before it counts as over-training
-COLLAPSED = 0.5  # of the highest diversity so far
+RISING_FOR = 3  # evaluations, all worse than the best by more than MARGIN, that count as over-training
+MARGIN = 0.05  # of the best value: less is chance
+COLLAPSED = 0.5  # of the distance between training pictures, or of the highest between samples so far
 
 PREFIX = "eval/"  # of an evaluation's numbers in metrics.jsonl
 
@@ -38,13 +39,14 @@ def _overtraining(history: list[dict[str, Any]], name: str) -> list[str]:
     if not judged:
         return []
     best = min(judged, key=lambda entry: rank(name, entry[name]))
-    since = len(judged) - 1 - judged.index(best)
-    if since < RISING_FOR:
+    limit = rank(name, best[name]) + MARGIN * abs(best[name])
+    last_good = max(index for index, entry in enumerate(judged) if rank(name, entry[name]) <= limit)
+    if len(judged) - 1 - last_good < RISING_FOR:
         return []
     worse = "risen" if BETTER[name] == "lower" else "fallen"
     return [
         f"over-training: {name} was best at iteration {best['step']} ({best[name]:.4g}) and has {worse} to "
-        f"{judged[-1][name]:.4g}; more training hardly helps, and the best checkpoint is kept"
+        f"{judged[-1][name]:.4g}; more training hardly helps: use the checkpoint of iteration {best['step']}"
     ]
 
 
@@ -65,10 +67,9 @@ def _collapse(history: list[dict[str, Any]]) -> list[str]:
     if not known:
         return []
     highest = max(known, key=lambda entry: entry["diversity"])
-    latest = known[-1]
-    if latest["diversity"] >= COLLAPSED * highest["diversity"]:
+    latest, real = known[-1], known[-1].get("diversity_real")
+    if latest["diversity"] >= COLLAPSED * max(highest["diversity"], real or 0.0):
         return []
-    return [
-        f"collapse: the mean distance between samples is {latest['diversity']:.4g}; it was {highest['diversity']:.4g} "
-        f"at iteration {highest['step']}"
-    ]
+    compared = [f"it was {highest['diversity']:.4g} at iteration {highest['step']}"] if latest is not highest else []
+    compared += [f"that between training pictures is {real:.4g}"] if real is not None else []
+    return [f"collapse: the mean distance between samples is {latest['diversity']:.4g}; {', and '.join(compared)}"]

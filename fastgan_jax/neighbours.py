@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastgan_jax.comparison import PictureDistance
+from fastgan_jax.comparison import PictureDistance, compared_rows, mean_nearest, real_nearness, searched_of
 from fastgan_jax.diagnosis import PREFIX, diagnose
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluate import NUM_COMPARED, NUM_SEARCHED, nearest_distances
 from fastgan_jax.writers import captioned, image_grid
 
 AT_ONCE = 256  # training pictures between two steps of a progress bar
@@ -72,12 +71,16 @@ def neighbour_report(
 
     Returns:
         "measure": what the distance is called; "num_real": N; "searched", "compared": how many training pictures the
-        means over training pictures are taken from; "means": see `nearest_distances`, where "nearest" is over the whole
-        set and "nearest_searched" over the searched ones; "samples": of each, its index and its neighbours' names and
-        distances, nearest first; "warnings": in words.
+        means over training pictures are taken from; "means": those of `real_nearness`, and of samples "nearest" in the
+        whole set and "nearest_searched" among the searched ones; "samples": of each, its index and its neighbours'
+        names and distances, nearest first; "warnings": in words.
     """
-    means = nearest_distances(distance, pictures, real)
-    means = {"nearest": float(neighbours.distances[:, 0].mean()), "nearest_searched": means.pop("nearest"), **means}
+    searched = len(searched_of(real))
+    means = {
+        "nearest": float(neighbours.distances[:, 0].mean()),
+        "nearest_searched": mean_nearest(distance, pictures, real),
+        **real_nearness(distance, real),
+    }
     samples = []
     for index, (rows, distances) in enumerate(zip(neighbours.rows, neighbours.distances, strict=True)):
         found = [{"name": names[row], "distance": float(d)} for row, d in zip(rows, distances, strict=True)]
@@ -86,8 +89,8 @@ def neighbour_report(
     return {
         "measure": distance.measure,
         "num_real": len(real),
-        "searched": min(len(real), NUM_SEARCHED),
-        "compared": min(len(real), NUM_COMPARED),
+        "searched": searched,
+        "compared": len(compared_rows(searched)),
         "means": {name: value if math.isfinite(value) else None for name, value in means.items()},
         "samples": samples,
         "warnings": diagnose([evaluation], "fid"),
@@ -107,8 +110,8 @@ def table(report: dict[str, Any]) -> str:
     searched, compared = report["searched"], report["compared"]
     described = {
         "nearest": "a sample from its nearest training picture",
-        "nearest_searched": f"a sample from its nearest of the first {searched}",
-        "nearest_real": f"a training picture from its nearest other ({compared} of {searched})",
+        "nearest_searched": f"a sample from its nearest of {searched} of them",
+        "nearest_real": f"a training picture from its nearest other ({compared} among {searched})",
         "nearest_flipped": f"a training picture from itself mirrored ({compared})",
         "nearest_cropped": f"a training picture from its central 0.8 crop ({compared})",
     }
