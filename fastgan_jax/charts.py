@@ -113,6 +113,8 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _range(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
+    if low == high == 0:
+        return 0.0, 1.0
     if low == high:
         pad = abs(low) / 10 or 1.0
         return low - pad, high + pad

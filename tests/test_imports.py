@@ -56,6 +56,8 @@ LAYERS = [
     "probe",
     "projection",
     "charts",
+    "page",
+    "report_evaluation",
     "report",
     "train",
     "kept_memory",

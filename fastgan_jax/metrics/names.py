@@ -20,7 +20,8 @@ FEWEST: dict[str, tuple[int, int]] = {
     "diversity": (2, 2),
     "nearest": (1, 1),
 }
-# number: whether the lower or the higher one is better; the others describe, and none of theirs is best
+# number: whether the lower or the higher one is better; the others describe, and none of theirs is best: diversity, for
+# example, is good near that of the real pictures
 BETTER: dict[str, str] = {
     "fid": "lower",
     "frechet": "lower",
@@ -29,7 +30,6 @@ BETTER: dict[str, str] = {
     "recall": "higher",
     "density": "higher",
     "coverage": "higher",
-    "diversity": "higher",
 }
 # of the real pictures alone: what the number of the same metric is to be compared with
 BASELINES = ("diversity_real", "nearest_flipped", "nearest_cropped", "nearest_real")
