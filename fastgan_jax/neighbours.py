@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from fastgan_jax.comparison import PictureDistance, compared_rows, mean_nearest, real_nearness, searched_of
-from fastgan_jax.diagnosis import PREFIX, diagnose
+from fastgan_jax.diagnosis import MEMORISED, PREFIX, diagnose, is_copy
 from fastgan_jax.errors import UserError
+from fastgan_jax.metrics.names import METRICS
 from fastgan_jax.writers import captioned, image_grid
 
 AT_ONCE = 256  # training pictures between two steps of a progress bar
-BASELINES = ("nearest_real", "nearest_flipped", "nearest_cropped")  # means over training pictures alone
+BASELINES = METRICS["nearest"][1:]  # means over training pictures alone
 
 
 @dataclass(frozen=True)
@@ -98,14 +99,14 @@ def neighbour_report(
 
 
 def table(report: dict[str, Any]) -> str:
-    """A report of `neighbour_report` as lines of text; * marks what is nearer than all that it is compared with."""
+    """A report of `neighbour_report` as lines of text; * marks what is near enough to be a copy."""
     means = report["means"]
-    usual = min(means[name] for name in BASELINES if means[name] is not None)
+    usual = [means[name] for name in BASELINES if means[name] is not None]
     lines = [f"{report['measure']}, nearest of {report['num_real']} training pictures", "sample  distance   picture"]
     for sample in report["samples"]:
         for rank, found in enumerate(sample["neighbours"]):
             label = "" if rank else sample["index"]
-            mark = "*" if found["distance"] < usual else " "
+            mark = "*" if is_copy(found["distance"], usual) else " "
             lines.append(f"{label:>6}  {found['distance']:8.4f}{mark}  {found['name']}")
     searched, compared = report["searched"], report["compared"]
     described = {
@@ -121,11 +122,11 @@ def table(report: dict[str, Any]) -> str:
     for name, text in described.items():
         value = "-" if means[name] is None else f"{means[name]:.4f}"
         lines.append(f"{'':6}  {value:>8}   {text}")
-    marked = sum(sample["neighbours"][0]["distance"] < usual for sample in report["samples"])
+    marked = sum(is_copy(sample["neighbours"][0]["distance"], usual) for sample in report["samples"])
     if marked:
         lines.append(
-            f"* nearer than training pictures are to each other, mirrored and cropped: {marked} of "
-            f"{len(report['samples'])} samples"
+            f"* far nearer than training pictures are to each other, mirrored and cropped (below {MEMORISED} of the "
+            f"least of these): {marked} of {len(report['samples'])} samples"
         )
     return "\n".join([*lines, *report["warnings"]])
 

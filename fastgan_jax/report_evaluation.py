@@ -17,7 +17,7 @@ MEANINGS = {
     "density": "How densely samples lie among training pictures; about 1 for a perfect model.",
     "coverage": "Share of training pictures with a sample in their neighbourhood.",
     "diversity": "Mean distance between two samples, beside that of two training pictures; a collapse makes it fall.",
-    "nearest": "Mean distance of a sample from its nearest training picture. Memorisation makes it fall below what "
+    "nearest": "Mean distance of a sample from its nearest training picture. Memorisation makes it fall far below what "
     "training pictures measure: from themselves mirrored or cropped, and from their nearest other.",
 }
 SPREAD = "kid_spread"

@@ -1,6 +1,7 @@
 """What all tools share: arguments, checks of them, and how errors and progress are shown."""
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -44,6 +45,7 @@ def run_tool(
 ) -> int:
     """Runs a tool and returns its exit code: 0 done, 2 bad input or files (one line on stderr), 130 after Ctrl-C."""
     arguments = parse(argv)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         run(arguments)
     except UserError as error:
@@ -145,7 +147,7 @@ def read_latents(path: str | Path) -> "np.ndarray":
     return np.asarray(z, np.float32)
 
 
-def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:
+def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "--out") -> None:
     """Checks that files can be written and, without `overwrite`, that none is there.
 
     Raises:
@@ -153,15 +155,15 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:
     """
     for path in map(Path, paths):
         if path.is_dir():
-            raise UserError(f"{path} is a folder: choose another --out")
+            raise UserError(f"{path} is a folder: choose another {option}")
         if path.exists() and not overwrite:
-            raise UserError(f"{path} is there already: choose another --out, or add --overwrite")
+            raise UserError(f"{path} is there already: choose another {option}, or add --overwrite")
         for folder in path.parents:
             if folder.exists():
                 if not folder.is_dir():
-                    raise UserError(f"{path} cannot be written, since {folder} is no folder: choose another --out")
+                    raise UserError(f"{path} cannot be written, since {folder} is no folder: choose another {option}")
                 if not os.access(folder, os.W_OK):
-                    raise UserError(f"{path} cannot be written, since {folder} is read-only: choose another --out")
+                    raise UserError(f"{path} cannot be written, since {folder} is read-only: choose another {option}")
                 break
 
 

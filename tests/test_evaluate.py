@@ -276,7 +276,7 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
         (["--metrics", "is"], "eval.metrics='is': allowed is names of fid"),
         (["--metrics", ""], "eval.metrics is empty: give names of fid, frechet"),
         (["--plot", "curve.txt"], "--plot curve.txt: give a file that ends in .png"),
-        (["--json", str(tmp_path / "x.json" / "y.json")], "x.json is no folder"),
+        (["--json", str(tmp_path / "x.json" / "y.json")], "x.json is no folder: choose another --json"),
         (["--data", str(tmp_path / "nothing")], "nothing"),
     ):
         assert tool.main(["--run", str(run), *options, *wrong]) == 2
@@ -336,6 +336,7 @@ def test_memorisation_is_told_when_samples_are_as_near_as_copies():
         line.startswith("memorisation: samples are 0.1 from") and "(0.2), and than they are to each other (0.5)" in line
     )
     assert diagnose(history(**(far | {"nearest": [0.1], "nearest_real": [0.05]})), "fid") == []
+    assert diagnose(history(**(far | {"nearest": [0.15]})), "fid") == []  # as near as a typical sample may come
 
 
 def test_collapse_is_told_when_diversity_halves():

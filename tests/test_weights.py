@@ -188,6 +188,12 @@ def test_files_that_are_none(tmp_path):
             read_arrays(tmp_path / f"x{suffix}")
 
 
+def test_another_networks_file_is_no_inception(tmp_path, squeeze):
+    with pytest.raises(UserError, match=r"does not give the weights inception: .*lack the tensor Conv2d_1a_3x3"):
+        store.import_file(write(tmp_path / "x.npz", keras_arrays(squeeze)), "inception")
+    assert not store.cached_path("inception").exists()
+
+
 def test_objects_in_an_npz_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.array([{"code": 1}], dtype=object))
     with pytest.raises(UserError, match=r"x\.npz is damaged"):

@@ -40,8 +40,10 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.evaluate import evaluate_run
     from fastgan_jax.evaluation_report import check_plot, plot, summary, table, warnings, write_json
 
-    check_outputs([path for path in (arguments.json, arguments.plot) if path], overwrite=True)
+    if arguments.json:
+        check_outputs([arguments.json], overwrite=True, option="--json")
     if arguments.plot:
+        check_outputs([arguments.plot], overwrite=True, option="--plot")
         check_plot(arguments.plot)
     config = configuration_of(arguments)
     evaluation = evaluate_run(
