@@ -249,6 +249,24 @@ def test_training_evaluates_and_keeps_the_best(config, tmp_path, smoke_run, monk
     jax.tree.map(np.testing.assert_array_equal, plain, evaluated)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_samples": 14}, "eval.num_samples: 12 in the checkpoint, 14 now"),
+        ({"resize": "clean", "every": 3}, "eval.resize: legacy in the checkpoint, clean now"),
+        ({"num_samples": 14, "every": None}, ""),
+        ({"metrics": "kid", "every": 3}, ""),
+    ],
+)
+def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, told):
+    saved = config.copy_and_resolve_references()
+    saved.eval.every = 2
+    current = saved.copy_and_resolve_references()
+    current.eval.update(changes)
+    train._warn_of_other_judgement(saved.to_dict(), current.to_dict())
+    assert told in caplog.text and ("cannot be compared" in caplog.text) == bool(told)
+
+
 def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_run, tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
