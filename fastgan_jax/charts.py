@@ -13,7 +13,7 @@ MARGIN, LETTER = 8, 7.5  # beside labels, and the width of one of their letters 
 TICKS = 5  # of an axis, about
 MOST_POINTS = 400
 LARGEST_SIDE = 1000  # pixels of an embedded picture
-COLOURS = ("#1f77b4", "#d95f02", "#2ca02c", "#9467bd")
+COLOURS = ("#2b8ad6", "#d9661f", "#2fa04a", "#9a6fd0")  # readable on white and on black
 
 Points = Sequence[tuple[float, float | None]]
 

@@ -7,7 +7,7 @@ from fastgan_jax.metrics.names import BETTER, rank
 
 RISING_FOR = 3  # evaluations, all worse than the best by more than MARGIN, that count as over-training
 MARGIN = 0.05  # of the best value: less is chance
-COLLAPSED = 0.5  # of the distance between training pictures, or of the highest between samples so far
+COLLAPSED = 0.5  # of the distance between training pictures; where that is not known, of the highest between samples
 # Of the least distance that a picture's distance from its nearest training picture is compared with. In a run that
 # memorised nothing (docs/evaluation.md) samples measured 0.95 of it; decoded training pictures 0.3, shifted ones 0.2
 # to 0.7.
@@ -82,8 +82,9 @@ def _collapse(history: list[dict[str, Any]]) -> list[str]:
         return []
     highest = max(known, key=lambda entry: entry["diversity"])
     latest, real = known[-1], known[-1].get("diversity_real")
-    if latest["diversity"] >= COLLAPSED * max(highest["diversity"], real or 0.0):
+    if latest["diversity"] >= COLLAPSED * (highest["diversity"] if real is None else real):
         return []
-    compared = [f"it was {highest['diversity']:.4g} at iteration {highest['step']}"] if latest is not highest else []
-    compared += [f"that between training pictures is {real:.4g}"] if real is not None else []
-    return [f"collapse: the mean distance between samples is {latest['diversity']:.4g}; {', and '.join(compared)}"]
+    usual = f"it was {highest['diversity']:.4g} at iteration {highest['step']}"
+    if real is not None:
+        usual = f"that between training pictures is {real:.4g}"
+    return [f"collapse: the mean distance between samples is {latest['diversity']:.4g}; {usual}"]

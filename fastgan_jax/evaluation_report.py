@@ -50,9 +50,10 @@ def table(evaluation: Evaluation) -> str:
 
 def warnings(evaluation: Evaluation, best_metric: str) -> list[str]:
     """What the rows, as the history of a run, tell in words; `best_metric` counts if it is among their numbers."""
-    rows = evaluation.rows
-    judged = next((name for name in (best_metric, *_names(rows)) if name in rows[0] and name in BETTER), best_metric)
-    return diagnose([{"step": row["step"], **{f"{PREFIX}{n}": row[n] for n in _names(rows)}} for row in rows], judged)
+    names = _names(evaluation.rows)
+    judged = next((name for name in (best_metric, *names) if name in names and name in BETTER), best_metric)
+    lines = [{"step": row["step"]} | {f"{PREFIX}{name}": row[name] for name in names} for row in _finite(evaluation)]
+    return diagnose(lines, judged)
 
 
 def write_json(path: Path, evaluation: Evaluation, told: Sequence[str] = ()) -> None:
@@ -61,8 +62,8 @@ def write_json(path: Path, evaluation: Evaluation, told: Sequence[str] = ()) -> 
     Raises:
         UserError: if the file cannot be written.
     """
-    rows = [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in evaluation.rows]
-    write_text(path, json.dumps(evaluation.facts | {"checkpoints": rows, "warnings": list(told)}, indent=2) + "\n")
+    result = evaluation.facts | {"checkpoints": _finite(evaluation), "warnings": list(told)}
+    write_text(path, json.dumps(result, indent=2) + "\n")
 
 
 def check_plot(path: Path) -> None:
@@ -99,6 +100,11 @@ def plot(path: Path, evaluation: Evaluation) -> None:
         axes.grid(alpha=0.3)
     axes.set_xlabel("iteration")
     figure.savefig(path, dpi=120)
+
+
+def _finite(evaluation: Evaluation) -> list[Row]:
+    """The rows with None for what is no number."""
+    return [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in evaluation.rows]
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

@@ -82,6 +82,7 @@ def neighbour_report(
         "nearest_searched": mean_nearest(distance, pictures, real),
         **real_nearness(distance, real),
     }
+    means = {name: value if math.isfinite(value) else None for name, value in means.items()}
     samples = []
     for index, (rows, distances) in enumerate(zip(neighbours.rows, neighbours.distances, strict=True)):
         found = [{"name": names[row], "distance": float(d)} for row, d in zip(rows, distances, strict=True)]
@@ -92,7 +93,7 @@ def neighbour_report(
         "num_real": len(real),
         "searched": searched,
         "compared": len(compared_rows(searched)),
-        "means": {name: value if math.isfinite(value) else None for name, value in means.items()},
+        "means": means,
         "samples": samples,
         "warnings": diagnose([evaluation], "fid"),
     }

@@ -51,7 +51,8 @@ def warnings(config: dict, lines: list[dict]) -> str:
     signs = [name.split(" ")[0] for name, is_known in judged.items() if is_known]
     quiet = [sign for sign in signs if not any(line.startswith(sign) for line in found)]
     unknown = [name for name, is_known in judged.items() if not is_known]
-    told += [paragraph(f"No sign of {' or '.join(quiet)}.")] if quiet else []
+    *first, last = quiet or [""]
+    told += [paragraph(f"No sign of {', '.join(first)}{' or ' if first else ''}{last}.")] if quiet else []
     told += [paragraph(f"Not known: {', '.join(unknown)}.")] if unknown else []
     return "".join(told)
 

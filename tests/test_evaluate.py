@@ -362,6 +362,7 @@ def test_collapse_is_told_when_diversity_halves():
     (line,) = diagnose(history(diversity=[0.6, 0.29]), "fid")
     assert line == "collapse: the mean distance between samples is 0.29; it was 0.6 at iteration 10"
     assert diagnose(history(diversity=[0.3], diversity_real=[0.5]), "fid") == []
+    assert diagnose(history(diversity=[0.9, 0.3], diversity_real=[0.5, 0.5]), "fid") == []
     (line,) = diagnose(history(diversity=[0.2], diversity_real=[0.5]), "fid")
     assert line == "collapse: the mean distance between samples is 0.2; that between training pictures is 0.5"
 
