@@ -35,9 +35,12 @@ def summary(evaluation: Evaluation) -> str:
 
 
 def table(evaluation: Evaluation) -> str:
-    """A table for the terminal, one line a checkpoint; * marks the best value of a column if there are several."""
+    """A table for the terminal, one line a checkpoint; * marks the best value of a column if there are several.
+
+    What the real pictures measure alone is the same for all checkpoints and stands below.
+    """
     rows = evaluation.rows
-    names = _names(rows)
+    names = [name for name in _names(rows) if name not in BASELINES]
     best = {name: best_row(rows, name) for name in names if name in BETTER and len(rows) > 1}
     lines = [["iteration", *(f"{name} " for name in names)]]
     for row in rows:
@@ -45,7 +48,9 @@ def table(evaluation: Evaluation) -> str:
             [str(row["step"]), *(f"{_digits(row[name])}{'*' if best.get(name) is row else ' '}" for name in names)]
         )
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    text = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    alone = [f"{name} {_digits(rows[0][name])}" for name in BASELINES if name in rows[0]]
+    return "\n".join([*text, f"real pictures alone: {', '.join(alone)}"] if alone else text)
 
 
 def warnings(evaluation: Evaluation, best_metric: str) -> list[str]:
