@@ -164,7 +164,10 @@ class Evaluator:
             self._real_features = _read_features(path, len(self._real))
             if self._real_features is None:
                 self._real_features = self._extract(self._real)
-                write_arrays(path, {"features": self._real_features})
+                try:
+                    write_arrays(path, {"features": self._real_features})
+                except UserError as error:  # no reason to end a run
+                    log.warning("the features of the real pictures will be computed again next time: %s", error)
         return self._real_features
 
 

@@ -130,6 +130,13 @@ def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluato
     np.testing.assert_array_equal(read_arrays(next(tmp_path.iterdir()))["features"], expected)
 
 
+def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp_path, caplog):
+    (tmp_path / "file").write_text("no folder")
+    own = evaluate.Evaluator(config, real, "content", tmp_path / "file")
+    np.testing.assert_array_equal(own.real_features(), evaluator.real_features())
+    assert "will be computed again next time" in caplog.text
+
+
 def test_every_real_picture_counts_once(evaluator, real):
     assert evaluator.real_features().shape == (len(real), 512)
 
