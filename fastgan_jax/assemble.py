@@ -5,6 +5,7 @@ from typing import Any
 import optax
 
 from fastgan_jax import losses
+from fastgan_jax.errors import UserError
 from fastgan_jax.models.build import PRECISIONS, build_discriminator, build_generator
 from fastgan_jax.perceptual import perceptual_distance
 from fastgan_jax.train_step import Method
@@ -52,8 +53,15 @@ def pretrained_from_config(config: Any) -> dict[str, Any] | None:
     """The parameters of the distance: of the perceptual network for lpips, None for the others.
 
     Raises:
-        UserError: if weights are needed that cannot be had.
+        UserError: if weights are needed that cannot be had; the line says where they are published and what can be
+            done without.
     """
     if config.loss.reconstruction != "lpips" or not config.model.decoders:
         return None
-    return load_perceptual(config.loss.perceptual_net, config.loss.perceptual_weights)
+    try:
+        return load_perceptual(config.loss.perceptual_net, config.loss.perceptual_weights)
+    except UserError as error:
+        raise UserError(
+            f"{error}; or set loss.perceptual_weights=FILE or another loss.perceptual_net, or use "
+            "loss.reconstruction=l1, which needs no weights"
+        ) from None

@@ -13,7 +13,7 @@ MARGIN, LETTER = 8, 7.5  # beside labels, and the width of one of their letters 
 TICKS = 5  # of an axis, about
 MOST_POINTS = 400
 LARGEST_SIDE = 1000  # pixels of an embedded picture
-COLOURS = ("#1f77b4", "#d95f02", "#2ca02c", "#9467bd")
+COLOURS = ("#2b8ad6", "#d9661f", "#2fa04a", "#9a6fd0")  # readable on white and on black
 
 Points = Sequence[tuple[float, float | None]]
 
@@ -113,6 +113,8 @@ def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _range(values: list[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
+    if low == high == 0:
+        return 0.0, 1.0
     if low == high:
         pad = abs(low) / 10 or 1.0
         return low - pad, high + pad

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import jax
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.names import rank
+from fastgan_jax.metrics.names import BETTER, rank
 
 State = TypeVar("State")
 FIRST_STEP = 0
@@ -31,13 +31,13 @@ class Checkpoints:
     Use it as a context: leaving it waits for what is being written.
     """
 
-    def __init__(self, directory: str | Path, *, keep: int | None, best_metric: str | None = None):
+    def __init__(self, directory: str | Path, *, keep: int | None, best_metric: str = "fid"):
         """Opens the folder `checkpoints` of a run, which may be empty.
 
         Args:
             directory: the folder.
             keep: how many of the newest to keep; None keeps all.
-            best_metric: a name of `metrics.names.BETTER`; None: no checkpoint is kept for its metrics.
+            best_metric: a name of `metrics.names.BETTER`; where an evaluation lacks it, the first that it has counts.
         """
         import orbax.checkpoint as ocp
 
@@ -48,7 +48,7 @@ class Checkpoints:
             item_names=("state", "sampler", "config", "data"),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_preservation(keep, best_metric),
-                best_fn=best_metric and _ranking(best_metric),  # without it, Orbax does not write metrics
+                best_fn=_ranking(best_metric),  # without it, Orbax does not write metrics
                 best_mode="min",
                 cleanup_tmp_directories=True,
             ),
@@ -286,26 +286,26 @@ def _abstract(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
 
 
-def _preservation(keep: int | None, best_metric: str | None) -> Any:
+def _preservation(keep: int | None, best_metric: str) -> Any:
     from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
     if keep is None:
         return policies.PreserveAll()
-    kept = [policies.LatestN(keep), policies.CustomSteps([FIRST_STEP])]
-    if best_metric is not None:
-        kept.append(
-            policies.BestN(
-                get_metric_fn=_ranking(best_metric),
-                reverse=True,  # Orbax keeps the last of the sorted; a low rank is good
-                n=1,
-                keep_checkpoints_without_metrics=False,
-            )
-        )
-    return policies.AnyPreservationPolicy(kept)
+    best = policies.BestN(
+        get_metric_fn=_ranking(best_metric),
+        reverse=True,  # Orbax keeps the last of the sorted; a low rank is good
+        n=1,
+        keep_checkpoints_without_metrics=False,
+    )
+    return policies.AnyPreservationPolicy([policies.LatestN(keep), policies.CustomSteps([FIRST_STEP]), best])
 
 
 def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:
-    return lambda metrics: rank(name, metrics.get(name))
+    def ranked(metrics: Mapping[str, float]) -> float:
+        known = next((other for other in (name, *metrics) if other in metrics and other in BETTER), name)
+        return rank(known, metrics.get(known))
+
+    return ranked
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,18 +1,23 @@
 """Perceptual distances between many pictures: uint8 in, numpy out, in chunks of fixed size."""
 
-from collections.abc import Iterator
-from functools import partial
+import math
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fastgan_jax.image_ops import resize_antialias, to_unit
+from fastgan_jax.image_ops import resize_antialias, to_uint8, to_unit
 from fastgan_jax.perceptual import compare, embed
 from fastgan_jax.weights.perceptual_networks import NETWORKS, load_perceptual
 
 CHUNK = 8  # pictures per device call
+ROWS = 64  # pictures whose features are held at once; 8 MB each for VGG at 128 pixels
+NUM_COMPARED = 64  # generated or real pictures whose neighbours are sought, and pairs, in means over a set
+MOST_SEARCHED = 1000  # real pictures among which they are sought
+CROP = 0.8  # of height and width, around the centre: the paper's appendix E
 LARGEST_SIDE = 128  # pictures are compared at this side at most, as reconstructions are in training
 
 
@@ -47,12 +52,73 @@ class PictureDistance:
     def matrix(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Distance of every picture from every other: uint8 [M, H, W, C] and [N, H, W, C] -> float32 [M, N]."""
         result = np.zeros((len(first), len(second)), np.float32)
-        for row, (a, rows) in enumerate(_chunks(first)):
-            embedded = _embed(self._backbone, self._params, a)
+        for start in range(0, len(first), ROWS):
+            held = [(_embed(self._backbone, self._params, a), n) for a, n in _chunks(first[start : start + ROWS])]
             for column, (b, columns) in enumerate(_chunks(second)):
-                block = np.asarray(_block(self._backbone, self._params, embedded, b))[:rows, :columns]
-                result[row * CHUNK : row * CHUNK + rows, column * CHUNK : column * CHUNK + columns] = block
+                others = _embed(self._backbone, self._params, b)
+                for row, (embedded, rows) in enumerate(held):
+                    block = np.asarray(_block(self._params, embedded, others))[:rows, :columns]
+                    top, left = start + row * CHUNK, column * CHUNK
+                    result[top : top + rows, left : left + columns] = block
         return result
+
+
+def diversity(distance: PictureDistance, pictures: np.ndarray) -> float:
+    """Mean perceptual distance between the pictures of disjoint pairs of uint8 [M, H, W, C]; NaN without pairs."""
+    half = len(pictures) // 2
+    return float(distance.pairs(pictures[:half], pictures[half : 2 * half]).mean()) if half else math.nan
+
+
+def mean_nearest(distance: PictureDistance, pictures: np.ndarray, real: np.ndarray) -> float:
+    """Mean distance of pictures, uint8 [M, H, W, C], from the nearest of `searched_of(real)`."""
+    return float(distance.matrix(pictures, searched_of(real)).min(1).mean())
+
+
+def real_nearness(distance: PictureDistance, real: np.ndarray) -> dict[str, float]:
+    """How near real pictures come to each other and to almost-copies of themselves (paper, appendix E and table 8).
+
+    Args:
+        distance: perceptual.
+        real: uint8 [N, H, W, C]; up to 64 pictures among `searched_of(real)` are compared.
+
+    Returns:
+        Mean distances: "nearest_real" of a real picture from its nearest other one, NaN if there is no other;
+        "nearest_flipped" and "nearest_cropped" of a real picture from itself mirrored, and from its central 0.8 crop:
+        what an almost-copy would measure.
+    """
+    searched = searched_of(real)
+    rows = compared_rows(len(searched))
+    compared = np.asarray(searched[rows])
+    among_real = distance.matrix(compared, searched)
+    among_real[np.arange(len(rows)), rows] = np.inf
+    return {
+        "nearest_flipped": float(distance.pairs(compared, compared[:, :, ::-1]).mean()),
+        "nearest_cropped": float(distance.pairs(compared, central_crop(compared)).mean()),
+        "nearest_real": float(among_real.min(1).mean()) if len(searched) > 1 else math.nan,
+    }
+
+
+def searched_of(real: np.ndarray) -> np.ndarray:
+    """Every k-th of real pictures [N, H, W, C], so that they are at most MOST_SEARCHED: of all classes and folders."""
+    return real[:: math.ceil(len(real) / MOST_SEARCHED)]
+
+
+def compared_rows(searched: int) -> np.ndarray:
+    """Rows of up to NUM_COMPARED among so many pictures, evenly spread."""
+    return np.linspace(0, searched - 1, min(searched, NUM_COMPARED)).round().astype(int)
+
+
+def some_of(real: np.ndarray, most: int) -> np.ndarray:
+    """Up to `most` of real pictures [N, H, W, C], in random order, always the same."""
+    return np.asarray(real[np.random.RandomState(0).permutation(len(real))[:most]])
+
+
+def central_crop(pictures: np.ndarray) -> np.ndarray:
+    """The central 0.8 of the height and width of pictures, uint8 [N, S, S, C], enlarged to their size."""
+    side = pictures.shape[1]
+    margin = round(side * (1 - CROP) / 2)
+    inner = pictures[:, margin : side - margin, margin : side - margin]
+    return np.asarray(to_uint8(resize_antialias(to_unit(inner), side)))
 
 
 def rgb(images: np.ndarray) -> np.ndarray:
@@ -76,7 +142,19 @@ def chunks_of(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]
 _chunks = partial(chunks_of, size=CHUNK)
 
 
+def in_full_precision(function: Callable) -> Callable:
+    """A function whose products are true float32 also where a device takes fewer bits: digits of metrics need them."""
+
+    @wraps(function)
+    def exact(*arguments: Any) -> Any:
+        with jax.default_matmul_precision("highest"):
+            return function(*arguments)
+
+    return exact
+
+
 @partial(jax.jit, static_argnums=0)
+@in_full_precision
 def _embed(backbone: str, params: dict, images: jax.Array) -> dict:
     pictures = to_unit(images)
     if pictures.shape[1] > LARGEST_SIDE:
@@ -85,14 +163,15 @@ def _embed(backbone: str, params: dict, images: jax.Array) -> dict:
 
 
 @partial(jax.jit, static_argnums=0)
+@in_full_precision
 def _pairs(backbone: str, params: dict, first: jax.Array, second: jax.Array) -> jax.Array:
     return compare(params, _embed(backbone, params, first), _embed(backbone, params, second))
 
 
-@partial(jax.jit, static_argnums=0)
-def _block(backbone: str, params: dict, embedded: dict, second: jax.Array) -> jax.Array:
-    """Distances of CHUNK embedded pictures from CHUNK pictures: [CHUNK, CHUNK]."""
-    others = _embed(backbone, params, second)
+@jax.jit
+@in_full_precision
+def _block(params: dict, embedded: dict, others: dict) -> jax.Array:
+    """Distances of CHUNK embedded pictures from CHUNK others: [CHUNK, CHUNK]."""
 
     def from_one(one: dict) -> jax.Array:
         same = jax.tree.map(lambda row, many: jnp.broadcast_to(row[None], many.shape), one, others)

@@ -1,33 +1,44 @@
 """Judging a generator by its pictures, against the training set or another one."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from fastgan_jax.checkpoint import find_checkpoint
-from fastgan_jax.comparison import PictureDistance
+from fastgan_jax.comparison import (
+    NUM_COMPARED,
+    PictureDistance,
+    diversity,
+    mean_nearest,
+    real_nearness,
+    searched_of,
+    some_of,
+)
 from fastgan_jax.config import split_names
 from fastgan_jax.data.cache import default_cache_dir
-from fastgan_jax.data.dataset import ImageSet, load_image_set
+from fastgan_jax.data.dataset import ImageSet
+from fastgan_jax.errors import UserError
 from fastgan_jax.features import FeatureExtractor
-from fastgan_jax.image_ops import resize_antialias, to_uint8, to_unit
 from fastgan_jax.metrics.frechet import frechet_distance
-from fastgan_jax.metrics.kernel import kernel_distance
-from fastgan_jax.metrics.manifold import density_coverage, precision_recall
+from fastgan_jax.metrics.kernel import SUBSET_SEED, SUBSET_SIZE, SUBSETS, kernel_distance
+from fastgan_jax.metrics.manifold import DENSITY_NEIGHBOURS, MANIFOLD_NEIGHBOURS, density_coverage, precision_recall
+from fastgan_jax.metrics.names import FEWEST, METRICS
 from fastgan_jax.metrics.statistics import FeatureStatistics
-from fastgan_jax.restore import load
+from fastgan_jax.restore import load, load_training_set
 from fastgan_jax.sampling import Sampler
 from fastgan_jax.weights.formats import read_arrays, write_arrays
 
 ON_FEATURES = ("fid", "frechet", "kid", "precision_recall", "density_coverage")
-NUM_COMPARED = 64  # generated and real pictures in `nearest`, pairs in `diversity`
-NUM_SEARCHED = 1000  # real pictures that `nearest` searches at most
-CROP = 0.8  # of height and width, around the centre: the paper's appendix E
 PICTURES_AT_ONCE = 64  # generated, before their features replace them
+
+log = logging.getLogger(__name__)
 
 Images = np.ndarray
 Values = dict[str, float]
@@ -50,11 +61,12 @@ class Evaluator:
     """Judges generated pictures against one set of real ones.
 
     Attributes:
-        description: of the feature network and the resize convention; "" if no metric uses features.
-        measure: of the perceptual distance; "" if no metric uses it.
+        description: of the feature network, its resize convention and the perceptual distance, as far as they are used.
     """
 
-    def __init__(self, config: Any, real: Images, fingerprint: str, cache_dir: Path):
+    def __init__(
+        self, config: Any, real: Images, fingerprint: str, cache_dir: Path, labels: Sequence[int] | None = None
+    ):
         """Loads the networks that the metrics need.
 
         Args:
@@ -62,36 +74,55 @@ class Evaluator:
             real: uint8 [N, H, W, C].
             fingerprint: of the real set's content, so that its features are computed once.
             cache_dir: where they are kept.
+            labels: classes of the real pictures, which a conditional generator is then asked for in the same shares;
+                None: every class as often.
 
         Raises:
-            UserError: if weights cannot be had.
+            UserError: if there are too few pictures for a metric, or weights cannot be had.
         """
         evaluation = config.eval
         self._metrics = split_names(evaluation.metrics)
         self._num_samples, self._seed = evaluation.num_samples, evaluation.seed
         self._real, self._fingerprint, self._cache_dir = real, fingerprint, cache_dir
+        self._labels = None if labels is None else np.random.RandomState(self._seed).permutation(labels)
         self._extract = self._distance = self._real_features = None
-        self.description = self.measure = ""
+        for metric in self._metrics:
+            _check_sizes(metric, self._num_samples, len(real))
         if any(metric in ON_FEATURES for metric in self._metrics):
             self._extract = FeatureExtractor.load(evaluation.features, evaluation.resize, evaluation.feature_weights)
-            self.description = self._extract.description
         if {"diversity", "nearest"} & set(self._metrics):
-            self._distance = PictureDistance.load(config.loss.perceptual_net, config.loss.perceptual_weights)
-            self.measure = self._distance.measure
+            self._distance = _load_distance(config.loss)
+        texts = (self._extract and self._extract.description, self._distance and self._distance.measure)
+        self.description = "; ".join(filter(None, texts))
+
+    @property
+    def protocol(self) -> dict[str, str]:
+        """How each metric that has numbers of its own to state is computed, in words."""
+        size = min(SUBSET_SIZE, self._num_samples, len(self._real))
+        searched = len(searched_of(self._real))
+        stated = {
+            "kid": f"unbiased, mean of {SUBSETS} subsets of {size} of each, seed {SUBSET_SEED}",
+            "precision_recall": f"{MANIFOLD_NEIGHBOURS} neighbours",
+            "density_coverage": f"{DENSITY_NEIGHBOURS} neighbours",
+            "diversity": f"{min(NUM_COMPARED, self._num_samples // 2)} pairs",
+            "nearest": f"{min(NUM_COMPARED, self._num_samples)} samples among {searched} real pictures",
+        }
+        return {metric: stated[metric] for metric in self._metrics if metric in stated}
 
     def evaluate(self, sampler: Sampler) -> Values:
         """The metrics of a generator: {number: value}, see `metrics.names`; the same digits each time."""
-        shown = sampler.sample(min(2 * NUM_COMPARED, self._num_samples), self._seed)
+        shown = self._sample(sampler, 0, min(2 * NUM_COMPARED, self._num_samples))
         features = None
         if self._extract is not None:
             starts = range(0, self._num_samples, PICTURES_AT_ONCE)
-            sizes = [min(PICTURES_AT_ONCE, self._num_samples - start) for start in starts]
-            parts = [
-                self._extract(sampler.sample(size, self._seed, first=start))
-                for start, size in zip(starts, sizes, strict=True)
-            ]
+            ends = [min(start + PICTURES_AT_ONCE, self._num_samples) for start in starts]
+            parts = [self._extract(self._sample(sampler, start, end)) for start, end in zip(starts, ends, strict=True)]
             features = np.concatenate(parts)
         return self._values(shown, features)
+
+    def _sample(self, sampler: Sampler, start: int, end: int) -> Images:
+        labels = None if self._labels is None else np.resize(self._labels, end)[start:]  # repeated as often as needed
+        return sampler.sample(end - start, self._seed, first=start, labels=labels)
 
     def judge(self, pictures: Images) -> Values:
         """The metrics of given pictures, uint8 [M, H, W, C], in place of generated ones."""
@@ -106,105 +137,115 @@ class Evaluator:
             "kid": lambda: _kid(real, features),
             "precision_recall": lambda: vars(precision_recall(real, features)),
             "density_coverage": lambda: vars(density_coverage(real, features)),
-            "diversity": lambda: {"diversity": diversity(self._distance, shown)},
-            "nearest": lambda: nearest_distances(self._distance, shown[:NUM_COMPARED], self._real),
+            "diversity": lambda: {
+                "diversity": diversity(self._distance, shown),
+                "diversity_real": self._real_diversity,
+            },
+            "nearest": lambda: {
+                "nearest": mean_nearest(self._distance, shown[:NUM_COMPARED], self._real),
+                **self._real_nearness,
+            },
         }
         return {name: value for metric in self._metrics for name, value in computed[metric]().items()}
+
+    @cached_property
+    def _real_diversity(self) -> float:
+        return diversity(self._distance, some_of(self._real, 2 * NUM_COMPARED))
+
+    @cached_property
+    def _real_nearness(self) -> Values:
+        return real_nearness(self._distance, self._real)
 
     def real_features(self) -> np.ndarray:
         """Features of every real picture, each once: float32 [N, D]; from the cache if they are there."""
         if self._real_features is None:
             identity = hashlib.sha256(f"{self._fingerprint}/{self._extract.identity}".encode()).hexdigest()[:32]
             path = self._cache_dir / f"{identity}.npz"
-            if path.exists():
-                self._real_features = read_arrays(path)["features"]
-            else:
+            self._real_features = _read_features(path, len(self._real))
+            if self._real_features is None:
                 self._real_features = self._extract(self._real)
-                write_arrays(path, {"features": self._real_features})
+                try:
+                    write_arrays(path, {"features": self._real_features})
+                except UserError as error:  # no reason to end a run
+                    log.warning("the features of the real pictures will be computed again next time: %s", error)
         return self._real_features
 
 
-def evaluator_from_config(config: Any, data: ImageSet) -> Evaluator:
-    """The evaluator of a run against its own training set."""
+def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) -> Evaluator:
+    """The evaluator of a run against its own training set, or, without `classes`, against pictures from elsewhere."""
     cache = Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir()
-    return Evaluator(config, data.images, data.fingerprint, cache / "features")
+    labels = data.labels if classes and config.model.num_classes else None
+    return Evaluator(config, data.images, data.fingerprint, cache / "features", labels)
 
 
 def evaluate_run(
-    run: str | Path, steps: Sequence[int | str], config: Any, show: Callable[[Sequence], Iterable] = iter
+    run: str | Path,
+    steps: Sequence[int | str],
+    config: Any,
+    show: Callable[[Sequence], Iterable] = iter,
+    pictures: str | None = None,
 ) -> Evaluation:
-    """Judges checkpoints of a run, one after the other, against the pictures that `config.data` names.
+    """Judges checkpoints of a run, one after the other.
 
     Args:
         run: the run folder.
         steps: "latest", "best" or iterations, see `restore.load`.
         config: the whole configuration.
         show: wraps the steps in a progress bar.
+        pictures: folder or zip of the real pictures; None: the training set that `config.data` names.
 
     Raises:
         UserError: if there is no such checkpoint, the pictures cannot be loaded, or weights cannot be had.
     """
-    for step in steps:
-        find_checkpoint(run, step)  # before anything is computed
-    model = config.model
-    data = load_image_set(
-        config.data,
-        resolution=model.resolution,
-        channels=model.channels,
-        num_classes=model.num_classes,
-        run_dir=run,
-    )
-    evaluator = evaluator_from_config(config, data)
+    if not split_names(config.eval.metrics):
+        raise UserError(f"eval.metrics is empty: give names of {', '.join(METRICS)}, joined by commas")
+    steps = sorted({int(find_checkpoint(run, step).name) for step in steps})  # before anything is computed
+    data = load_training_set(run, config, pictures)
+    evaluator = evaluator_from_config(config, data, classes=pictures is None)
     samplers = (load(run, step) for step in show(steps))
     rows = [{"step": sampler.step, **evaluator.evaluate(sampler)} for sampler in samplers]
     facts = {
         "run": Path(run).resolve().name,
         "num_samples": config.eval.num_samples,
         "num_real": len(data.images),
+        "real": "training set" if pictures is None else str(pictures),
         "seed": config.eval.seed,
-        "features": evaluator.description,
-        "distance": evaluator.measure,
+        "networks": evaluator.description,
+        "protocol": evaluator.protocol,
+        "device": jax.devices()[0].device_kind,
     }
     return Evaluation(rows, facts)
 
 
-def diversity(distance: PictureDistance, pictures: Images) -> float:
-    """Mean perceptual distance between the pictures of disjoint pairs of uint8 [M, H, W, C]."""
-    half = len(pictures) // 2
-    return float(distance.pairs(pictures[:half], pictures[half : 2 * half]).mean())
+def _check_sizes(metric: str, num_samples: int, num_real: int) -> None:
+    """Before training rather than at the first evaluation."""
+    for name, there, fewest in zip(
+        ("eval.num_samples", "the number of real pictures"), (num_samples, num_real), FEWEST[metric], strict=True
+    ):
+        if there < fewest:
+            raise UserError(f"{name} is {there}, and {metric} needs {fewest}: leave it out of eval.metrics")
 
 
-def nearest_distances(distance: PictureDistance, pictures: Images, real: Images) -> Values:
-    """How near pictures come to real ones, beside how near real ones come (paper, appendix E and table 8).
-
-    Args:
-        distance: perceptual.
-        pictures: uint8 [M, H, W, C].
-        real: uint8 [N, H, W, C]; at most the first 1,000 are searched.
-
-    Returns:
-        Mean distances: "nearest" of each picture from its nearest real one; "nearest_real" of a real picture from its
-        nearest other one; "nearest_flipped" and "nearest_cropped" of a real picture from itself mirrored, and from its
-        central 0.8 crop: what an almost-copy would measure.
-    """
-    searched = np.asarray(real[:NUM_SEARCHED])
-    compared = searched[:NUM_COMPARED]
-    among_real = distance.matrix(compared, searched)
-    among_real[np.arange(len(compared)), np.arange(len(compared))] = np.inf
-    return {
-        "nearest": float(distance.matrix(pictures, searched).min(1).mean()),
-        "nearest_flipped": float(distance.pairs(compared, compared[:, :, ::-1]).mean()),
-        "nearest_cropped": float(distance.pairs(compared, central_crop(compared)).mean()),
-        "nearest_real": float(among_real.min(1).mean()) if len(searched) > 1 else float("nan"),
-    }
+def _load_distance(loss: Any) -> PictureDistance:
+    try:
+        return PictureDistance.load(loss.perceptual_net, loss.perceptual_weights)
+    except UserError as error:
+        raise UserError(
+            f"{error}; or set loss.perceptual_weights=FILE or another loss.perceptual_net, or leave diversity and "
+            "nearest out of eval.metrics"
+        ) from None
 
 
-def central_crop(pictures: Images) -> Images:
-    """The central 0.8 of the height and width of pictures, uint8 [N, S, S, C], enlarged to their size."""
-    side = pictures.shape[1]
-    margin = round(side * (1 - CROP) / 2)
-    inner = pictures[:, margin : side - margin, margin : side - margin]
-    return np.asarray(to_uint8(resize_antialias(to_unit(inner), side)))
+def _read_features(path: Path, count: int) -> np.ndarray | None:
+    """Features of `count` pictures from the cache; None if they are not there, or damaged."""
+    if not path.exists():
+        return None
+    try:
+        features = read_arrays(path).get("features")
+    except UserError as error:
+        log.warning("%s: the features of the real pictures are computed again", error)
+        return None
+    return features if features is not None and len(features) == count else None
 
 
 def _frechet(real: np.ndarray, fake: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fastgan_jax.comparison import chunks_of
+from fastgan_jax.comparison import chunks_of, in_full_precision
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics import inception
 from fastgan_jax.metrics.resizing import resize_for_network
@@ -61,7 +61,7 @@ class FeatureExtractor:
             digest.update(key.encode() + np.ascontiguousarray(arrays[key]).tobytes())
         self.identity = digest.hexdigest()
         self._params = jax.device_put(by_layer(arrays))
-        self._apply = jax.jit(self._network.apply)
+        self._apply = jax.jit(in_full_precision(self._network.apply))
 
     @classmethod
     def load(cls, name: str, resize: str, path: str | Path | None = None) -> "FeatureExtractor":
@@ -85,7 +85,7 @@ class FeatureExtractor:
         return cls(name, resize, arrays)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of uint8 [N, H, W, C]: float32 [N, D]."""
+        """Features of uint8 [N, H, W, C]: float32 [N, D]; a picture's are the same whatever pictures come with it."""
         parts = []
         for chunk, size in chunks_of(images, CHUNK):
             resized = resize_for_network(chunk, self._network.side, self._resize)

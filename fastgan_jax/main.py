@@ -72,15 +72,16 @@ def _evaluate(config: object, workdir: str) -> int:
     from fastgan_jax import config as configuration
     from fastgan_jax.checkpoint import checkpoint_steps, find_checkpoint, read_json_item
     from fastgan_jax.evaluate import evaluate_run
-    from fastgan_jax.evaluation_report import plot, summary, table, write_json
+    from fastgan_jax.evaluation_report import plot, summary, table, warnings, write_json
     from fastgan_jax.tool_support import progress
 
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_json_item(find_checkpoint(workdir), "config"), configuration.to_dict(config))
     evaluation = evaluate_run(workdir, steps, config, lambda steps: progress(steps, title="checkpoints"))
-    write_json(Path(workdir) / "evaluation.json", evaluation)
+    told = warnings(evaluation, config.eval.best_metric)
+    print("\n".join([summary(evaluation), table(evaluation), *told]))
+    write_json(Path(workdir) / "evaluation.json", evaluation, told)
     plot(Path(workdir) / "evaluation.png", evaluation)
-    print(f"{summary(evaluation)}\n{table(evaluation)}")
     return 0
 
 

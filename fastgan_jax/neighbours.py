@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from fastgan_jax.comparison import PictureDistance
-from fastgan_jax.diagnosis import PREFIX, diagnose
+from fastgan_jax.comparison import PictureDistance, compared_rows, mean_nearest, real_nearness, searched_of
+from fastgan_jax.diagnosis import MEMORISED, PREFIX, diagnose, is_copy
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluate import NUM_COMPARED, NUM_SEARCHED, nearest_distances
+from fastgan_jax.metrics.names import METRICS
 from fastgan_jax.writers import captioned, image_grid
 
 AT_ONCE = 256  # training pictures between two steps of a progress bar
-BASELINES = ("nearest_real", "nearest_flipped", "nearest_cropped")  # means over training pictures alone
+BASELINES = METRICS["nearest"][1:]  # means over training pictures alone
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,17 @@ def neighbour_report(
 
     Returns:
         "measure": what the distance is called; "num_real": N; "searched", "compared": how many training pictures the
-        means over training pictures are taken from; "means": see `nearest_distances`, where "nearest" is over the whole
-        set and "nearest_searched" over the searched ones; "samples": of each, its index and its neighbours' names and
-        distances, nearest first; "warnings": in words.
+        means over training pictures are taken from; "means": those of `real_nearness`, and of samples "nearest" in the
+        whole set and "nearest_searched" among the searched ones; "samples": of each, its index and its neighbours'
+        names and distances, nearest first; "warnings": in words.
     """
-    means = nearest_distances(distance, pictures, real)
-    means = {"nearest": float(neighbours.distances[:, 0].mean()), "nearest_searched": means.pop("nearest"), **means}
+    searched = len(searched_of(real))
+    means = {
+        "nearest": float(neighbours.distances[:, 0].mean()),
+        "nearest_searched": mean_nearest(distance, pictures, real),
+        **real_nearness(distance, real),
+    }
+    means = {name: value if math.isfinite(value) else None for name, value in means.items()}
     samples = []
     for index, (rows, distances) in enumerate(zip(neighbours.rows, neighbours.distances, strict=True)):
         found = [{"name": names[row], "distance": float(d)} for row, d in zip(rows, distances, strict=True)]
@@ -86,29 +91,29 @@ def neighbour_report(
     return {
         "measure": distance.measure,
         "num_real": len(real),
-        "searched": min(len(real), NUM_SEARCHED),
-        "compared": min(len(real), NUM_COMPARED),
-        "means": {name: value if math.isfinite(value) else None for name, value in means.items()},
+        "searched": searched,
+        "compared": len(compared_rows(searched)),
+        "means": means,
         "samples": samples,
         "warnings": diagnose([evaluation], "fid"),
     }
 
 
 def table(report: dict[str, Any]) -> str:
-    """A report of `neighbour_report` as lines of text; * marks what is nearer than all that it is compared with."""
+    """A report of `neighbour_report` as lines of text; * marks what is near enough to be a copy."""
     means = report["means"]
-    usual = min(means[name] for name in BASELINES if means[name] is not None)
+    usual = [means[name] for name in BASELINES if means[name] is not None]
     lines = [f"{report['measure']}, nearest of {report['num_real']} training pictures", "sample  distance   picture"]
     for sample in report["samples"]:
         for rank, found in enumerate(sample["neighbours"]):
             label = "" if rank else sample["index"]
-            mark = "*" if found["distance"] < usual else " "
+            mark = "*" if is_copy(found["distance"], usual) else " "
             lines.append(f"{label:>6}  {found['distance']:8.4f}{mark}  {found['name']}")
     searched, compared = report["searched"], report["compared"]
     described = {
         "nearest": "a sample from its nearest training picture",
-        "nearest_searched": f"a sample from its nearest of the first {searched}",
-        "nearest_real": f"a training picture from its nearest other ({compared} of {searched})",
+        "nearest_searched": f"a sample from its nearest of {searched} of them",
+        "nearest_real": f"a training picture from its nearest other ({compared} among {searched})",
         "nearest_flipped": f"a training picture from itself mirrored ({compared})",
         "nearest_cropped": f"a training picture from its central 0.8 crop ({compared})",
     }
@@ -118,11 +123,11 @@ def table(report: dict[str, Any]) -> str:
     for name, text in described.items():
         value = "-" if means[name] is None else f"{means[name]:.4f}"
         lines.append(f"{'':6}  {value:>8}   {text}")
-    marked = sum(sample["neighbours"][0]["distance"] < usual for sample in report["samples"])
+    marked = sum(is_copy(sample["neighbours"][0]["distance"], usual) for sample in report["samples"])
     if marked:
         lines.append(
-            f"* nearer than training pictures are to each other, mirrored and cropped: {marked} of "
-            f"{len(report['samples'])} samples"
+            f"* far nearer than training pictures are to each other, mirrored and cropped (below {MEMORISED} of the "
+            f"least of these): {marked} of {len(report['samples'])} samples"
         )
     return "\n".join([*lines, *report["warnings"]])
 

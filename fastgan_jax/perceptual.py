@@ -170,7 +170,8 @@ def max_pool(x: jax.Array, window: int, *, beyond_edge: bool = False) -> jax.Arr
 
 
 def _maximum(parts: list[jax.Array]) -> jax.Array:
-    return functools.reduce(jnp.maximum, parts)
+    """The greatest of arrays at each place; its gradient goes to the first of equal ones, as in PyTorch."""
+    return functools.reduce(lambda first, second: jnp.where(second > first, second, first), parts)
 
 
 def _network_input(params: Params, pictures: jax.Array) -> jax.Array:

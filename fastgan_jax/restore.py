@@ -83,6 +83,8 @@ def load_training_set(path: str | Path, config: Any, data: str | None = None) ->
         if not Path(data).expanduser().exists():
             raise UserError(f"--data {data}: no such folder or zip")
         source.path, source.tfds, source.demo_images = data, None, None
+    elif all(source[name] is None for name in ("path", "tfds", "demo_images")):
+        raise UserError(f"{path} does not say what it was trained on: say where the pictures are with --data")
     elif source.path is not None and not Path(source.path).expanduser().exists():
         raise UserError(
             f"the training pictures of {path} are no longer in data.path={source.path}: say where they are with --data"

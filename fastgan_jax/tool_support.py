@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import math
+import logging
 import os
 import re
 import sys
@@ -47,6 +48,7 @@ def run_tool(
     arguments = parse(argv)
     if "jax" not in sys.modules and (cache := compilation_cache()):
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     try:
         run(arguments)
     except UserError as error:
@@ -149,7 +151,7 @@ def check_label(label: int | None, num_classes: int) -> int | None:
     return label
 
 
-def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:
+def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "--out") -> None:
     """Checks that files can be written and, without `overwrite`, that none is there.
 
     Raises:
@@ -157,15 +159,15 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool) -> None:
     """
     for path in map(Path, paths):
         if path.is_dir():
-            raise UserError(f"{path} is a folder: choose another --out")
+            raise UserError(f"{path} is a folder: choose another {option}")
         if path.exists() and not overwrite:
-            raise UserError(f"{path} is there already: choose another --out, or add --overwrite")
+            raise UserError(f"{path} is there already: choose another {option}, or add --overwrite")
         for folder in path.parents:
             if folder.exists():
                 if not folder.is_dir():
-                    raise UserError(f"{path} cannot be written, since {folder} is no folder: choose another --out")
+                    raise UserError(f"{path} cannot be written, since {folder} is no folder: choose another {option}")
                 if not os.access(folder, os.W_OK):
-                    raise UserError(f"{path} cannot be written, since {folder} is read-only: choose another --out")
+                    raise UserError(f"{path} cannot be written, since {folder} is read-only: choose another {option}")
                 break
 
 

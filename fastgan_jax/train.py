@@ -70,11 +70,12 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     method = method_from_config(config)
     pretrained = pretrained_from_config(config)  # before anything is written, since it may refuse
     run = RunFolder(workdir)
-    best_metric = config.eval.best_metric if config.eval.every else None
+    best_metric = config.eval.best_metric
     with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric) as checkpoints:
         saved = checkpoints.config()
         if saved is not None:
             configuration.check_resumable(saved, configuration.to_dict(config))
+            _warn_of_other_judgement(saved, configuration.to_dict(config))
             if checkpoints.latest_step() >= config.train.iterations:
                 log.info(
                     "finished: %s is at iteration %d of %d",
@@ -314,6 +315,18 @@ class _Training:
             metrics=metrics,
         )
         self.last_good = self.step
+
+
+def _warn_of_other_judgement(saved: dict, current: dict) -> None:
+    """Tells that evaluations of a resumed run cannot be compared, if their settings were changed."""
+    decisive = tuple(f"eval.{name}:" for name in ("features", "resize", "num_samples", "seed", "best_metric"))
+    changed = [line for line in configuration.differences(saved, current) if line.startswith(decisive)]
+    if changed and saved["eval"]["every"] and current["eval"]["every"]:
+        log.warning(
+            "scores so far and from here on cannot be compared, nor the best checkpoint be chosen by them (%s): judge "
+            "kept checkpoints anew with tools/evaluate.py",
+            "; ".join(changed),
+        )
 
 
 @jax.jit

@@ -29,9 +29,12 @@ def make_state(step: int) -> State:
     return State(jnp.int32(step), {"a": {"kernel": jnp.asarray(values)}}, jax.random.key(step))
 
 
-def save(checkpoints: Checkpoints, step: int) -> State:
+def save(checkpoints: Checkpoints, step: int, **metrics: float) -> State:
     state = make_state(step)
-    checkpoints.save(step, state=state, sampler=state.weights, config={"x": 1}, data={"iteration": step})
+    data = {"iteration": step}
+    checkpoints.save(
+        step, state=state, sampler=state.weights, config={"x": 1}, data=data, metrics=metrics if metrics else None
+    )
     return state
 
 
@@ -55,6 +58,17 @@ def test_state_comes_back_bit_for_bit(run):
     plain, config, _ = load_state(run)
     np.testing.assert_array_equal(plain["weights"]["a"]["kernel"], expected.weights["a"]["kernel"])
     assert config == {"x": 1}
+
+
+def test_the_best_stays_when_a_run_goes_on_without_evaluation(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best_metric="kid") as checkpoints:
+        for step, kid in enumerate([0.3, 0.1, 0.2]):
+            save(checkpoints, step, kid=kid, kid_spread=1.0)
+    with Checkpoints(tmp_path, keep=1) as checkpoints:  # by fid, which the evaluations lack
+        for step in (3, 4):
+            save(checkpoints, step)
+        checkpoints.wait()
+        assert checkpoints.steps() == [0, 1, 4]
 
 
 def test_newest_and_first_are_kept(tmp_path):

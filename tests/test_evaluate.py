@@ -13,12 +13,13 @@ from tool_modules import load_tool
 import fastgan_jax
 from configs import smoke
 from fastgan_jax import evaluate, evaluation_report, main, train
-from fastgan_jax.comparison import PictureDistance, rgb
+from fastgan_jax.comparison import PictureDistance, compared_rows, real_nearness, rgb, searched_of
 from fastgan_jax.diagnosis import diagnose
 from fastgan_jax.errors import UserError
 from fastgan_jax.features import NETWORKS, FeatureExtractor
+from fastgan_jax.metrics.names import BASELINES, FEWEST, METRICS
 from fastgan_jax.weights import store
-from fastgan_jax.weights.formats import write_arrays
+from fastgan_jax.weights.formats import read_arrays, write_arrays
 from fastgan_jax.writers import read_metrics
 
 ALL = "frechet,kid,precision_recall,density_coverage,diversity,nearest"
@@ -85,17 +86,28 @@ def test_noise_is_far_and_a_mirrored_copy_near(judged):
 
 
 def test_the_baselines_are_of_the_real_set_alone(judged):
-    for name in ("nearest_flipped", "nearest_cropped", "nearest_real"):
+    for name in BASELINES:
         values = {numbers[name] for numbers in judged.values()}
         assert len(values) == 1 and values.pop() > 0
 
 
 def test_the_batch_size_does_not_change_the_numbers(evaluator, judged, real, monkeypatch):
-    monkeypatch.setattr("fastgan_jax.features.CHUNK", 7)
-    monkeypatch.setattr("fastgan_jax.evaluate.PICTURES_AT_ONCE", 5)
-    flipped = evaluator.judge(real[:, :, ::-1])
-    for name, value in judged["flipped"].items():
-        assert flipped[name] == pytest.approx(value, rel=1e-4, abs=1e-7), name
+    flipped = real[:, :, ::-1]
+    whole = evaluator._extract(flipped)
+    parts = [evaluator._extract(flipped[start:end]) for start, end in ((0, 1), (1, 6), (6, 20))]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)  # whatever comes with a picture, to the last digit
+    monkeypatch.setattr("fastgan_jax.features.CHUNK", 7)  # pictures per device call: to rounding
+    for name, value in evaluator.judge(flipped).items():
+        assert value == pytest.approx(judged["flipped"][name], rel=1e-5, abs=1e-7), name
+
+
+def test_products_are_true_float32_whatever_the_default(evaluator):
+    """A GPU's default keeps 10 bits of each factor, and digits would depend on the device."""
+    pictures = np.zeros((16, 48, 48, 3), np.float32)
+    with jax.default_matmul_precision("bfloat16"):
+        program = str(jax.make_jaxpr(evaluator._extract._apply)(evaluator._extract._params, pictures))
+    assert program.count("conv_general_dilated") > 20
+    assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == program.count("conv_general_dilated")
 
 
 def test_real_features_are_computed_once(evaluator, config, real, judged, monkeypatch):
@@ -105,6 +117,24 @@ def test_real_features_are_computed_once(evaluator, config, real, judged, monkey
     other = evaluate.Evaluator(config, real, "other content", evaluator._cache_dir)
     with pytest.raises(pytest.fail.Exception):
         other.real_features()
+
+
+def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluator, tmp_path, caplog):
+    own = evaluate.Evaluator(config, real, "content", tmp_path)
+    expected = evaluator.real_features()
+    for content in (b"cut off", None):
+        for path in tmp_path.iterdir():
+            path.write_bytes(content) if content else write_arrays(path, {"features": expected[:3]})
+        own._real_features = None
+        np.testing.assert_array_equal(own.real_features(), expected)
+    np.testing.assert_array_equal(read_arrays(next(tmp_path.iterdir()))["features"], expected)
+
+
+def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp_path, caplog):
+    (tmp_path / "file").write_text("no folder")
+    own = evaluate.Evaluator(config, real, "content", tmp_path / "file")
+    np.testing.assert_array_equal(own.real_features(), evaluator.real_features())
+    assert "will be computed again next time" in caplog.text
 
 
 def test_every_real_picture_counts_once(evaluator, real):
@@ -117,7 +147,60 @@ def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     (row,) = first.rows
     assert row["step"] == 4 and all(np.isfinite(value) for value in row.values())
     assert first.facts["num_samples"] == 12 and first.facts["num_real"] == 20
-    assert first.facts["features"] == "squeeze_caffe, legacy resize" and "not LPIPS" in first.facts["distance"]
+    assert first.facts["networks"] == "squeeze_caffe, legacy resize; cosine distance (squeeze_caffe), not LPIPS"
+    assert first.facts["protocol"]["kid"] == "unbiased, mean of 100 subsets of 12 of each, seed 0"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "num_samples", "num_real", "message"),
+    [
+        ("precision_recall", 3, 20, "eval.num_samples is 3, and precision_recall needs 4"),
+        ("kid,density_coverage", 12, 5, "the number of real pictures is 5, and density_coverage needs 6"),
+        ("frechet", 12, 1, "the number of real pictures is 1, and frechet needs 2"),
+    ],
+)
+def test_too_few_pictures_are_refused_before_training(config, real, tmp_path, metrics, num_samples, num_real, message):
+    own = config.copy_and_resolve_references()
+    own.eval.metrics, own.eval.num_samples = metrics, num_samples
+    with pytest.raises(UserError, match=f"{message}: leave it out of eval.metrics"):
+        evaluate.Evaluator(own, real[:num_real], "content", tmp_path)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_fewest_pictures_are_enough(config, real, tmp_path, metric):
+    own = config.copy_and_resolve_references()
+    own.eval.metrics = metric if metric != "fid" else "frechet"
+    samples, reals = FEWEST[metric]
+    own.eval.num_samples = max(samples, 2)
+    values = evaluate.Evaluator(own, real[:reals], "content", tmp_path).judge(real[-samples:])
+    assert all(np.isfinite(value) for name, value in values.items() if name not in BASELINES)
+
+
+def test_classes_are_asked_for_in_the_shares_of_the_real_pictures(config, real, tmp_path):
+    asked = []
+
+    class Conditional:
+        """Stands for a sampler."""
+
+        def sample(self, num, seed, *, first, labels):
+            asked[first : first + num] = labels
+            return np.zeros((num, 64, 64, 3), np.uint8)
+
+    own = config.copy_and_resolve_references()
+    own.eval.metrics, own.eval.num_samples = "frechet", 40
+    evaluate.Evaluator(own, real, "content", tmp_path, labels=np.repeat([0, 1], [15, 5])).evaluate(Conditional())
+    assert len(asked) == 40 and sum(asked) == 10
+    assert sum(asked[:20]) > 0 and asked[:20] == asked[20:]
+
+
+def test_searched_and_compared_pictures_are_spread_over_the_set(real):
+    numbers = np.arange(2500)
+    assert searched_of(numbers).tolist() == list(range(0, 2500, 3))
+    assert searched_of(numbers[:1000]).tolist() == list(range(1000))
+    rows = compared_rows(1000)
+    assert len(rows) == len(set(rows)) == 64 and rows[0] == 0 and rows[-1] == 999
+    assert compared_rows(3).tolist() == [0, 1, 2]
+    assert np.isnan(real_nearness(PictureDistance.load("squeeze_caffe"), real[:1])["nearest_real"])
 
 
 def test_grey_and_transparent_pictures_are_judged_as_rgb():
@@ -144,6 +227,18 @@ def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp
     assert ("here already" in str(error.value)) == (name != "squeeze_caffe")
 
 
+def test_without_perceptual_weights_the_alternative_is_named(config, real, monkeypatch, tmp_path):
+    own = config.copy_and_resolve_references()
+    own.loss.perceptual_net, own.loss.perceptual_weights = "vgg", str(tmp_path / "none.npz")
+    with pytest.raises(UserError) as error:
+        evaluate.Evaluator(own, real, "content", tmp_path)
+    message = str(error.value)
+    assert "none.npz: no such file (here already: squeeze_caffe); or set loss.perceptual_weights=FILE" in message
+    assert (
+        message.endswith("or leave diversity and nearest out of eval.metrics") and "loss.reconstruction" not in message
+    )
+
+
 def test_training_evaluates_and_keeps_the_best(config, tmp_path, smoke_run, monkeypatch):
     scores = iter([3.0, 1.0, 2.0, 5.0])
     monkeypatch.setattr(evaluate.Evaluator, "evaluate", lambda *_: {"frechet": next(scores)})
@@ -161,6 +256,24 @@ def test_training_evaluates_and_keeps_the_best(config, tmp_path, smoke_run, monk
     jax.tree.map(np.testing.assert_array_equal, plain, evaluated)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"num_samples": 14}, "eval.num_samples: 12 in the checkpoint, 14 now"),
+        ({"resize": "clean", "every": 3}, "eval.resize: legacy in the checkpoint, clean now"),
+        ({"num_samples": 14, "every": None}, ""),
+        ({"metrics": "kid", "every": 3}, ""),
+    ],
+)
+def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, told):
+    saved = config.copy_and_resolve_references()
+    saved.eval.every = 2
+    current = saved.copy_and_resolve_references()
+    current.eval.update(changes)
+    train._warn_of_other_judgement(saved.to_dict(), current.to_dict())
+    assert told in caplog.text and ("cannot be compared" in caplog.text) == bool(told)
+
+
 def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_run, tmp_path, capsys):
     run = tmp_path / "run"
     run.mkdir()
@@ -171,7 +284,7 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
     assert main.main(arguments + [f"--config.eval.{setting}" for setting in settings]) == 0
     table = capsys.readouterr().out.splitlines()
     assert re.match(r"run: 12 samples against 20 real pictures \(squeeze_caffe, legacy resize\)", table[0])
-    assert [line.split()[0] for line in table[2:]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
+    assert [line.split()[0] for line in table[2:5]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
     written = json.loads((run / "evaluation.json").read_text())
     assert [row["step"] for row in written["checkpoints"]] == [0, 2, 4]
     assert (run / "evaluation.png").stat().st_size > 1000
@@ -186,11 +299,29 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
         (["--step", "newest"], "--step newest: give latest"),
         (["--metrics", "fid"], "a Frechet distance on other features than Inception's is no FID"),
         (["--metrics", "is"], "eval.metrics='is': allowed is names of fid"),
+        (["--metrics", ""], "eval.metrics is empty: give names of fid, frechet"),
+        (["--plot", "curve.txt"], "--plot curve.txt: give a file that ends in .png"),
+        (["--json", str(tmp_path / "x.json" / "y.json")], "x.json is no folder: choose another --json"),
         (["--data", str(tmp_path / "nothing")], "nothing"),
     ):
         assert tool.main(["--run", str(run), *options, *wrong]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+def test_a_table_ends_with_what_it_tells_in_words():
+    rows = [{"step": step, "kid": kid, "diversity": 0.5} for step, kid in enumerate([3.0, 1.0, 2.0, 3.0, 4.0])]
+    evaluation = evaluate.Evaluation(rows, {})
+    for metric in ("kid", "fid"):  # one that is not among the numbers gives way to the first that is
+        (line,) = evaluation_report.warnings(evaluation, metric)
+        assert line.startswith("over-training: kid was best at iteration 1 (1) and has risen to 4")
+
+
+def test_what_is_no_number_is_null_in_json(tmp_path):
+    evaluation = evaluate.Evaluation([{"step": 0, "kid": float("nan")}], {"run": "x"})
+    evaluation_report.write_json(tmp_path / "x.json", evaluation, ["a warning"])
+    expected = {"run": "x", "checkpoints": [{"step": 0, "kid": None}], "warnings": ["a warning"]}
+    assert json.loads((tmp_path / "x.json").read_text()) == expected
 
 
 def test_the_best_row_follows_the_direction_of_its_number():
@@ -217,6 +348,9 @@ def test_overtraining_is_told_after_three_worse_evaluations():
     (line,) = diagnose(history(recall=[0.5, 0.4, 0.3, 0.2]), "recall")
     assert "has fallen to 0.2" in line
     assert diagnose(history(fid=[None, None, None, None]), "fid") == []
+    # A little worse is chance, and starts the count anew.
+    assert diagnose(history(fid=[5.0, 5.1, 5.2, 5.1]), "fid") == []
+    assert diagnose(history(fid=[5.0, 6.0, 5.1, 6.0, 7.0]), "fid") == []
 
 
 def test_memorisation_is_told_when_samples_are_as_near_as_copies():
@@ -227,12 +361,17 @@ def test_memorisation_is_told_when_samples_are_as_near_as_copies():
         line.startswith("memorisation: samples are 0.1 from") and "(0.2), and than they are to each other (0.5)" in line
     )
     assert diagnose(history(**(far | {"nearest": [0.1], "nearest_real": [0.05]})), "fid") == []
+    assert diagnose(history(**(far | {"nearest": [0.15]})), "fid") == []  # as near as a typical sample may come
 
 
 def test_collapse_is_told_when_diversity_halves():
     assert diagnose(history(diversity=[0.6, 0.31]), "fid") == []
     (line,) = diagnose(history(diversity=[0.6, 0.29]), "fid")
-    assert line.startswith("collapse: the mean distance between samples is 0.29; it was 0.6 at iteration 10")
+    assert line == "collapse: the mean distance between samples is 0.29; it was 0.6 at iteration 10"
+    assert diagnose(history(diversity=[0.3], diversity_real=[0.5]), "fid") == []
+    assert diagnose(history(diversity=[0.9, 0.3], diversity_real=[0.5, 0.5]), "fid") == []
+    (line,) = diagnose(history(diversity=[0.2], diversity_real=[0.5]), "fid")
+    assert line == "collapse: the mean distance between samples is 0.2; that between training pictures is 0.5"
 
 
 def test_nothing_is_told_without_evaluations():

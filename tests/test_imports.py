@@ -57,6 +57,8 @@ LAYERS = [
     "probe",
     "projection",
     "charts",
+    "page",
+    "report_evaluation",
     "report",
     "train",
     "kept_memory",

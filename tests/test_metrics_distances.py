@@ -27,8 +27,9 @@ def statistics_of(*batches: np.ndarray) -> FeatureStatistics:
 
 
 def gaussian(mean: np.ndarray, covariance: np.ndarray) -> FeatureStatistics:
-    """Statistics with exactly these moments."""
-    return FeatureStatistics.from_dict({"count": np.asarray(11), "mean": mean, "scatter": covariance * 10})
+    """Statistics with these moments."""
+    factor = np.sqrt(10) * np.linalg.cholesky(covariance).T
+    return FeatureStatistics.from_dict({"count": np.asarray(11), "mean": mean, "factor": factor})
 
 
 @settings(deadline=None, max_examples=50)
@@ -80,7 +81,7 @@ def test_statistics_refuse_what_they_cannot_hold():
         with pytest.raises(UserError, match="NaN or infinity in 1 of 10 values"):
             statistics.update(np.array([[0.0] * 5, [broken, 0, 0, 0, 0]]))
     stored = statistics.to_dict()
-    with pytest.raises(UserError, match="lack mean, scatter: compute them again"):
+    with pytest.raises(UserError, match="lack factor, mean: compute them again"):
         FeatureStatistics.from_dict({"count": stored["count"]})
     with pytest.raises(UserError, match="have shapes"):
         FeatureStatistics.from_dict(stored | {"mean": np.zeros(4)})

@@ -111,8 +111,11 @@ def test_everything_of_the_run_is_there(run):
     assert "4 of 4, batch 4" in found.text and "20 demo pictures, 64 pixels" in found.text
     assert "Over-training: fid was best at iteration 1 (3) and has risen to 6.5" in found.text
     assert "learning_rate" in found.text and "not finished" not in found.text
-    assert "Feature network: inception, resize convention: legacy. LPIPS network:" in found.text
-    assert "fid, lower is better; best at iteration 1: 3" in found.text and "Fréchet Inception distance" in found.text
+    assert (
+        "Feature network: inception, resize convention: legacy. Distances between pictures: LPIPS (vgg)." in found.text
+    )
+    assert "Lower is better; best at iteration 1: 3. Fréchet Inception distance" in found.text
+    assert "what the discriminator's decoders make of it: big. Iteration 4." in found.text
 
 
 def test_an_unfinished_run_is_called_that(run):
@@ -133,7 +136,7 @@ def test_without_evaluations_the_page_says_so(smoke_run, tmp_path):
 
 def test_only_what_was_measured_is_called_sound(run):
     found = page(write_report(run))
-    assert "Not known: memorisation (needs nearest), collapse (needs diversity of two evaluations)." in found.text
+    assert "Not known: memorisation (needs nearest), collapse (needs diversity)." in found.text
     assert "No sign" not in found.text
     (run / "metrics.jsonl").unlink()
     for step in (1, 2):
@@ -151,6 +154,28 @@ def test_every_warning_stands_before_the_pictures(run):
     for warning in ("Over-training: ", "Memorisation: ", "Collapse: "):
         assert 0 < text.index(f'<p class="warning">{warning}') < text.index("<img")
     assert len(page(path).classes("warning")) == 3 and "No sign" not in text and "Not known" not in text
+
+
+def test_what_a_number_is_to_be_compared_with_stands_beside_it(run):
+    numbers = {"diversity": 0.5, "diversity_real": 0.6, "nearest": 0.4, "nearest_real": 0.3, "nearest_flipped": 0.2}
+    evaluated(run, 5, kid=2.0, kid_spread=0.25, precision=0.0, **numbers)
+    found = page(write_report(run))
+    charts = [attributes["aria-label"] for attributes in found.all("svg")]
+    assert charts[:5] == ["fid", "nearest", "kid", "precision", "diversity"]
+    for series in ("diversity 0.5", "diversity_real 0.6", "nearest 0.4", "nearest_real 0.3", "nearest_flipped 0.2"):
+        assert f" {series} " in found.text
+    assert "Its standard deviation over subsets is 0.25." in found.text and "Higher is better; best" in found.text
+    set_setting(run, "loss", "perceptual_net", "squeeze_caffe")
+    assert "cosine distance (squeeze_caffe), not LPIPS" in page(write_report(run)).text
+
+
+def test_every_evaluation_is_in_the_table(run):
+    evaluated(run, 5, fid=1.25)
+    text = write_report(run).read_text()
+    table = text[text.index("All evaluations") :].split("</details>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>([^<]*)<", row) for row in table.split("<tr>")[1:]]
+    assert rows[0] == ["iteration", "fid", "nearest"] and len(rows) == 7
+    assert rows[1] == ["0", "9", "-"] and rows[-1] == ["5", "1.25", "-"]
 
 
 def test_numbers_of_earlier_evaluations_are_shown(run):

@@ -13,6 +13,8 @@ from flax import traverse_util
 from test_perceptual import perceptual_params
 from tool_modules import load_tool
 
+from configs import base
+from fastgan_jax.assemble import pretrained_from_config
 from fastgan_jax.errors import UserError
 from fastgan_jax.weights import registry, store
 from fastgan_jax.weights.formats import read_arrays, write_arrays
@@ -186,6 +188,12 @@ def test_files_that_are_none(tmp_path):
             read_arrays(tmp_path / f"x{suffix}")
 
 
+def test_another_networks_file_is_no_inception(tmp_path, squeeze):
+    with pytest.raises(UserError, match=r"does not give the weights inception: .*lack the tensor Conv2d_1a_3x3"):
+        store.import_file(write(tmp_path / "x.npz", keras_arrays(squeeze)), "inception")
+    assert not store.cached_path("inception").exists()
+
+
 def test_objects_in_an_npz_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.array([{"code": 1}], dtype=object))
     with pytest.raises(UserError, match=r"x\.npz is damaged"):
@@ -206,8 +214,10 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_unknown_names_are_listed():
-    with pytest.raises(UserError, match="no weights called 'vgg19': choose one of vgg16, squeezenet1_1"):
+    with pytest.raises(UserError, match="no weights called 'vgg19': choose one of vgg16, squeezenet1_1.*inception$"):
         store.find("vgg19")
+    with pytest.raises(UserError, match="; the network squeeze consists of squeezenet1_1 and lpips_squeeze$"):
+        store.find("squeeze")
 
 
 # ---------------------------------------------------------------------------------------------------------- downloads
@@ -252,7 +262,7 @@ def publish(monkeypatch, tmp_path, squeeze):
 
 def test_a_download_says_what_it_fetches_and_is_kept(publish, squeeze, caplog):
     publish()
-    with caplog.at_level("INFO"):
+    with caplog.at_level("WARNING"):  # which is shown also by tools, where nobody sets logging up
         heads = store.find("lpips_squeeze")
     assert_same(heads, squeeze["heads"])
     assert re.search(r"downloading lpips_squeeze: LPIPS v0\.1 heads .*, 11 KB, from http://127\.0\.0\.1", caplog.text)
@@ -286,7 +296,33 @@ def test_without_weights_the_places_and_the_alternative_are_named(name, cache):
     assert "\n" not in message and str(cache) in message and entry.filename in message
     assert all(address in message for address in entry.addresses)
     assert f"python tools/weights.py --import FILE {entry.name}" in message
-    assert "loss.perceptual_weights=FILE" in message and "loss.reconstruction=l1" in message
+    assert "here already" not in message
+
+
+def test_training_without_weights_names_what_needs_none(cache):
+    config = base.get_config()
+    with pytest.raises(UserError, match=r"vgg16-397923af\.pth elsewhere.*loss\.perceptual_weights=FILE") as error:
+        pretrained_from_config(config)
+    assert str(error.value).endswith("or use loss.reconstruction=l1, which needs no weights")
+
+
+def test_heads_that_are_missing_are_named(tmp_path, squeeze):
+    path = write(tmp_path / "b.npz", torch_arrays(squeeze))
+    with pytest.raises(UserError, match=r"the weights lpips_squeeze .* --import FILE lpips_squeeze"):
+        load_perceptual("squeeze", path)
+
+
+def test_networks_that_are_here_are_named(tmp_path, squeeze):
+    store.import_file(write(tmp_path / "keras.npz", keras_arrays(squeeze)), "squeezenet_caffe")
+    with pytest.raises(UserError, match=r"\(here already: squeeze_caffe\)$"):
+        load_perceptual("vgg")
+
+
+def test_damaged_weights_in_the_cache_are_named(tmp_path, squeeze):
+    kept = store.import_file(write(tmp_path / "keras.npz", keras_arrays(squeeze)), "squeezenet_caffe")
+    kept.write_bytes(kept.read_bytes()[:1000])
+    with pytest.raises(UserError, match=rf"delete {re.escape(str(kept))} and run the same command again"):
+        load_perceptual("squeeze_caffe")
 
 
 def test_an_unpublished_file_that_fits_is_taken_and_the_log_says_so(tmp_path, squeeze, caplog):

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fastgan_jax.tool_support import progress, run_tool, tool_parser
+from fastgan_jax.tool_support import check_outputs, progress, run_tool, tool_parser
 
 BASE_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "base.py"
 EXAMPLES = """examples:
@@ -38,15 +38,27 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     """Evaluates and reports."""
     from fastgan_jax.evaluate import evaluate_run
-    from fastgan_jax.evaluation_report import plot, summary, table, write_json
+    from fastgan_jax.evaluation_report import check_plot, plot, summary, table, warnings, write_json
 
+    if arguments.json:
+        check_outputs([arguments.json], overwrite=True, option="--json")
+    if arguments.plot:
+        check_outputs([arguments.plot], overwrite=True, option="--plot")
+        check_plot(arguments.plot)
     config = configuration_of(arguments)
     evaluation = evaluate_run(
-        arguments.run, steps_of(arguments), config, lambda steps: progress(steps, title="checkpoints")
+        arguments.run,
+        steps_of(arguments),
+        config,
+        lambda steps: progress(steps, title="checkpoints"),
+        pictures=arguments.data,
     )
-    print(f"{summary(evaluation)}\n{table(evaluation)}")
+    told = warnings(evaluation, config.eval.best_metric)
+    print("\n".join([summary(evaluation), table(evaluation), *told]))
+    for path in filter(None, (arguments.json, arguments.plot)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     if arguments.json:
-        write_json(arguments.json, evaluation)
+        write_json(arguments.json, evaluation, told)
         print(arguments.json)
     if arguments.plot:
         plot(arguments.plot, evaluation)
@@ -73,12 +85,15 @@ def configuration_of(arguments: argparse.Namespace):
         "loss.perceptual_net": arguments.net,
         "loss.perceptual_weights": arguments.weights,
     }
-    if arguments.data is not None:
-        given |= {"data.path": arguments.data}
-        overrides |= {"data.tfds": None, "data.demo_images": None}
     overrides["eval.every"] = None  # so that eval.best_metric need not be among the metrics
+    for network, file in (
+        ("eval.features", "eval.feature_weights"),
+        ("loss.perceptual_net", "loss.perceptual_weights"),
+    ):
+        if given[network] not in (None, overrides.get(network)):
+            overrides[file] = None  # the run's file is for the run's network
     config.update_from_flattened_dict(overrides | {name: value for name, value in given.items() if value is not None})
-    configuration.validate(config)
+    configuration.validate(config, check_source=False)
     return config
 
 

@@ -22,7 +22,7 @@ EXAMPLES = """examples:
 
 Writes a picture, sample | nearest | second | ... in each row, and a table beside it (nearest.json). Below the samples'
 distances stand those of training pictures from each other and from mirrored and cropped copies of themselves: samples
-that are nearer than such copies are memorised."""
+that are far nearer than all these are copies."""
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

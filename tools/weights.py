@@ -1,7 +1,6 @@
 """Lists, downloads and imports the pretrained weights that losses and metrics use."""
 
 import argparse
-import logging
 import sys
 
 EXAMPLE = """examples:
@@ -28,7 +27,6 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Does what was asked."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     from fastgan_jax.weights import store
     from fastgan_jax.weights.registry import REGISTRY
 

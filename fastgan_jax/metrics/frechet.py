@@ -7,9 +7,9 @@ from fastgan_jax.metrics.statistics import FeatureStatistics
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), the square root of the product never formed.
+    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), without forming a covariance, their product or its root.
 
-    With S = L L^T, the trace of that root is the sum of the singular values of L_a^T L_b: they are those of
+    With S = R^T R, the trace of that root is the sum of the singular values of R_a R_b^T: they are those of
     S_a^(1/2) S_b^(1/2), whose squares are the eigenvalues of S_a^(1/2) S_b S_a^(1/2). So nothing is ever complex,
     covariances may be singular (fewer pictures than dimensions), and equal statistics give 0 to about 1e-13 of
     tr(S), where forming the product first would give 1e-8.
@@ -26,16 +26,9 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
     """
     if len(a.mean) != len(b.mean):
         raise UserError(f"features of length {len(a.mean)} and {len(b.mean)} cannot be compared: take one network")
-    covariance_a, covariance_b = a.covariance, b.covariance
-    cross = np.linalg.svd(_factor(covariance_a).T @ _factor(covariance_b), compute_uv=False).sum()
+    factor_a, factor_b = a.covariance_factor, b.covariance_factor
+    cross = np.linalg.svd(factor_a @ factor_b.T, compute_uv=False).sum()
     step = a.mean - b.mean
-    distance = step @ step + np.trace(covariance_a) + np.trace(covariance_b) - 2 * cross
+    distance = step @ step + (factor_a**2).sum() + (factor_b**2).sum() - 2 * cross
     # The exact value is never negative; what is, comes from rounding in the difference of nearly equal traces.
     return max(float(distance), 0.0)
-
-
-def _factor(covariance: np.ndarray) -> np.ndarray:
-    """L [D, rank] with L L^T = covariance [D, D], without the directions that hold nothing but rounding."""
-    values, vectors = np.linalg.eigh(covariance)
-    kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
-    return vectors[:, kept] * np.sqrt(values[kept])

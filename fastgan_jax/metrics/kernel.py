@@ -9,6 +9,8 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.features import as_pair
 
+SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 0  # of `kernel_distance`, where nothing else is asked for
+
 
 @dataclass(frozen=True)
 class KernelDistance:
@@ -32,9 +34,9 @@ def kernel_distance(
     real: np.ndarray | jax.Array,
     fake: np.ndarray | jax.Array,
     *,
-    subsets: int = 100,
-    subset_size: int = 1000,
-    seed: int = 0,
+    subsets: int = SUBSETS,
+    subset_size: int = SUBSET_SIZE,
+    seed: int = SUBSET_SEED,
 ) -> KernelDistance:
     """Squared maximum mean discrepancy with the kernel (x . y / D + 1)^3, unbiased, averaged over random subsets.
 

@@ -15,6 +15,7 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.features import as_pair
 
+MANIFOLD_NEIGHBOURS, DENSITY_NEIGHBOURS = 3, 5  # k of the papers, of precision and recall, density and coverage
 TIE = 1e-11  # rounding is below 1e-13; features of different pictures differ by 1e-4 and more
 BLOCK = 1024  # rows of distances held at once; 41 MB against 5,000 pictures
 
@@ -36,7 +37,11 @@ class DensityCoverage:
 
 
 def precision_recall(
-    real: np.ndarray | jax.Array, fake: np.ndarray | jax.Array, *, neighbours: int = 3, block: int = BLOCK
+    real: np.ndarray | jax.Array,
+    fake: np.ndarray | jax.Array,
+    *,
+    neighbours: int = MANIFOLD_NEIGHBOURS,
+    block: int = BLOCK,
 ) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al., 2019, equations 1 and 2).
 
@@ -63,7 +68,11 @@ def precision_recall(
 
 
 def density_coverage(
-    real: np.ndarray | jax.Array, fake: np.ndarray | jax.Array, *, neighbours: int = 5, block: int = BLOCK
+    real: np.ndarray | jax.Array,
+    fake: np.ndarray | jax.Array,
+    *,
+    neighbours: int = DENSITY_NEIGHBOURS,
+    block: int = BLOCK,
 ) -> DensityCoverage:
     """Density and coverage (Naeem et al., 2020, section 3).
 

@@ -7,10 +7,21 @@ METRICS: dict[str, tuple[str, ...]] = {
     "kid": ("kid", "kid_spread"),
     "precision_recall": ("precision", "recall"),
     "density_coverage": ("density", "coverage"),
-    "diversity": ("diversity",),
+    "diversity": ("diversity", "diversity_real"),
     "nearest": ("nearest", "nearest_flipped", "nearest_cropped", "nearest_real"),
 }
-# number: whether the lower or the higher one is better; the others describe, and none of theirs is best
+# metric: the fewest pictures that it can be computed from, generated and real; one where it does not matter
+FEWEST: dict[str, tuple[int, int]] = {
+    "fid": (2, 2),
+    "frechet": (2, 2),
+    "kid": (2, 2),
+    "precision_recall": (4, 4),  # three neighbours of each
+    "density_coverage": (1, 6),  # five neighbours of each real one
+    "diversity": (2, 2),
+    "nearest": (1, 1),
+}
+# number: whether the lower or the higher one is better; the others describe, and none of theirs is best: diversity, for
+# example, is good near that of the real pictures
 BETTER: dict[str, str] = {
     "fid": "lower",
     "frechet": "lower",
@@ -19,8 +30,9 @@ BETTER: dict[str, str] = {
     "recall": "higher",
     "density": "higher",
     "coverage": "higher",
-    "diversity": "higher",
 }
+# of the real pictures alone: what the number of the same metric is to be compared with
+BASELINES = ("diversity_real", "nearest_flipped", "nearest_cropped", "nearest_real")
 
 
 def rank(name: str, value: float | None) -> float:

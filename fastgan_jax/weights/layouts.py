@@ -51,9 +51,9 @@ def by_layer(arrays: Arrays) -> dict[str, Arrays]:
 
 
 def _convert_inception(arrays: Arrays) -> Arrays:
-    if any("/" in name for name in arrays):
-        return arrays  # stored before
-    return traverse_util.flatten_dict(inception.params_from_torch(arrays), sep="/")
+    stored = any("/" in name for name in arrays)
+    params = inception.unflatten(arrays) if stored else inception.params_from_torch(arrays)
+    return traverse_util.flatten_dict(params, sep="/")
 
 
 def _convert_heads(network: str, arrays: Arrays) -> Arrays:

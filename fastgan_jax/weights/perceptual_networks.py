@@ -51,18 +51,22 @@ def load_perceptual(name: str, path: str | Path | None = None) -> dict[str, Any]
         {"input", "backbone", "heads"}, float32 arrays.
 
     Raises:
-        UserError: if weights cannot be had; the line says where they are published and what can be done without.
+        UserError: if weights cannot be had; the line says where they are published, and which networks are here.
     """
     network = NETWORKS[name]
     try:
         arrays = store.find(network.weights) if path is None else store.read_file(path, network.weights)
         heads = _heads(network)
     except UserError as error:
-        raise UserError(
-            f"{error}; or set loss.perceptual_weights=FILE, or use loss.reconstruction=l1, which needs no weights"
-        ) from None
+        here = [other for other in NETWORKS if other != name and _is_here(NETWORKS[other])]
+        raise UserError(f"{error} (here already: {', '.join(here)})" if here else str(error)) from None
     layers = by_layer(arrays)
     return {"input": layers.pop("input"), "backbone": layers, "heads": heads}
+
+
+def _is_here(network: PerceptualNetwork) -> bool:
+    """Whether everything that a network consists of is in the cache."""
+    return all(store.cached_path(part).exists() for part in (network.weights, network.heads) if part is not None)
 
 
 def _heads(network: PerceptualNetwork) -> Arrays:

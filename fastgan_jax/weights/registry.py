@@ -1,5 +1,6 @@
 """The pretrained files that this package can use, as their authors publish them."""
 
+import re
 from dataclasses import dataclass
 
 from fastgan_jax.errors import UserError
@@ -106,5 +107,7 @@ def registered(name: str) -> PretrainedFile:
         UserError: if there is none.
     """
     if name not in REGISTRY:
-        raise UserError(f"there are no weights called {name!r}: choose one of {', '.join(REGISTRY)}")
+        parts = [file.name for file in _FILES if re.search(rf"={re.escape(name)}\b", file.use)]
+        hint = f"; the network {name} consists of {' and '.join(parts)}" if parts else ""
+        raise UserError(f"there are no weights called {name!r}: choose one of {', '.join(REGISTRY)}{hint}")
     return REGISTRY[name]

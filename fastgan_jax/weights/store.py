@@ -34,12 +34,15 @@ def find(name: str) -> Arrays:
     """The weights of a name, from the cache, else from their publisher.
 
     Raises:
-        UserError: if they are in neither place.
+        UserError: if they are in neither place, or what is in the cache is damaged.
     """
     path = cached_path(name)
     if not path.exists():
         fetch(name)
-    return convert(name, read_arrays(path))
+    try:
+        return convert(name, read_arrays(path))
+    except UserError as error:
+        raise UserError(f"{error}: delete {path} and run the same command again") from None
 
 
 def fetch(name: str) -> Path:
@@ -56,7 +59,8 @@ def fetch(name: str) -> Path:
     with tempfile.TemporaryDirectory(prefix="fastgan-jax-") as folder:
         for address in entry.addresses:
             file = Path(folder) / entry.filename
-            log.info("downloading %s: %s, %s, from %s", name, entry.content, _size(entry), address)
+            # A warning is shown even where nobody has set up logging: nothing is fetched silently.
+            log.warning("downloading %s: %s, %s, from %s", name, entry.content, _size(entry), address)
             try:
                 digest = _download(address, file, entry.filename)
             except (OSError, http.client.HTTPException) as error:

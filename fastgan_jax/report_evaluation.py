@@ -1,0 +1,101 @@
+"""What the page about a run says of its evaluations: warnings in words, a chart of every metric, and all numbers."""
+
+from typing import Any
+
+from fastgan_jax.charts import line_chart
+from fastgan_jax.diagnosis import RISING_FOR, diagnose, evaluations
+from fastgan_jax.metrics.names import BASELINES, BETTER, METRICS, rank
+from fastgan_jax.page import figure, paragraph, side_by_side, table
+from fastgan_jax.weights.perceptual_networks import NETWORKS
+
+MEANINGS = {
+    "fid": "Fréchet Inception distance between samples and training pictures.",
+    "frechet": "Fréchet distance on the features named above, which is no FID; to compare checkpoints of a run.",
+    "kid": "Kernel distance, unbiased also for small sets.",
+    "precision": "Share of samples that look like training pictures.",
+    "recall": "Share of training pictures that samples come near to.",
+    "density": "How densely samples lie among training pictures; about 1 for a perfect model.",
+    "coverage": "Share of training pictures with a sample in their neighbourhood.",
+    "diversity": "Mean distance between two samples, beside that of two training pictures; a collapse makes it fall.",
+    "nearest": "Mean distance of a sample from its nearest training picture. Memorisation makes it fall far below what "
+    "training pictures measure: from themselves mirrored or cropped, and from their nearest other.",
+}
+SPREAD = "kid_spread"
+
+History = list[dict[str, Any]]
+
+
+def warnings(config: dict, lines: list[dict]) -> str:
+    """Over-training, memorisation and collapse in words, and which of them is not known.
+
+    Args:
+        config: the settings of the run, by group.
+        lines: of metrics.jsonl.
+    """
+    history = evaluations(lines)
+    if not history:
+        return paragraph("No evaluation was made, so nothing is known of over-training, memorisation or collapse.")
+    best = config.get("eval", {}).get("best_metric", "fid")
+
+    def known(name: str) -> int:
+        return sum(entry.get(name) is not None for entry in history)
+
+    compared = ("nearest", "nearest_flipped", "nearest_cropped")
+    judged = {
+        f"over-training (needs {best} of more than {RISING_FOR} evaluations)": known(best) > RISING_FOR,
+        "memorisation (needs nearest)": all(history[-1].get(name) is not None for name in compared),
+        "collapse (needs diversity)": known("diversity") > 0,
+    }
+    found = diagnose(lines, best)
+    told = [paragraph(f"{line[:1].upper()}{line[1:]}.", "warning") for line in found]
+    signs = [name.split(" ")[0] for name, is_known in judged.items() if is_known]
+    quiet = [sign for sign in signs if not any(line.startswith(sign) for line in found)]
+    unknown = [name for name, is_known in judged.items() if not is_known]
+    *first, last = quiet or [""]
+    told += [paragraph(f"No sign of {', '.join(first)}{' or ' if first else ''}{last}.")] if quiet else []
+    told += [paragraph(f"Not known: {', '.join(unknown)}.")] if unknown else []
+    return "".join(told)
+
+
+def evaluation(config: dict, lines: list[dict]) -> str:
+    """How it was evaluated, a chart of every metric, and the table of all evaluations; arguments as for `warnings`."""
+    history = evaluations(lines)
+    if not history:
+        return paragraph("There are no evaluations in metrics.jsonl.")
+    settings = config.get("eval", {}) | config.get("loss", {})
+    count, features, resize, network = (
+        settings.get(name, "unknown") for name in ("num_samples", "features", "resize", "perceptual_net")
+    )
+    measure = NETWORKS[network].measure if network in NETWORKS else network
+    described = paragraph(
+        f"{count} samples. Feature network: {features}, resize convention: {resize}. Distances between pictures: "
+        f"{measure}. Large numbers are those of iteration {history[-1]['step']}; a ring marks the best of a curve."
+    )
+    names = list(dict.fromkeys(name for entry in history for name in entry if name != "step"))
+    charts = [_metric(name, history) for name in names if name not in (*BASELINES, SPREAD)]
+    rows = [(entry["step"], *(_number(entry.get(name)) for name in names)) for entry in history]
+    numbers = table(rows, ("iteration", *names))
+    return f"{described}{side_by_side(charts)}<details><summary>All evaluations</summary>{numbers}</details>"
+
+
+def _metric(name: str, history: History) -> str:
+    """The chart of a metric beside what the training pictures alone measure, with its meaning."""
+    known = [(entry["step"], entry[name]) for entry in history if entry.get(name) is not None]
+    if not known:
+        return ""
+    value, meaning, mark = _number(history[-1].get(name)), MEANINGS.get(name, ""), None
+    if name == "kid" and history[-1].get(SPREAD) is not None:
+        meaning += f" Its standard deviation over subsets is {_number(history[-1][SPREAD])}."
+    if name in BETTER:
+        mark = min(known, key=lambda point: rank(name, point[1]))
+        meaning = f"{BETTER[name]} is better; best at iteration {mark[0]}: {_number(mark[1])}. {meaning}"
+    curves = [name, *(other for other in METRICS.get(name, ()) if other in BASELINES)]
+    series = {
+        f"{curve} {_number(history[-1].get(curve))}": [(entry["step"], entry.get(curve)) for entry in history]
+        for curve in curves
+    }
+    return figure(line_chart(name, series, mark), f"{meaning[:1].upper()}{meaning[1:]}", name, value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
