@@ -19,6 +19,7 @@ from fastgan_jax import benchmark_report as report
 from fastgan_jax.benchmark_phases import make_phases, time_phases
 from fastgan_jax.device_peaks import PEAKS, peak_teraflops
 from fastgan_jax.errors import UserError
+from fastgan_jax.forms import Forms
 from fastgan_jax.image_ops import to_unit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +73,7 @@ def test_counts_do_not_depend_on_how_the_networks_are_computed(small):
             generator=small.method.generator.clone(**options),
             discriminator=small.method.discriminator.clone(**options),
         )
-        for options in ({}, {"remat": True, "dtype": jnp.bfloat16, "upsample_form": "phase"})
+        for options in ({}, {"remat": True, "dtype": jnp.bfloat16, "forms": Forms("phase", "space_to_depth", "products", "output", "joint")})
     )
     counts = operation_counts.count_iteration(plain, None)
     assert operation_counts.count_iteration(special, None) == counts
