@@ -63,8 +63,12 @@ def get_config() -> ml_collections.ConfigDict:
     train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
     train.remat = "none"  # recompute activations in backward passes: none | blocks | full (least memory, most time)
     train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
-    train.upsample_form = "auto"  # of equal convolutions: auto (fastest measured) | repeat (plain) | phase
-    train.downsample_form = "auto"  # of strided ones: auto | strided (plain) | space_to_depth; all equal
+    # Equal ways to compute the same, the plain one first; auto: the fastest one where measured, else the plain one.
+    train.upsample_form = "auto"  # of upsampling convolutions: repeat | phase | auto
+    train.downsample_form = "auto"  # of strided convolutions: strided | space_to_depth | auto
+    train.kernel_gradient_form = "auto"  # of gradients of kernels: convolution | products | by_size | auto
+    train.spectral_form = "auto"  # what is divided by the spectral norm: kernel | output (of the convolution) | auto
+    train.judge_form = "auto"  # real and generated pictures in D's update: apart | joint (in one batch) | auto
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
     train.log_every = 100  # iterations between lines of metrics.jsonl
     train.sample_every = 1_000  # iterations between sample grids

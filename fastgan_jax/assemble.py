@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import jax
 import optax
 
 from fastgan_jax import losses
 from fastgan_jax.errors import UserError
+from fastgan_jax.forms import Forms, choose
 from fastgan_jax.models.build import PRECISIONS, build_discriminator, build_generator
 from fastgan_jax.perceptual import perceptual_distance
 from fastgan_jax.train_step import Method
@@ -14,19 +16,11 @@ from fastgan_jax.weights.perceptual_networks import NETWORKS, load_perceptual
 
 def method_from_config(config: Any) -> Method:
     """Networks, optimiser and losses of a configuration (see configs/base.py)."""
-    remat = config.train.remat != "none"
+    computing = (config.train.precision, config.train.remat != "none", forms_from_config(config.train))
     optim = config.optim
     return Method(
-        generator=build_generator(
-            config.model, config.train.precision, remat, upsample_form=config.train.upsample_form
-        ),
-        discriminator=build_discriminator(
-            config.model,
-            config.train.precision,
-            remat,
-            upsample_form=config.train.upsample_form,
-            downsample_form=config.train.downsample_form,
-        ),
+        generator=build_generator(config.model, *computing),
+        discriminator=build_discriminator(config.model, *computing),
         optimizer=optax.adam(optim.learning_rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8),
         distance=distance_from_config(config.loss, config.train.precision),
         latent_size=config.model.nz,
@@ -39,6 +33,18 @@ def method_from_config(config: Any) -> Method:
         flip=config.data.flip,
         ema_decay=config.optim.ema_decay,
         recompute=config.train.remat == "full",
+    )
+
+
+def forms_from_config(train: Any) -> Forms:
+    """The forms that `train` asks for; "auto" is the fastest on the default backend."""
+    return choose(
+        jax.default_backend(),
+        upsample=train.upsample_form,
+        downsample=train.downsample_form,
+        kernel_gradient=train.kernel_gradient_form,
+        spectral=train.spectral_form,
+        judge=train.judge_form,
     )
 
 

@@ -56,7 +56,13 @@ class Workload:
 
     def program(self) -> Program:
         """The program, traced anew each time that it is compiled."""
-        return make_program(self.method, iterations=self.per_call, resident=True, unroll=self.unroll)
+        return make_program(
+            self.method,
+            iterations=self.per_call,
+            resident=True,
+            unroll=self.unroll,
+            accumulate=self.config.train.accumulate,
+        )
 
 
 def make_workload(config: Any) -> Workload:

@@ -241,13 +241,14 @@ def comparison(first: Result, second: Result) -> str:
     return "\n".join(lines)
 
 
-def ratio_line(both: Mapping[str, Any]) -> str:
-    """What `benchmark_sides.alternate` found, in one line."""
-    ratio, (first, second) = both["ratio"], (both["first"]["program"], both["second"]["program"])
-    return (
-        f"time of {second} / time of {first}: median {ratio['median']:.3f}, quartiles {ratio['quartile_1']:.3f} to "
+def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
+    """What `benchmark_sides.alternate` found, a line for each side but the first."""
+    first = next(iter(outcome["results"]))
+    return [
+        f"time of {name} / time of {first}: median {ratio['median']:.3f}, quartiles {ratio['quartile_1']:.3f} to "
         f"{ratio['quartile_3']:.3f}, {ratio['min']:.3f} to {ratio['max']:.3f} in {len(ratio['blocks'])} pairs of blocks"
-    )
+        for name, ratio in outcome["ratios"].items()
+    ]
 
 
 def _memory(memory: Mapping[str, int | None]) -> str:

@@ -1,16 +1,19 @@
-"""Timing two programs alternately, each in a process of its own that times a block whenever it is told to.
+"""Timing programs alternately, each in a process of its own that times a block whenever it is told to.
 
 On machines that others use too, times of one program drift by more than programs differ; neighbouring blocks share the
 circumstances, so their ratio means more than the ratio of two runs.
 """
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+from fastgan_jax import benchmark_report as report
 from fastgan_jax import config as configuration
 from fastgan_jax.benchmark_report import Result, spread
 from fastgan_jax.errors import UserError
@@ -143,14 +146,70 @@ class Side:
         raise UserError(f"the {self.name} side ended with exit code {code}; what it said is above")
 
 
-def alternate(first: Side, second: Side, iterations: int, blocks: int) -> dict[str, Any]:
-    """Times blocks in turn and returns both results, "first" and "second", and the spread of "ratio", second / first.
+def alternate(sides: Sequence[Side], iterations: int, blocks: int) -> dict[str, Any]:
+    """Times blocks in turn.
 
-    Who begins changes from pair to pair.
+    Who begins changes from block to block.
+
+    Returns:
+        "results": {name of each side: its result}; "ratios": {name of each but the first: spread of its time over that
+        of the first, block by block}.
     """
-    ratios = []
+    first, *others = sides
+    ratios: dict[str, list[float]] = {side.name: [] for side in others}
     for block in range(blocks):
-        order = (first, second) if block % 2 == 0 else (second, first)
-        seconds = {side: side.time_block(iterations) for side in order}
-        ratios.append(seconds[second] / seconds[first])
-    return {"first": first.finish(), "second": second.finish(), "ratio": spread(ratios)}
+        start = block % len(sides)
+        seconds = {side.name: side.time_block(iterations) for side in (*sides[start:], *sides[:start])}
+        for side in others:
+            ratios[side.name].append(seconds[side.name] / seconds[first.name])
+    results = {side.name: side.finish() for side in sides}
+    return {"results": results, "ratios": {name: spread(values) for name, values in ratios.items()}}
+
+
+def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int, json_path: str | None) -> None:
+    """Starts programs that run `answer`, times them in turn, and prints (and writes) results and ratios.
+
+    Args:
+        commands: {name: program and arguments}; the others are compared with the first.
+        iterations: in a block.
+        blocks: of each program.
+        json_path: also write what `alternate` returns here.
+    """
+    # They share the device's memory, so none must take most of it beforehand.
+    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    with contextlib.ExitStack() as stack:
+        sides = [stack.enter_context(Side(name, command, environment)) for name, command in commands.items()]
+        outcome = alternate(sides, iterations, blocks)
+    print(report.markdown_header())
+    for name, result in outcome["results"].items():
+        print(report.markdown_row(result | {"program": name}))
+    print("\n".join(report.ratio_lines(outcome)))
+    if json_path:
+        report.write_json(json_path, outcome)
+
+
+def commands_of(
+    tool: Path, config_path: str, overrides: Sequence[tuple[str, str]], against: Sequence[str]
+) -> dict[str, list[str]]:
+    """Commands that time a configuration, and the same with other fields set, for `compare`.
+
+    Args:
+        tool: the file tools/benchmark.py.
+        config_path: of the configuration.
+        overrides: its (name, value).
+        against: of each other side, words NAME=VALUE.
+
+    Raises:
+        UserError: if a side's configuration is not valid.
+    """
+
+    def command(fields: Sequence[tuple[str, str]]) -> list[str]:
+        words = [f"--config.{name}={value}" for name, value in fields]
+        return [sys.executable, str(tool), "--config", config_path, *words, "--on-command"]
+
+    commands = {"fastgan_jax": command(overrides)}
+    for words in against:
+        changes = [(name, value) for name, _, value in (word.partition("=") for word in words.split())]
+        read_config(config_path, [*overrides, *changes])
+        commands[f"fastgan_jax, {words}"] = command([*overrides, *changes])
+    return commands

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.forms import WAYS
 from fastgan_jax.metrics.names import BETTER, METRICS
 
 PREFIX = "--config."
@@ -293,8 +294,7 @@ RULES: dict[str, Rule] = {
     "train.precision": _one_of("float32", "bfloat16"),
     "train.remat": _one_of("none", "blocks", "full"),
     "train.accumulate": _at_least(1),
-    "train.upsample_form": _one_of("auto", "repeat", "phase"),
-    "train.downsample_form": _one_of("auto", "strided", "space_to_depth"),
+    **{f"train.{form}_form": _one_of("auto", *ways) for form, ways in WAYS.items()},
     "train.scan": _optionally(_at_least(1)),
     "train.log_every": _at_least(1),
     "train.sample_every": _at_least(1),

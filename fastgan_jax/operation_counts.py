@@ -108,7 +108,7 @@ def _both_ways(differentiated: int, function: Callable, *shapes: Shapes) -> tupl
 
 def _plain(module: nn.Module) -> nn.Module:
     """The network without fast forms and rematerialisation, computing in its parameters' type."""
-    special = [f for f in dataclasses.fields(module) if f.name.endswith("_form") or f.name in ("remat", "dtype")]
+    special = [f for f in dataclasses.fields(module) if f.name in ("forms", "remat", "dtype")]
     return module.clone(**{field.name: field.default for field in special})
 
 

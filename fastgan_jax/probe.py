@@ -19,6 +19,7 @@ import optax
 
 from fastgan_jax.data.order import batch_indices, epoch_order
 from fastgan_jax.errors import UserError
+from fastgan_jax.forms import PLAIN, Forms
 from fastgan_jax.image_ops import RESIZES, to_uint8, to_unit
 from fastgan_jax.losses import Distance
 from fastgan_jax.models.blocks import Decoder
@@ -40,14 +41,14 @@ class MapDecoders(nn.Module):
 
     widths: tuple[int, ...]
     channels: int
-    upsample_form: str = "repeat"
+    forms: Forms = PLAIN
     dtype: Any = None
 
     @nn.compact
     def __call__(self, features: tuple[jax.Array, jax.Array], train: bool) -> dict[str, jax.Array]:
         pictures = {}
         for name, x in zip(MAPS, features, strict=True):
-            decoder = Decoder(self.widths, self.channels, self.upsample_form, dtype=self.dtype, name=name)
+            decoder = Decoder(self.widths, self.channels, self.forms, dtype=self.dtype, name=name)
             pictures[name] = decoder(blocks_to_channels(x, LAST_SIDE), train)
         return pictures
 
@@ -73,7 +74,7 @@ class Probe:
         """The module of the fresh decoders, built like the discriminator's own."""
         d = self.discriminator
         widths = tuple(width for side, width in DECODER_WIDTHS.items() if side <= decoder_side(d.resolution))
-        return MapDecoders(widths, d.channels, d.upsample_form, d.dtype)
+        return MapDecoders(widths, d.channels, d.forms, d.dtype)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

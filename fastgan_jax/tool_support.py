@@ -2,8 +2,8 @@
 
 import argparse
 import contextlib
-import math
 import logging
+import math
 import os
 import re
 import sys

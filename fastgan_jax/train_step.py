@@ -17,6 +17,7 @@ from fastgan_jax.draws import StepDraws, draw_step
 from fastgan_jax.image_ops import RESIZES, crop_quadrant, to_unit
 from fastgan_jax.models.discriminator import Discriminator, Judgement, decoder_side, without_decoders
 from fastgan_jax.models.generator import Generator, small_side
+from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
 from fastgan_jax.models.spectral import power_iterate
 from fastgan_jax.train_state import NetworkState, TrainState
 
@@ -195,16 +196,12 @@ def discriminator_gradient(
     real_small = resize(real, small_side(method.generator.resolution))
     targets = reconstruction_targets(method, real, draws.quadrant)
     wanted = {name: method.distance.embed(pretrained, pictures) for name, pictures in targets.items()}
-    judge_real = recomputed(
-        method, lambda params: judge(method, params, for_real, real, real_small, labels, quadrant=draws.quadrant)
-    )
-    judge_fake = recomputed(
-        method, lambda params, stats: judge(method, params, for_fake.replace(batch_stats=stats), *fakes, labels)
-    )
+    judge_both = JUDGE_FORMS[method.discriminator.forms.judge]
 
     def loss_of(params: dict) -> tuple[jax.Array, tuple[dict, Metrics]]:
-        on_real, stats = judge_real(params)
-        on_fake, stats = judge_fake(params, stats)
+        on_real, on_fake, stats = judge_both(
+            method, params, (for_real, for_fake), (real, real_small), fakes, labels, draws.quadrant
+        )
         loss_real, loss_fake = losses.discriminator_hinge(
             on_real.logits,
             on_fake.logits,
@@ -231,6 +228,79 @@ def discriminator_gradient(
 
     gradient, (stats, metrics) = jax.grad(loss_of, has_aux=True)(for_real.params)
     return gradient, stats, metrics
+
+
+def _judge_apart(
+    method: Method,
+    params: dict,
+    passes: tuple[NetworkState, NetworkState],
+    real: tuple[jax.Array, jax.Array],
+    fakes: tuple[jax.Array, jax.Array],
+    labels: jax.Array,
+    quadrant: jax.Array,
+) -> tuple[Judgement, Judgement, dict]:
+    """D's judgement of real (with reconstructions), then of generated pictures, and its batch-norm state after both.
+
+    Args:
+        method: networks and options.
+        params: of D.
+        passes: D as it judges real and generated pictures, see `discriminator_passes`.
+        real: pictures, full and small.
+        fakes: the same.
+        labels: int32 [B].
+        quadrant: that the decoder "part" rebuilds.
+    """
+    for_real, for_fake = passes
+    judge_real = recomputed(method, lambda params: judge(method, params, for_real, *real, labels, quadrant=quadrant))
+    judge_fake = recomputed(
+        method, lambda params, stats: judge(method, params, for_fake.replace(batch_stats=stats), *fakes, labels)
+    )
+    on_real, stats = judge_real(params)
+    on_fake, stats = judge_fake(params, stats)
+    return on_real, on_fake, stats
+
+
+def _judge_together(
+    method: Method,
+    params: dict,
+    passes: tuple[NetworkState, NetworkState],
+    real: tuple[jax.Array, jax.Array],
+    fakes: tuple[jax.Array, jax.Array],
+    labels: jax.Array,
+    quadrant: jax.Array,
+) -> tuple[Judgement, Judgement, dict]:
+    """What `_judge_apart` does, with both sets in one batch: each is a group with its own norms and statistics."""
+    for_real, for_fake = passes
+    before, count = for_real.batch_stats, len(labels)
+
+    def in_groups(first: dict, second: dict) -> dict:
+        """State with a leading axis of groups; that of the decoders, which see real pictures alone, has none."""
+        return first | jax.tree.map(lambda *pair: jnp.stack(pair), *map(without_decoders, (first, second)))
+
+    both = for_real.replace(
+        batch_stats=in_groups(before, before), spectral=in_groups(for_real.spectral, for_fake.spectral)
+    )
+    pictures = [jnp.concatenate(pair) for pair in zip(real, fakes, strict=True)]
+    judge_both = recomputed(
+        method,
+        lambda params: judge(method, params, both, *pictures, jnp.tile(labels, 2), quadrant=quadrant, decoded=count),
+    )
+    judgement, stats = judge_both(params)
+    on_real, on_fake = (judgement._replace(logits=logits) for logits in jnp.split(judgement.logits, 2))
+    moved = jax.tree.map(_moved_in_turn, without_decoders(before), without_decoders(stats))
+    return on_real, on_fake._replace(reconstructions={}), stats | moved
+
+
+def _moved_in_turn(before: jax.Array, moved: jax.Array) -> jax.Array:
+    """A running average that two groups moved one after the other, from what each made of it alone: [2, C] -> [C].
+
+    With m the share of the old average: m * first + (1 - m) * batch, where second = m * before + (1 - m) * batch.
+    """
+    first, second = moved
+    return BATCH_NORM_MOMENTUM * (first - before) + second
+
+
+JUDGE_FORMS = {"apart": _judge_apart, "joint": _judge_together}
 
 
 def reconstruction_targets(method: Method, real: jax.Array, quadrant: jax.Array) -> dict[str, jax.Array]:

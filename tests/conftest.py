@@ -24,6 +24,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")
 # Compilation is what tests cost on two cores; unoptimised programs compute the same, two to five times sooner.
 jax.config.update("jax_disable_most_optimizations", True)
+# Unoptimised, XLA's newer way of compiling fusions for CPU takes twice as long as the older one. XLA reads the variable
+# when it is first used, and does not start with flags that it does not know: other versions go without.
+if jax.__version_info__[:2] == (0, 10):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 # What one test compiled, another need not: the folder lives as long as the test run.
 CACHE = tempfile.TemporaryDirectory(prefix="fastgan-jax-tests-")
 jax.config.update("jax_compilation_cache_dir", CACHE.name)

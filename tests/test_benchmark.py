@@ -19,6 +19,7 @@ from fastgan_jax import benchmark_report as report
 from fastgan_jax.benchmark_phases import make_phases, time_phases
 from fastgan_jax.device_peaks import PEAKS, peak_teraflops
 from fastgan_jax.errors import UserError
+from fastgan_jax.forms import Forms
 from fastgan_jax.image_ops import to_unit
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,13 +67,14 @@ def test_counts_are_those_of_the_reference(index):
 
 
 def test_counts_do_not_depend_on_how_the_networks_are_computed(small):
+    forms = Forms("phase", "space_to_depth", "products", "output", "joint")
     plain, special = (
         dataclasses.replace(
             small.method,
             generator=small.method.generator.clone(**options),
             discriminator=small.method.discriminator.clone(**options),
         )
-        for options in ({}, {"remat": True, "dtype": jnp.bfloat16, "upsample_form": "phase"})
+        for options in ({}, {"remat": True, "dtype": jnp.bfloat16, "forms": forms})
     )
     counts = operation_counts.count_iteration(plain, None)
     assert operation_counts.count_iteration(special, None) == counts
@@ -456,11 +458,12 @@ def side(seconds: str) -> benchmark_sides.Side:
 
 def test_sides_are_timed_in_turn():
     with side("0.5") as first, side("2") as second:
-        both = benchmark_sides.alternate(first, second, iterations=3, blocks=4)
-    assert both["first"] == {"program": "0.5", "seconds": [1.5] * 4}
-    assert both["second"] == {"program": "2", "seconds": [6.0] * 4}
-    assert both["ratio"]["blocks"] == [4.0] * 4
-    assert report.ratio_line(both).startswith("time of 2 / time of 0.5: median 4.000, quartiles 4.000 to 4.000")
+        both = benchmark_sides.alternate([first, second], iterations=3, blocks=4)
+    assert both["results"]["0.5"] == {"program": "0.5", "seconds": [1.5] * 4}
+    assert both["results"]["2"] == {"program": "2", "seconds": [6.0] * 4}
+    assert both["ratios"]["2"]["blocks"] == [4.0] * 4
+    (line,) = report.ratio_lines(both)
+    assert line.startswith("time of 2 / time of 0.5: median 4.000, quartiles 4.000 to 4.000")
     assert first.process.returncode == second.process.returncode == 0
 
 

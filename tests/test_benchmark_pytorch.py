@@ -154,6 +154,7 @@ def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypat
         def __init__(self, name, command, environment=None):
             commands.append(command)
             self.name = name
+            assert environment == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
         def __enter__(self):
             return self
@@ -162,21 +163,42 @@ def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypat
             pass
 
         def time_block(self, iterations):
-            return 1.0 if self.name == "fastgan_jax" else 3.0
+            return {"fastgan_jax": 1.0, "pytorch compiled": 3.0}.get(self.name, 2.0)
 
         def finish(self):
             return result | {"program": self.name}
 
     monkeypatch.setattr(benchmark_sides, "Side", StubSide)
     path = tmp_path / "both.json"
-    options = ["--compare", "--variant", "compiled", "--blocks", "2", "--json", str(path)]
+    options = [
+        "--compare",
+        "--against",
+        "train.remat=full optim.beta1=0",
+        "--variant",
+        "compiled",
+        "--blocks",
+        "2",
+        "--json",
+        str(path),
+    ]
     assert tool.main(["--config", CONFIG, "--config.train.batch_size=2", *options]) == 0
-    ours, theirs = commands
+    ours, changed, theirs = commands
     assert Path(ours[1]).name == "benchmark.py" and Path(theirs[1]).name == "benchmark_pytorch.py"
     assert ours[2:] == ["--config", CONFIG, "--config.train.batch_size=2", "--on-command"]
+    assert changed[:2] == ours[:2]
+    assert changed[2:] == [*ours[2:-1], "--config.train.remat=full", "--config.optim.beta1=0", "--on-command"]
     assert theirs[2:] == [*ours[2:], "--variant", "compiled"]
-    assert json.loads(path.read_text())["ratio"]["blocks"] == [3.0, 3.0]
-    assert "time of PyTorch / time of fastgan_jax: median 3.000" in capsys.readouterr().out
+    assert json.loads(path.read_text())["ratios"]["pytorch compiled"]["blocks"] == [3.0, 3.0]
+    printed = capsys.readouterr().out
+    assert "time of pytorch compiled / time of fastgan_jax: median 3.000" in printed
+    assert "time of fastgan_jax, train.remat=full optim.beta1=0 / time of fastgan_jax: median 2.000" in printed
+
+
+def test_against_goes_with_compare(capsys):
+    assert tool.main(["--config", CONFIG, "--against", "train.remat=full"]) == 2
+    assert "error: --against 'train.remat=full': add --compare" in capsys.readouterr().err
+    assert tool.main(["--config", CONFIG, "--compare", "--against", "train.remate=full"]) == 2
+    assert "nearest: train.remat" in capsys.readouterr().err
 
 
 def test_the_runner_checks_its_configuration():

@@ -17,6 +17,7 @@ from reference import (
     to_nhwc,
 )
 
+from fastgan_jax.forms import Forms
 from fastgan_jax.models import blocks, layers
 from fastgan_jax.models.spectral import power_iterate
 
@@ -239,7 +240,7 @@ class TorchBlocks:
 BLOCKS = {
     "InitBlock": (TorchBlocks.init_block, blocks.InitBlock(4), [(3, 6, 1, 1)], True),
     "UpBlock": (TorchBlocks.up_block, blocks.UpBlock(4), [(3, 6, 4, 4)], True),
-    "UpBlock by phase": (TorchBlocks.up_block, blocks.UpBlock(4, "phase"), [(3, 6, 4, 4)], True),
+    "UpBlock by phase": (TorchBlocks.up_block, blocks.UpBlock(4, Forms(upsample="phase")), [(3, 6, 4, 4)], True),
     "UpBlockComp": (TorchBlocks.up_block_comp, blocks.UpBlockComp(4), [(3, 6, 4, 4), *[(3, 1, 8, 8)] * 2], True),
     "SkipLayerExcitation": (
         lambda torch_blocks: torch_blocks.excitation("swish"),

@@ -9,6 +9,7 @@ import pytest
 from flax import traverse_util
 from reference import assert_close, assert_trees_close, quick_jit
 
+from fastgan_jax.forms import Forms
 from fastgan_jax.models import discriminator as d_module
 from fastgan_jax.models import generator as g_module
 from fastgan_jax.models import layers, spectral
@@ -124,7 +125,7 @@ GENERATOR_OPTIONS = [
     {"channels": 4},
     {"sle_activation": "leaky_relu"},
     {"output_tanh": True},
-    {"upsample_form": "phase"},
+    {"forms": Forms(upsample="phase", spectral="output")},
     {"remat": True},
 ]
 DISCRIMINATOR_OPTIONS = [
@@ -136,7 +137,7 @@ DISCRIMINATOR_OPTIONS = [
     {"channels": 1},
     {"channels": 4},
     {"sle_activation": "leaky_relu"},
-    {"upsample_form": "phase"},
+    {"forms": Forms(upsample="phase", spectral="output")},
     {"remat": True},
 ]
 

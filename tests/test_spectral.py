@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from reference import array, assert_close, block_variables, kernel_of, report, to_nchw, to_nhwc, vector_of
 
+from fastgan_jax.forms import Forms
 from fastgan_jax.models import layers, spectral
 
 # float32: the same few dozen operations in another order; float64 shows that no more than rounding differs.
@@ -80,7 +81,11 @@ CONVOLUTIONS = {
     ),
     "upsampled conv by phase": (
         lambda nn: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(5, 7, 3, padding=1, bias=False)),
-        layers.SpectralUpsampleConv(features=7, form="phase"),
+        layers.SpectralUpsampleConv(features=7, forms=Forms(upsample="phase")),
+    ),
+    "conv 3x3, its output divided": (
+        lambda nn: nn.Conv2d(5, 7, 3, padding=1, bias=False),
+        layers.SpectralConv(features=7, padding=1, forms=Forms(spectral="output")),
     ),
     "transposed conv": (
         lambda nn: nn.ConvTranspose2d(5, 7, 4, 1, 0, bias=False),

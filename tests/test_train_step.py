@@ -1,18 +1,22 @@
 """Properties of a whole training iteration on a small model; its numbers are checked in test_parity_iteration.py."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from reference import assert_close
 
 from configs import art512, art1024, fewshot256
 from fastgan_jax import losses
 from fastgan_jax.assemble import method_from_config
+from fastgan_jax.draws import draw_step
+from fastgan_jax.forms import PLAIN
 from fastgan_jax.train_state import create_train_state
-from fastgan_jax.train_step import make_train_step, reconstruction_targets
+from fastgan_jax.train_step import discriminator_gradient, discriminator_passes, make_train_step, reconstruction_targets
 
 
 def leaves(tree):
@@ -102,6 +106,40 @@ def test_full_size_presets_trace_and_have_the_published_parameter_counts(preset,
     }
     assert count == {"generator": generator_count, "discriminator": discriminator_count}
     assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+
+
+def test_real_and_generated_pictures_are_judged_alike_in_one_batch_and_apart(small):
+    """D's gradient, running averages and metrics in float64, where only the order of summation may differ."""
+    config = small.config.copy_and_resolve_references()
+    config.model.decoders = "big,part"
+    config.model.num_classes = 2
+    method = method_from_config(config)
+    with jax.enable_x64(True):
+        state = create_train_state(
+            jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
+        )
+        rng = np.random.default_rng(0)
+        d = jax.tree.map(lambda x: x + 0.1 * rng.random(x.shape), state.discriminator.replace(optimizer=None))
+        pictures = jnp.asarray(rng.uniform(-1, 1, (2, 4, 64, 64, 3)))
+        draws = draw_step(
+            jax.random.key(1),
+            batch=4,
+            latent_size=method.latent_size,
+            resolution=64,
+            logits_map=5,
+            policy="",
+            shared=False,
+        )
+
+        def gradient(way: str):
+            forms = dataclasses.replace(PLAIN, judge=way)
+            own = dataclasses.replace(method, discriminator=method.discriminator.clone(forms=forms))
+            fakes, labels = (pictures[1], pictures[1, :, ::2, ::2]), jnp.arange(4) % 2
+            function = partial(discriminator_gradient, own, None, *discriminator_passes(d))
+            return jax.jit(function)(pictures[0], fakes, labels, draws)
+
+        apart, joint = gradient("apart"), gradient("joint")
+        jax.tree.map(partial(assert_close, rtol=1e-11), joint, apart)
 
 
 def test_conditional_networks_train_and_use_their_labels(small):

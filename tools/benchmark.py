@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 EXAMPLE = """examples:
   python tools/benchmark.py --config configs/fewshot256.py --json result.json
   python tools/benchmark.py --config configs/art1024.py --config.train.precision=bfloat16 --phases --profile trace/
   python tools/benchmark.py --config configs/art1024.py --memory
   python tools/benchmark.py --config configs/base.py --memory-table --precisions bfloat16
+  python tools/benchmark.py --config configs/fewshot256.py --against train.upsample_form=repeat
   python tools/benchmark.py --compare before.json after.json
 
 Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. Pictures are synthetic."""
@@ -25,6 +27,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--phases", action="store_true", help="also time the parts of an iteration, each by itself")
     parser.add_argument("--profile", metavar="DIR", help="also write a trace that TensorBoard and Perfetto open")
     parser.add_argument("--threads", type=int, metavar="T", help="cores to use (default: all; needs Linux)")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="FIELDS",
+        help="time in turn with the same configuration but for these fields, NAME=VALUE joined by spaces; may be given "
+        "several times",
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"), help="only print the ratios B / A")
     action.add_argument("--memory", action="store_true", help="only compile, and print what memory the program needs")
@@ -66,6 +76,9 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
         sides.limit_cores(arguments.threads)
     if arguments.memory:
         _memory(config, {}, arguments)
+    elif arguments.against:
+        commands = sides.commands_of(Path(__file__).resolve(), arguments.config, overrides, arguments.against)
+        sides.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
     elif arguments.memory_table:
         lists = (arguments.resolutions, arguments.batches, arguments.precisions, arguments.remats)
         fields = ("model.resolution", "train.batch_size", "train.precision", "train.remat")

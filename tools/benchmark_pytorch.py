@@ -26,7 +26,10 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="in a block (default: 10)")
     parser.add_argument("--blocks", type=int, default=5, metavar="B", help="that are timed (default: 5)")
     parser.add_argument("--threads", type=int, metavar="T", help="cores to use, on both sides (default: all)")
-    parser.add_argument("--json", metavar="FILE", help="also write the result here, with --compare both and the ratio")
+    parser.add_argument("--json", metavar="FILE", help="also write the result here, with --compare all and the ratios")
+    parser.add_argument(
+        "--against", action="append", default=[], metavar="FIELDS", help="with --compare: see tools/benchmark.py"
+    )
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--compare", action="store_true", help="time both sides alternately, and print the ratio")
     action.add_argument("--on-command", action="store_true", help="time a block of N for each line N of standard input")
@@ -61,6 +64,8 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     except ModuleNotFoundError as error:
         raise UserError(f"needs PyTorch ({error}): pip install fastgan_jax[torch]") from None
     torch_benchmark.check_config(config)
+    if arguments.against and not arguments.compare:
+        raise UserError(f"--against {arguments.against[0]!r}: add --compare")
     if arguments.compare:
         _compare(arguments, overrides)
     else:
@@ -84,27 +89,15 @@ def _time(arguments: argparse.Namespace, config: object) -> None:
 
 
 def _compare(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Times both sides in turn, and prints and writes both results and the ratio."""
-    from fastgan_jax import benchmark_report as report
+    """Times both sides in turn, and prints and writes their results and the ratio."""
     from fastgan_jax import benchmark_sides as sides
 
-    fields = [f"--config.{name}={value}" for name, value in overrides]
-    common = ["--config", arguments.config, *fields, "--on-command"]
     here = Path(__file__).resolve().parent
-    ours = [sys.executable, str(here / "benchmark.py"), *common]
-    theirs = [sys.executable, str(here / "benchmark_pytorch.py"), *common, "--variant", arguments.variant]
-    # Both sides share the device's memory, so ours must not take most of it beforehand.
-    with (
-        sides.Side("fastgan_jax", ours, {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}) as first,
-        sides.Side("PyTorch", theirs) as second,
-    ):
-        both = sides.alternate(first, second, arguments.iterations, arguments.blocks)
-    print(report.markdown_header())
-    for side in ("first", "second"):
-        print(report.markdown_row(both[side]))
-    print(report.ratio_line(both))
-    if arguments.json:
-        report.write_json(arguments.json, both)
+    commands = sides.commands_of(here / "benchmark.py", arguments.config, overrides, arguments.against)
+    executable, _, *rest = commands["fastgan_jax"]
+    theirs = [executable, str(here / "benchmark_pytorch.py"), *rest, "--variant", arguments.variant]
+    commands[f"pytorch {arguments.variant}"] = theirs
+    sides.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
 
 
 if __name__ == "__main__":

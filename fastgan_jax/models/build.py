@@ -2,22 +2,16 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
+from fastgan_jax.forms import PLAIN, Forms
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator
 
-# Equal forms of the same convolution, see `models/convolution.py`: the fastest by measurement (docs/performance.md).
-# Where nothing was measured, it is the plain form.
-FASTEST_UPSAMPLE = {"cpu": "phase", "others": "repeat"}
-FASTEST_DOWNSAMPLE = {"cpu": "strided", "others": "strided"}
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: dtype of the computation, None: parameters'
 
 
-def build_generator(
-    model: Any, precision: str = "float32", remat: bool = False, *, upsample_form: str = "auto"
-) -> Generator:
+def build_generator(model: Any, precision: str = "float32", remat: bool = False, forms: Forms = PLAIN) -> Generator:
     """The generator that `model` (resolution, channels, ngf, ...) describes, computing in `precision`."""
     return Generator(
         resolution=model.resolution,
@@ -28,19 +22,14 @@ def build_generator(
         attention=model.attention,
         sle_activation=model.sle_activation,
         output_tanh=model.output_tanh,
-        upsample_form=_chosen(upsample_form, FASTEST_UPSAMPLE),
+        forms=forms,
         remat=remat,
         dtype=PRECISIONS[precision],
     )
 
 
 def build_discriminator(
-    model: Any,
-    precision: str = "float32",
-    remat: bool = False,
-    *,
-    upsample_form: str = "auto",
-    downsample_form: str = "auto",
+    model: Any, precision: str = "float32", remat: bool = False, forms: Forms = PLAIN
 ) -> Discriminator:
     """The discriminator that `model` (resolution, channels, ndf, ...) describes, computing in `precision`."""
     return Discriminator(
@@ -51,13 +40,7 @@ def build_discriminator(
         decoders=tuple(name.strip() for name in model.decoders.split(",") if name.strip()),
         sle_activation=model.sle_activation,
         logits_map=model.logits_map,
-        upsample_form=_chosen(upsample_form, FASTEST_UPSAMPLE),
-        downsample_form=_chosen(downsample_form, FASTEST_DOWNSAMPLE),
+        forms=forms,
         remat=remat,
         dtype=PRECISIONS[precision],
     )
-
-
-def _chosen(form: str, fastest: dict[str, str]) -> str:
-    """The form of a convolution; of "auto", that which was measured to be the fastest on the default backend."""
-    return fastest.get(jax.default_backend(), fastest["others"]) if form == "auto" else form

@@ -1,4 +1,7 @@
-"""Convolutions on [B, H, W, C] with [kh, kw, in, out] kernels: the plain form, and faster equal forms beside it."""
+"""Convolutions on [B, H, W, C] with [kh, kw, in, out] kernels: the plain form, and faster equal forms beside it.
+
+Forms have their names, and the choice between them, in `forms.py`.
+"""
 
 from functools import partial
 
@@ -7,14 +10,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.export import is_symbolic_dim
 
+from fastgan_jax.forms import check_way
+
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-UPSAMPLE_FORMS = ("repeat", "phase")
-KERNEL_GRADIENTS = ("auto", "convolution", "products")
-NARROWEST_PRODUCT = 16  # channels in and out from which on products were faster on CPU
+# Where "by_size" makes kernel gradients by products, since that was faster on CPU (docs/performance.md):
+NARROWEST_PRODUCT = 16  # channels in and out from here up
 FEWEST_POSITIONS = 512  # pictures times height times width of the result
-DOWNSAMPLE_FORMS = ("strided", "space_to_depth")
 
 
 def convolve(
@@ -24,7 +27,7 @@ def convolve(
     stride: int = 1,
     padding: int | Padding = 0,
     groups: int = 1,
-    kernel_gradient: str = "auto",
+    kernel_gradient: str = "convolution",
 ) -> jax.Array:
     """Cross-correlation of [B, H, W, in] with [kh, kw, in / groups, out], zero padded by `padding` on every side.
 
@@ -35,19 +38,17 @@ def convolve(
         padding: pixels on every side, or ((above, below), (left, right)).
         groups: of channels.
         kernel_gradient: how the kernel's gradient is computed: "convolution", as XLA differentiates; "products", one
-            matrix product for each of the kernel's taps, the same to rounding; "auto", products where that was measured
-            to be faster: on CPU, for wide enough maps.
+            matrix product for each of the kernel's taps, the same to rounding; "by_size", products for large maps of
+            many channels. Depthwise and grouped convolutions have the first way only.
 
     Raises:
         ValueError: for another way to the kernel's gradient.
     """
-    if kernel_gradient not in KERNEL_GRADIENTS:
-        raise ValueError(f"kernel gradient {kernel_gradient!r} is none of {', '.join(KERNEL_GRADIENTS)}")
+    check_way("kernel_gradient", kernel_gradient)
     if isinstance(padding, int):
         padding = ((padding, padding), (padding, padding))
-    if kernel_gradient == "auto":
-        kernel_gradient = "products" if _products_win(x, kernel, stride, groups) else "convolution"
-    if kernel_gradient == "products" and groups == 1:
+    products = kernel_gradient == "products" or (kernel_gradient == "by_size" and _is_large(x, kernel, stride))
+    if products and groups == 1:
         return _convolve_with_products(x, kernel, stride, padding)
     return _convolve(x, kernel, stride, padding, groups)
 
@@ -58,11 +59,9 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, gr
     )
 
 
-def _products_win(x: jax.Array, kernel: jax.Array, stride: int, groups: int) -> bool:
-    """Whether matrix products are the faster way to the kernel's gradient, by measurement: docs/performance.md."""
-    if jax.default_backend() != "cpu" or groups != 1 or kernel.shape[:2] == (1, 1):
-        return False
-    if any(map(is_symbolic_dim, x.shape)):  # exported for any batch: nobody differentiates that
+def _is_large(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
+    """Whether a kernel's gradient is a matter of large products."""
+    if kernel.shape[:2] == (1, 1) or any(map(is_symbolic_dim, x.shape)):  # the latter is exported, not trained
         return False
     positions = x.shape[0] * x.shape[1] * x.shape[2] // stride**2
     return min(kernel.shape[2:]) >= NARROWEST_PRODUCT and positions >= FEWEST_POSITIONS
@@ -102,7 +101,9 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
     return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
-def upsample_convolve(x: jax.Array, kernel: jax.Array, *, form: str = "repeat") -> jax.Array:
+def upsample_convolve(
+    x: jax.Array, kernel: jax.Array, *, form: str = "repeat", kernel_gradient: str = "convolution"
+) -> jax.Array:
     """Nearest-neighbour x2, then a 3x3 convolution with padding 1: [B, H, W, in] -> [B, 2H, 2W, out].
 
     Args:
@@ -110,31 +111,31 @@ def upsample_convolve(x: jax.Array, kernel: jax.Array, *, form: str = "repeat") 
         kernel: [3, 3, in, out].
         form: "repeat" builds the upsampled map; "phase" gives the same result (to rounding) from the small map with
             4/9 of the multiplications.
+        kernel_gradient: see `convolve`.
 
     Raises:
         ValueError: for another form.
     """
-    if form == "repeat":
-        return convolve(upsample_nearest(x), kernel, padding=1)
+    check_way("upsample", form)
     if form == "phase":
-        return _upsample_convolve_by_phase(x, kernel)
-    raise ValueError(f"upsampling form {form!r} is none of {', '.join(UPSAMPLE_FORMS)}")
+        return _upsample_convolve_by_phase(x, kernel, kernel_gradient)
+    return convolve(upsample_nearest(x), kernel, padding=1, kernel_gradient=kernel_gradient)
 
 
-def _upsample_convolve_by_phase(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _upsample_convolve_by_phase(x: jax.Array, kernel: jax.Array, kernel_gradient: str) -> jax.Array:
     """Each of the four output phases sees only 2x2 pixels of the small map, through summed taps of the kernel.
 
     Along one axis an even output reads the small pixels (i-1, i) with weights (w0, w1 + w2), an odd one (i, i+1) with
     (w0 + w1, w2).
     """
     batch, height, width, _ = x.shape
-    phases = [
-        jnp.stack(
-            [convolve(x, _taps(_taps(kernel, 0, row), 1, column), padding=_pads(row, column)) for column in (0, 1)], 3
-        )
-        for row in (0, 1)
-    ]  # 2 x [B, H, W, 2, out]
-    return jnp.stack(phases, 2).reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
+
+    def phase(row: int, column: int) -> jax.Array:
+        taps, padding = _taps(_taps(kernel, 0, row), 1, column), ((1 - row, row), (1 - column, column))
+        return convolve(x, taps, padding=padding, kernel_gradient=kernel_gradient)
+
+    rows = [jnp.stack([phase(row, 0), phase(row, 1)], 3) for row in (0, 1)]  # 2 x [B, H, W, 2, out]
+    return jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
 
 
 def _taps(kernel: jax.Array, axis: int, phase: int) -> jax.Array:
@@ -143,11 +144,9 @@ def _taps(kernel: jax.Array, axis: int, phase: int) -> jax.Array:
     return jnp.concatenate((w0, w1 + w2) if phase == 0 else (w0 + w1, w2), axis)
 
 
-def _pads(row: int, column: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    return (1 - row, row), (1 - column, column)
-
-
-def downsample_convolve(x: jax.Array, kernel: jax.Array, *, form: str = "strided") -> jax.Array:
+def downsample_convolve(
+    x: jax.Array, kernel: jax.Array, *, form: str = "strided", kernel_gradient: str = "convolution"
+) -> jax.Array:
     """A 4x4 convolution of stride 2 with padding 1: [B, H, W, in] -> [B, H/2, W/2, out], H and W even.
 
     Args:
@@ -156,15 +155,16 @@ def downsample_convolve(x: jax.Array, kernel: jax.Array, *, form: str = "strided
         form: "strided" is the plain one; "space_to_depth" gives the same result (to rounding) as a 2x2 convolution of
             stride 1 on a map of half the side with four times the channels, which keeps matrix units busier and whose
             gradient has no holes.
+        kernel_gradient: see `convolve`.
 
     Raises:
         ValueError: for another form.
     """
-    if form == "strided":
-        return convolve(x, kernel, stride=2, padding=1)
+    check_way("downsample", form)
     if form == "space_to_depth":
-        return convolve(_space_to_depth(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))), _space_to_depth_kernel(kernel))
-    raise ValueError(f"downsampling form {form!r} is none of {', '.join(DOWNSAMPLE_FORMS)}")
+        blocks = _space_to_depth(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
+        return convolve(blocks, _space_to_depth_kernel(kernel), kernel_gradient=kernel_gradient)
+    return convolve(x, kernel, stride=2, padding=1, kernel_gradient=kernel_gradient)
 
 
 def _space_to_depth(x: jax.Array) -> jax.Array:

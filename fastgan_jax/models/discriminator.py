@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fastgan_jax.forms import PLAIN, Forms
 from fastgan_jax.image_ops import crop_quadrant
 from fastgan_jax.models.blocks import Decoder, DownBlock, DownBlockComp, SkipLayerExcitation
 from fastgan_jax.models.generator import small_side
@@ -69,8 +70,7 @@ class Discriminator(nn.Module):
     decoders: tuple[str, ...] = ("big", "part", "small")
     sle_activation: str = "swish"
     logits_map: int = 5
-    upsample_form: str = "repeat"
-    downsample_form: str = "strided"
+    forms: Forms = PLAIN
     remat: bool = False  # recompute each block in the backward pass instead of keeping its activations
     dtype: Any = None  # of the computation; None: that of the parameters
 
@@ -83,8 +83,12 @@ class Discriminator(nn.Module):
         labels: jax.Array | None = None,
         *,
         train: bool,
+        decoded: int | None = None,
     ) -> Judgement:
         """Judges a batch.
+
+        The state of all but the decoders may have a leading axis of groups: then the batch consists of groups that are
+        normalised each by itself (see `layers.SpectralModule`, `layers.BatchNorm`).
 
         Args:
             full: pictures [B, R, R, C], nominally in [-1, 1].
@@ -93,6 +97,7 @@ class Discriminator(nn.Module):
                 reference draws it); None: no reconstructions.
             labels: int32 [B], only for a conditional discriminator.
             train: normalise with the statistics of this batch (and average them) instead of the stored ones.
+            decoded: how many pictures of the batch, from the first, are reconstructed; None: all.
 
         Returns:
             Logits, reconstructions (empty without `quadrant`) and the trunk's last two maps.
@@ -106,7 +111,7 @@ class Discriminator(nn.Module):
         if quadrant is not None:
             sources = {"big": maps[8], "small": small_map, "mid": maps[32]}
             sources["part"] = crop_quadrant(maps[16], quadrant)
-            reconstructions = {name: self._decoder(name)(sources[name], train) for name in self.decoders}
+            reconstructions = {name: self._decoder(name)(sources[name][:decoded], train) for name in self.decoders}
         return Judgement(
             logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), reconstructions, (maps[16], maps[8])
         )
@@ -120,16 +125,16 @@ class Discriminator(nn.Module):
                 x = leaky_relu(self._conv(trunk_width(side, self.ndf), 4, 2, "from_big_0")(x))
             else:
                 x = self._block(DownBlock)(
-                    trunk_width(side, self.ndf), self.downsample_form, dtype=self.dtype, name=f"from_big_{index}"
+                    trunk_width(side, self.ndf), forms=self.forms, dtype=self.dtype, name=f"from_big_{index}"
                 )(x, train)
         maps = {x.shape[1]: x}
         for side in halvings(x.shape[1], LAST_SIDE):
             block = self._block(DownBlockComp)(
-                trunk_width(side, self.ndf), self.downsample_form, dtype=self.dtype, name=f"down_{side}"
+                trunk_width(side, self.ndf), forms=self.forms, dtype=self.dtype, name=f"down_{side}"
             )
             maps[side] = block(maps[2 * side], train)
             if EXCITED_BY.get(side) in maps:
-                sle = SkipLayerExcitation(self.sle_activation, dtype=self.dtype, name=f"sle_{side}")
+                sle = SkipLayerExcitation(self.sle_activation, forms=self.forms, dtype=self.dtype, name=f"sle_{side}")
                 maps[side] = sle(maps[EXCITED_BY[side]], maps[side])
         return maps
 
@@ -139,21 +144,23 @@ class Discriminator(nn.Module):
         x = leaky_relu(self._conv(small_branch_width(first, self.ndf), 4, 2, "from_small")(x))
         for side in rest:
             width = small_branch_width(side, self.ndf)
-            x = self._block(DownBlock)(width, self.downsample_form, dtype=self.dtype, name=f"small_down_{side}")(
-                x, train
-            )
+            x = self._block(DownBlock)(width, forms=self.forms, dtype=self.dtype, name=f"small_down_{side}")(x, train)
         return x
 
     def _big_head(self, x: jax.Array, train: bool) -> jax.Array:
         """Logits [B, logits_map^2] of the trunk's last map."""
-        x = SpectralConv(features=16 * self.ndf, kernel_size=1, dtype=self.dtype, name="head_big_0")(x)
+        x = SpectralConv(features=16 * self.ndf, kernel_size=1, forms=self.forms, dtype=self.dtype, name="head_big_0")(
+            x
+        )
         x = leaky_relu(BatchNorm(name="head_big_norm")(x, train))
         return self._last_conv(x, "head_big_1")
 
     def _last_conv(self, x: jax.Array, name: str) -> jax.Array:
         """Valid convolution from 8x8 to the map of logits, as rows [B, logits_map^2]."""
         size = LAST_SIDE + 1 - self.logits_map
-        return SpectralConv(features=1, kernel_size=size, dtype=self.dtype, name=name)(x).reshape(x.shape[0], -1)
+        return SpectralConv(features=1, kernel_size=size, forms=self.forms, dtype=self.dtype, name=name)(x).reshape(
+            x.shape[0], -1
+        )
 
     def _class_score(self, x: jax.Array, labels: jax.Array | None, name: str) -> jax.Array | float:
         """Projection term [B, 1] (Miyato & Koyama 2018): class vector times the mean of the branch's last map."""
@@ -164,11 +171,17 @@ class Discriminator(nn.Module):
 
     def _decoder(self, name: str) -> Decoder:
         widths = tuple(width for side, width in DECODER_WIDTHS.items() if side <= decoder_side(self.resolution))
-        return Decoder(widths, self.channels, self.upsample_form, dtype=self.dtype, name=f"{DECODER_PREFIX}{name}")
+        return Decoder(widths, self.channels, forms=self.forms, dtype=self.dtype, name=f"{DECODER_PREFIX}{name}")
 
     def _conv(self, features: int, kernel: int, stride: int, name: str) -> SpectralConv:
         return SpectralConv(
-            features=features, kernel_size=kernel, stride=stride, padding=1, dtype=self.dtype, name=name
+            features=features,
+            kernel_size=kernel,
+            stride=stride,
+            padding=1,
+            forms=self.forms,
+            dtype=self.dtype,
+            name=name,
         )
 
     def _block(self, block: type[nn.Module]) -> type[nn.Module]:

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fastgan_jax.forms import PLAIN, Forms
 from fastgan_jax.models.blocks import EfficientAttention, InitBlock, SkipLayerExcitation, UpBlock, UpBlockComp
 from fastgan_jax.models.layers import Embedding, SpectralConv
 
@@ -51,7 +52,7 @@ class Generator(nn.Module):
     attention: bool = False
     sle_activation: str = "swish"
     output_tanh: bool | None = None  # None: as the reference, from 1024 up
-    upsample_form: str = "repeat"
+    forms: Forms = PLAIN
     remat: bool = False  # recompute each stage in the backward pass instead of keeping its activations
     dtype: Any = None  # of the computation; None: that of the parameters
 
@@ -59,23 +60,25 @@ class Generator(nn.Module):
         def stage(side: int) -> nn.Module:
             block, static = (UpBlockComp, 3) if is_composite(side) else (UpBlock, 2)
             block = nn.remat(block, static_argnums=(static,)) if self.remat else block
-            return block(generator_width(side, self.ngf), self.upsample_form, dtype=self.dtype)
+            return block(generator_width(side, self.ngf), forms=self.forms, dtype=self.dtype)
 
         sides = stage_sides(self.resolution)
-        self.initial = InitBlock(generator_width(4, self.ngf), dtype=self.dtype)
+        self.initial = InitBlock(generator_width(4, self.ngf), forms=self.forms, dtype=self.dtype)
         self.up = {str(side): stage(side) for side in sides}
         if self.skip_excitation:
             self.sle = {
-                str(side): SkipLayerExcitation(self.sle_activation, dtype=self.dtype)
+                str(side): SkipLayerExcitation(self.sle_activation, forms=self.forms, dtype=self.dtype)
                 for side in EXCITED_BY
                 if side <= self.resolution
             }
         if self.attention:
-            self.attend = {str(side): EfficientAttention(dtype=self.dtype) for side in ATTENTION_SIDES}
+            self.attend = {
+                str(side): EfficientAttention(forms=self.forms, dtype=self.dtype) for side in ATTENTION_SIDES
+            }
         if self.num_classes:
             self.embed = Embedding(self.num_classes, 4 * self.ngf)
-        self.to_small = SpectralConv(features=self.channels, kernel_size=1, dtype=self.dtype)
-        self.to_big = SpectralConv(features=self.channels, padding=1, dtype=self.dtype)
+        self.to_small = SpectralConv(features=self.channels, kernel_size=1, forms=self.forms, dtype=self.dtype)
+        self.to_big = SpectralConv(features=self.channels, padding=1, forms=self.forms, dtype=self.dtype)
 
     def __call__(
         self, z: jax.Array, noise: tuple[jax.Array, ...], labels: jax.Array | None = None, *, train: bool

@@ -1,11 +1,13 @@
 """The layers both networks are made of. Feature maps are [B, H, W, C]; every convolution is bias-free."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fastgan_jax.forms import PLAIN, Forms
 from fastgan_jax.models import spectral
 from fastgan_jax.models.convolution import convolve, downsample_convolve, upsample_convolve
 from fastgan_jax.models.initialization import initializer
@@ -34,17 +36,34 @@ def adaptive_average_pool(x: jax.Array, side: int) -> jax.Array:
 
 
 class SpectralModule(nn.Module):
-    """Base of the layers with a spectrally normalised kernel: see `models/spectral.py`."""
+    """Base of the layers with a spectrally normalised kernel: see `models/spectral.py`.
 
+    The state may have a leading axis of groups, u [G, out] and v [G, ...]: then the batch consists of G groups of equal
+    size, and each is treated with its own spectral norm.
+    """
+
+    forms: Forms = PLAIN
     dtype: Any = None  # of the computation; None: that of the parameters
 
-    def normalized_kernel(self, shape: tuple[int, ...]) -> jax.Array:
-        """Declares kernel, u and v and returns the kernel [..., out] divided by its spectral norm."""
+    def normalized(self, shape: tuple[int, ...], function: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        """Declares kernel, u and v, and returns function(kernel / its spectral norm).
+
+        Args:
+            shape: of the kernel, [..., out].
+            function: linear in the kernel, to [B, H, W, out]. With the form "output", or with groups, it is applied to
+                the kernel as it is, and its result is divided.
+        """
         kernel = self.param("kernel", initializer("kernel"), shape)
-        u = _state(self, "spectral", "u", shape[-1])
-        v = _state(self, "spectral", "v", kernel.size // shape[-1])
-        kernel = kernel / spectral.sigma(kernel, u.value, v.value)
-        return kernel.astype(self.dtype or kernel.dtype)
+        u = _state(self, "spectral", "u", shape[-1]).value
+        v = _state(self, "spectral", "v", kernel.size // shape[-1]).value
+        dtype = self.dtype or kernel.dtype
+        if u.ndim == 1 and self.forms.spectral == "kernel":
+            return function((kernel / spectral.sigma(kernel, u, v)).astype(dtype))
+        u, v = jnp.atleast_2d(u), jnp.atleast_2d(v)
+        sigmas = jax.vmap(spectral.sigma, (None, 0, 0))(kernel, u, v)
+        result = function(kernel.astype(dtype))
+        divisors = jnp.repeat(sigmas, result.shape[0] // len(sigmas)).reshape(-1, 1, 1, 1)
+        return (result / divisors).astype(result.dtype)
 
 
 def _state(module: nn.Module, collection: str, name: str, size: int) -> nn.Variable:
@@ -64,33 +83,47 @@ class SpectralConv(SpectralModule):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         groups = x.shape[-1] if self.depthwise else 1
+
+        def result(kernel: jax.Array) -> jax.Array:
+            return convolve(
+                x.astype(kernel.dtype),
+                kernel,
+                stride=self.stride,
+                padding=self.padding,
+                groups=groups,
+                kernel_gradient=self.forms.kernel_gradient,
+            )
+
         shape = (self.kernel_size, self.kernel_size, x.shape[-1] // groups, self.features)
-        kernel = self.normalized_kernel(shape)
-        return convolve(x.astype(kernel.dtype), kernel, stride=self.stride, padding=self.padding, groups=groups)
+        return self.normalized(shape, result)
 
 
 class SpectralDownsampleConv(SpectralModule):
     """Spectrally normalised 4x4 convolution of stride 2: [B, H, W, in] -> [B, H/2, W/2, features]."""
 
     features: int = 1
-    form: str = "strided"  # see `convolution.downsample_convolve`
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.normalized_kernel((4, 4, x.shape[-1], self.features))
-        return downsample_convolve(x.astype(kernel.dtype), kernel, form=self.form)
+        def result(kernel: jax.Array) -> jax.Array:
+            ways = {"form": self.forms.downsample, "kernel_gradient": self.forms.kernel_gradient}
+            return downsample_convolve(x.astype(kernel.dtype), kernel, **ways)
+
+        return self.normalized((4, 4, x.shape[-1], self.features), result)
 
 
 class SpectralUpsampleConv(SpectralModule):
     """Nearest-neighbour x2, then a spectrally normalised 3x3 convolution: [B, H, W, in] -> [B, 2H, 2W, features]."""
 
     features: int = 1
-    form: str = "repeat"  # see `convolution.upsample_convolve`
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.normalized_kernel((3, 3, x.shape[-1], self.features))
-        return upsample_convolve(x.astype(kernel.dtype), kernel, form=self.form)
+        def result(kernel: jax.Array) -> jax.Array:
+            ways = {"form": self.forms.upsample, "kernel_gradient": self.forms.kernel_gradient}
+            return upsample_convolve(x.astype(kernel.dtype), kernel, **ways)
+
+        return self.normalized((3, 3, x.shape[-1], self.features), result)
 
 
 class SpectralProjection(SpectralModule):
@@ -101,14 +134,18 @@ class SpectralProjection(SpectralModule):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        kernel = self.normalized_kernel((self.side, self.side, z.shape[-1], self.features))
-        return jnp.einsum("bn,hwnc->bhwc", z.astype(kernel.dtype), kernel)
+        def result(kernel: jax.Array) -> jax.Array:
+            return jnp.einsum("bn,hwnc->bhwc", z.astype(kernel.dtype), kernel)
+
+        return self.normalized((self.side, self.side, z.shape[-1], self.features), result)
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation over [B, H, W] with statistics in float32.
 
     As in PyTorch, the batch is normalised with its biased variance and the running average takes the unbiased one.
+    The running averages may have a leading axis of groups, [G, C]: then the batch consists of G groups of equal size,
+    each is normalised by itself, and each moves its own averages.
     """
 
     @nn.compact
@@ -119,18 +156,34 @@ class BatchNorm(nn.Module):
         running_mean = _state(self, "batch_stats", "mean", channels)
         running_var = _state(self, "batch_stats", "var", channels)
 
-        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        if train:
-            mean, var = wide.mean((0, 1, 2)), wide.var((0, 1, 2))
-            if not self.is_initializing():
-                count = x.size // channels
-                running_mean.value = _average(running_mean.value, mean)
-                running_var.value = _average(running_var.value, var * (count / max(count - 1, 1)))
+        def normalize(x: jax.Array, *running: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            return _normalize(x, scale, bias, *running, train=train)
+
+        if running_mean.value.ndim == 1:
+            result, mean, var = normalize(x, running_mean.value, running_var.value)
         else:
-            mean, var = running_mean.value, running_var.value
-        factor = scale * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
-        row = (1, 1, 1, channels)
-        return ((wide - mean.reshape(row)) * factor.reshape(row) + bias.reshape(row)).astype(x.dtype)
+            groups = x.reshape(len(running_mean.value), -1, *x.shape[1:])
+            result, mean, var = jax.vmap(normalize)(groups, running_mean.value, running_var.value)
+        if train and not self.is_initializing():
+            running_mean.value, running_var.value = mean, var
+        return result.reshape(x.shape)
+
+
+def _normalize(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, running_mean: jax.Array, running_var: jax.Array, *, train: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Batch normalisation of [B, H, W, C]: the result, and the running averages [C] after it (or as they are)."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    mean, var = running_mean, running_var
+    if train:
+        mean, var = wide.mean((0, 1, 2)), wide.var((0, 1, 2))
+        count = x.size // x.shape[-1]
+        running_mean = _average(running_mean, mean)
+        running_var = _average(running_var, var * (count / max(count - 1, 1)))
+    factor = scale * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
+    row = (1, 1, 1, -1)
+    result = (wide - mean.reshape(row)) * factor.reshape(row) + bias.reshape(row)
+    return result.astype(x.dtype), running_mean, running_var
 
 
 def _average(running: jax.Array, batch: jax.Array) -> jax.Array:
