@@ -19,6 +19,8 @@ from fastgan_jax import benchmark_report as report
 from fastgan_jax import config as configuration
 from fastgan_jax.assemble import method_from_config
 from fastgan_jax.benchmark_phases import make_phases, time_phases
+from fastgan_jax.data.dataset import ImageSet
+from fastgan_jax.data.feed import StreamedFeed
 from fastgan_jax.errors import UserError
 from fastgan_jax.image_ops import to_unit
 from fastgan_jax.kept_memory import kept_bytes
@@ -31,7 +33,7 @@ from fastgan_jax.weights.perceptual_networks import NETWORKS
 
 NUM_IMAGES = 64  # of the synthetic set; a batch may repeat some
 WARM_UP_CALLS = 2
-NOTE = "synthetic set in device memory; compile seconds include tracing; perceptual parameters, if any, are random"
+NOTE = "synthetic pictures; compile seconds include tracing; perceptual parameters, if any, are random"
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,10 @@ class Workload:
         config: the configuration.
         method: networks and options.
         state: before the first iteration.
-        inputs: the program's other arguments: pretrained parameters, pictures, labels, indices.
+        inputs: the program's other arguments: pretrained parameters, pictures, labels, and for a resident set indices.
         per_call: iterations in a call of the program.
         unroll: whether a call's iterations are written out instead of looped over.
+        streamed: the set in host memory that batches are read from; None: it is in device memory.
     """
 
     config: Any
@@ -53,20 +56,37 @@ class Workload:
     inputs: tuple
     per_call: int
     unroll: bool
+    streamed: ImageSet | None = None
 
     def program(self) -> Program:
         """The program, traced anew each time that it is compiled."""
         return make_program(
             self.method,
             iterations=self.per_call,
-            resident=True,
+            resident=self.streamed is None,
             unroll=self.unroll,
             accumulate=self.config.train.accumulate,
         )
 
+    def calls(self) -> Iterator[tuple]:
+        """The inputs of one call of the program after the other."""
+        pretrained, *rest = self.inputs
+        if self.streamed is None:
+            yield from itertools.repeat(self.inputs)
+        with StreamedFeed(self.streamed, 0, self.config.train.batch_size, self.per_call) as feed:
+            yield from ((pretrained, *jax.device_put(batch)) for batch in feed)
+
+    def batch(self) -> tuple[jax.Array, jax.Array]:
+        """Pictures uint8 [B, R, R, C] and labels of one iteration."""
+        _, images, labels, *_ = self.inputs
+        count = self.config.train.batch_size
+        return (images[:count], labels[:count]) if self.streamed is None else (images[0], labels[0])
+
 
 def make_workload(config: Any) -> Workload:
     """The workload of a configuration; its source of pictures is not used.
+
+    With data.resident=false batches are streamed from host memory as in training, else the set is in device memory.
 
     Raises:
         UserError: for a configuration that training would refuse.
@@ -86,8 +106,11 @@ def make_workload(config: Any) -> Workload:
     images = draws.integers(0, 256, (NUM_IMAGES, side, side, channels), np.uint8)
     labels = draws.integers(0, max(1, config.model.num_classes), NUM_IMAGES).astype(np.int32)
     indices = draws.integers(0, NUM_IMAGES, (per_call, config.train.batch_size)).astype(np.int32)
-    inputs = jax.device_put((random_pretrained(config), images, labels, indices))
-    return Workload(config, method, state, inputs, per_call, unroll=backend == "cpu")
+    streamed, pictures = None, (images, labels, indices)
+    if config.data.resident == "false":
+        streamed, pictures = ImageSet(images, labels, (), (), "synthetic"), (images[indices], labels[indices])
+    inputs = jax.device_put((random_pretrained(config), *pictures))
+    return Workload(config, method, state, inputs, per_call, unroll=backend == "cpu", streamed=streamed)
 
 
 def random_pretrained(config: Any) -> dict[str, Any] | None:
@@ -113,7 +136,7 @@ class Runner:
 
     def __init__(self, workload: Workload):
         """Compiles twice, into an empty cache of programs and from it, and warms up."""
-        self.workload, self.state = workload, workload.state
+        self.workload, self.state, self._calls = workload, workload.state, workload.calls()
         arguments = (workload.state, *workload.inputs)
         with _empty_cache():
             self.compiled, cold, self.needed = compile_program(workload.program(), *arguments)
@@ -139,8 +162,8 @@ class Runner:
 
     def _run(self, calls: int) -> None:
         with memory_advice(self.needed):
-            for _ in range(calls):
-                self.state, metrics = self.compiled(self.state, *self.workload.inputs)
+            for inputs in itertools.islice(self._calls, calls):
+                self.state, metrics = self.compiled(self.state, *inputs)
             jax.block_until_ready((self.state, metrics))
 
     def profile(self, folder: str, calls: int = 3) -> None:
@@ -150,9 +173,8 @@ class Runner:
 
     def time_phases(self, iterations: int, blocks: int) -> dict[str, dict[str, Any]]:
         """Milliseconds of the parts of an iteration, see `benchmark_phases`."""
-        workload, batch = self.workload, self.workload.config.train.batch_size
-        pretrained, images, labels, _ = workload.inputs
-        phases = make_phases(workload.method, self.state, pretrained, to_unit(images[:batch]), labels[:batch])
+        images, labels = self.workload.batch()
+        phases = make_phases(self.workload.method, self.state, self.workload.inputs[0], to_unit(images), labels)
         return dict(time_phases(phases, iterations, blocks))
 
     def result(self, seconds: Sequence[float], iterations: int) -> report.Result:
@@ -177,7 +199,7 @@ class Runner:
             },
             "flops_per_iteration": counted_flops(workload.config) | {"xla": self._xla_flops()},
             "parameters": count_parameters(workload.state),
-            "notes": NOTE,
+            "notes": f"set {'in device' if workload.streamed is None else 'streamed from host'} memory; {NOTE}",
         }
 
     def _xla_flops(self) -> float | None:

@@ -28,9 +28,23 @@ jax.config.update("jax_disable_most_optimizations", True)
 # when it is first used, and does not start with flags that it does not know: other versions go without.
 if jax.__version_info__[:2] == (0, 10):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
-# What one test compiled, another need not: the folder lives as long as the test run.
+# What one test compiled, another need not: the folder lives as long as the test process.
 CACHE = tempfile.TemporaryDirectory(prefix="fastgan-jax-tests-")
 jax.config.update("jax_compilation_cache_dir", CACHE.name)
+# Test processes share a device's memory.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+
+def own_cores(cores: list[int]) -> list[int]:
+    """The share of one test process of these cores: threads that wait for each other's core only warm it."""
+    worker, workers = os.environ["PYTEST_XDIST_WORKER"], int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    return cores[int(worker.removeprefix("gw")) :: workers] or cores
+
+
+if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, own_cores(sorted(os.sched_getaffinity(0))))
+
+LONG_FILES = ("parity_iteration", "train", "benchmark", "train_step", "tools_media", "program", "export", "evaluate")
 
 # The same settings for the processes that tests start.
 PROCESS_SETTINGS = {
@@ -38,6 +52,12 @@ PROCESS_SETTINGS = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     "JAX_COMPILATION_CACHE_DIR": CACHE.name,
 }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that both processes are busy to the end."""
+    order = {f"test_{name}": place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,7 @@ def test_full_size_presets_trace_and_have_the_published_parameter_counts(preset,
 def test_real_and_generated_pictures_are_judged_alike_in_one_batch_and_apart(small):
     """D's gradient, running averages and metrics in float64, where only the order of summation may differ."""
     config = small.config.copy_and_resolve_references()
-    config.model.decoders = "big,part"
+    config.model.decoders = "part"
     config.model.num_classes = 2
     method = method_from_config(config)
     with jax.enable_x64(True):
