@@ -98,7 +98,9 @@ def test_space_to_depth_form_equals_strided_form(height, width):
 @pytest.mark.parametrize(
     ("size", "stride", "padding"), [(3, 1, 1), (4, 2, 1), (2, 1, ((1, 0), (0, 1))), (4, 1, 0), (3, 2, 0)]
 )
-def test_products_give_the_kernels_gradient(size, stride, padding):
+@pytest.mark.parametrize("strip", [4096, 17, 1], ids="strips of {}".format)
+def test_products_give_the_kernels_gradient(size, stride, padding, strip, monkeypatch):
+    monkeypatch.setattr(convolution, "STRIP_POSITIONS", strip)
     with jax.enable_x64(True):
         arrays = normal(0, 2, 9, 8, 3), normal(1, size, size, 3, 5)
         plain, fast = (

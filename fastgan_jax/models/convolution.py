@@ -18,6 +18,7 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Where "by_size" makes kernel gradients by products, since that was faster on CPU (docs/performance.md):
 NARROWEST_PRODUCT = 16  # channels in and out from here up
 FEWEST_POSITIONS = 512  # pictures times height times width of the result
+STRIP_POSITIONS = 4096  # height times width of what products sum over at once
 
 
 def convolve(
@@ -79,18 +80,33 @@ def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
 def _backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
     pull_back = jax.linear_transpose(lambda x: _convolve(x, kernel, stride, padding), x)
+    return *pull_back(gradient), _kernel_gradient(x, gradient, kernel, stride, padding)
+
+
+def _kernel_gradient(x: jax.Array, gradient: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """The gradient of a kernel [kh, kw, in, out], tap by tap, summed over strips of rows that fit into a cache."""
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    height, width, features = gradient.shape[1:]
-    rows, wide = gradient.reshape(-1, features), jnp.promote_types(gradient.dtype, jnp.float32)
+    batch, height, width, features = gradient.shape
+    rows = max(r for r in range(1, height + 1) if height % r == 0 and (r == 1 or r * width <= STRIP_POSITIONS))
+    strips, wide = height // rows, jnp.promote_types(gradient.dtype, jnp.float32)
+    read = (1, stride * (rows - 1) + kernel.shape[0], *padded.shape[2:])
 
-    def tap(i: int, j: int) -> jax.Array:
-        """What the kernel's tap (i, j) saw, times what came of it: [in, out]."""
-        seen = padded[:, i : i + stride * (height - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-        seen = seen.reshape(-1, seen.shape[-1])
-        return lax.dot_general(seen, rows, (((0,), (0,)), ((), ())), preferred_element_type=wide)
+    def add(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
+        image, first = index // strips, index % strips * rows
+        seen = lax.dynamic_slice(padded, (image, first * stride, 0, 0), read)[0]
+        came = lax.dynamic_slice(gradient, (image, first, 0, 0), (1, rows, width, features)).reshape(-1, features)
 
-    taps = [tap(i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
-    return *pull_back(gradient), jnp.stack(taps).reshape(kernel.shape).astype(kernel.dtype)
+        def tap(i: int, j: int) -> jax.Array:
+            """What the kernel's tap (i, j) saw, times what came of it: [in, out]."""
+            part = seen[i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
+            part = part.reshape(-1, part.shape[-1])
+            return lax.dot_general(part, came, (((0,), (0,)), ((), ())), preferred_element_type=wide)
+
+        taps = [tap(i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
+        return total + jnp.stack(taps).reshape(kernel.shape), None
+
+    total, _ = lax.scan(add, jnp.zeros(kernel.shape, wide), jnp.arange(batch * strips))
+    return total.astype(kernel.dtype)
 
 
 _convolve_with_products.defvjp(_forward, _backward)
