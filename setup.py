@@ -25,7 +25,7 @@ EXTRAS["dev"] = [
     "nbclient>=0.10",
     "nbformat>=5",
     "pytest>=8",
-    "pytest-xdist>=3.6",
+    "pytest-xdist>=3.8",
     "ruff>=0.9",
 ]
 

@@ -32,6 +32,7 @@ from fastgan_jax.train_step import (
     generate,
     generator_loss_gradient,
     pass_without_decoders,
+    recomputed,
 )
 
 
@@ -87,9 +88,8 @@ def accumulated_update(
     def generator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
         total, d_stats = carried
         _, labels, own_draws = micro_batch
-        fakes, pull_back, _ = jax.vjp(
-            lambda params: fakes_of(params, g.batch_stats, labels, own_draws), g.params, has_aux=True
-        )
+        make = recomputed(method, lambda params: fakes_of(params, g.batch_stats, labels, own_draws))
+        fakes, pull_back, _ = jax.vjp(make, g.params, has_aux=True)
         fakes_gradient, d_stats, metrics = generator_loss_gradient(
             method, d.replace(batch_stats=d_stats), fakes, labels
         )

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-import jax
 import optax
 
 from fastgan_jax import losses
 from fastgan_jax.errors import UserError
-from fastgan_jax.forms import Forms, choose
-from fastgan_jax.models.build import PRECISIONS, build_discriminator, build_generator
+from fastgan_jax.models.build import PRECISIONS, build_discriminator, build_generator, forms_from_config
 from fastgan_jax.perceptual import perceptual_distance
 from fastgan_jax.train_step import Method
 from fastgan_jax.weights.perceptual_networks import NETWORKS, load_perceptual
@@ -33,18 +31,6 @@ def method_from_config(config: Any) -> Method:
         flip=config.data.flip,
         ema_decay=config.optim.ema_decay,
         recompute=config.train.remat == "full",
-    )
-
-
-def forms_from_config(train: Any) -> Forms:
-    """The forms that `train` asks for; "auto" is the fastest on the default backend."""
-    return choose(
-        jax.default_backend(),
-        upsample=train.upsample_form,
-        downsample=train.downsample_form,
-        kernel_gradient=train.kernel_gradient_form,
-        spectral=train.spectral_form,
-        judge=train.judge_form,
     )
 
 

@@ -6,7 +6,7 @@ Every form gives the plain one's values and gradients, to rounding; tests hold t
 
 from dataclasses import dataclass, fields
 
-# {form: its ways, the plain one first}; "auto" among them chooses by shape.
+# {form: its ways, the plain one first}
 WAYS = {
     "upsample": ("repeat", "phase"),  # nearest x2 and 3x3 convolution, see convolution.upsample_convolve
     "downsample": ("strided", "space_to_depth"),  # 4x4 convolution of stride 2, see convolution.downsample_convolve

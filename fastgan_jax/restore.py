@@ -8,7 +8,7 @@ import ml_collections
 from fastgan_jax.checkpoint import find_checkpoint, load_sampler, load_state
 from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.errors import UserError
-from fastgan_jax.models.build import build_discriminator, build_generator
+from fastgan_jax.models.build import build_discriminator, build_generator, forms_from_config
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.sampling import Sampler
 from fastgan_jax.weights.perceptual_networks import load_perceptual
@@ -41,7 +41,7 @@ def load(path: str | Path, step: int | str = "latest", *, statistics: str = "sta
         generator_state = state["generator"]
         variables = {"params": state["ema_params"]} | {k: generator_state[k] for k in ("batch_stats", "spectral")}
     config = ml_collections.ConfigDict(config_dict)
-    generator = build_generator(config.model, config.train.precision)
+    generator = build_generator(config.model, config.train.precision, forms=forms_from_config(config.train))
     return Sampler(generator, variables, z_dim=config.model.nz, step=found, config=config)
 
 
@@ -62,7 +62,7 @@ def load_discriminator(path: str | Path, step: int | str = "latest") -> TrainedD
     """
     state, config_dict, found = load_state(path, step)
     config = ml_collections.ConfigDict(config_dict)
-    discriminator = build_discriminator(config.model, config.train.precision)
+    discriminator = build_discriminator(config.model, config.train.precision, forms=forms_from_config(config.train))
     variables = {name: state["discriminator"][name] for name in ("params", "batch_stats", "spectral")}
     return TrainedDiscriminator(discriminator, variables, config, found)
 

@@ -1,14 +1,20 @@
-"""Networks from the group `model` of a configuration."""
+"""Networks from the group `model` of a configuration, and the forms in which they compute from the group `train`."""
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
-from fastgan_jax.forms import PLAIN, Forms
+from fastgan_jax.forms import PLAIN, WAYS, Forms, choose
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: dtype of the computation, None: parameters'
+
+
+def forms_from_config(train: Any) -> Forms:
+    """The forms that `train` asks for; "auto", also of fields that an older run lacks, is the default backend's."""
+    return choose(jax.default_backend(), **{form: train.get(f"{form}_form", "auto") for form in WAYS})
 
 
 def build_generator(model: Any, precision: str = "float32", remat: bool = False, forms: Forms = PLAIN) -> Generator:
