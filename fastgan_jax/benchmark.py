@@ -273,8 +273,8 @@ def memory_table(
         configuration.apply_overrides(varied, zip(fields, values, strict=True))
         facts = report.config_facts(varied)
         del facts["config"]
-        device = {"device": jax.local_devices()[0].device_kind}
-        kept = {"kept": kept_bytes(varied)}
+        device = {"device": jax.local_devices()[0].device_kind if compiled else "any"}
+        kept = {"kept": kept_bytes(varied, random_pretrained(varied))}
         yield device | facts | kept | (analyse_memory(make_workload(varied)) if compiled else {})
 
 

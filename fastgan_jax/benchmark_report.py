@@ -69,7 +69,8 @@ COLUMNS = (
 )
 MEMORY_COLUMNS = (
     *("device", "resolution", "batch", "precision", "remat", "loss"),
-    *("state GB", "G keeps GB", "D keeps GB", "temporary GB", "total GB"),
+    *("state GB", "G keeps GB", "D keeps GB", "distance keeps GB", "recomputed GB", "peak by trace GB"),
+    *("compiled: temporary GB", "compiled: total GB"),
 )
 RATIOS = {"ms_per_iteration": "median", "compile_seconds": "cold", "memory": "allocator_peak"}
 MUST_AGREE = ("device", "resolution", "batch_size", "precision", "arithmetic", "reconstruction", "iterations_per_block")

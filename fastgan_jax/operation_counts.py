@@ -127,7 +127,7 @@ def _count_equations(jaxpr: Any) -> int:
             total += _count_product(equation)
         else:
             times = equation.params["length"] if equation.primitive.name == "scan" else 1
-            total += times * sum(map(_count_equations, _inner_jaxprs(equation.params)))
+            total += times * sum(map(_count_equations, inner_jaxprs(equation.params)))
     return total
 
 
@@ -141,7 +141,7 @@ def _used_equations(jaxpr: Any) -> list:
     return used
 
 
-def _inner_jaxprs(params: dict) -> list:
+def inner_jaxprs(params: dict) -> list:
     """The jaxprs among an equation's parameters."""
     values = [getattr(value, "jaxpr", value) for value in params.values()]  # closed or not
     return [value for value in values if hasattr(value, "eqns")]

@@ -12,9 +12,10 @@ from fastgan_jax.models.generator import Generator
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: dtype of the computation, None: parameters'
 
 
-def forms_from_config(train: Any) -> Forms:
-    """The forms that `train` asks for; "auto", also of fields that an older run lacks, is the default backend's."""
-    return choose(jax.default_backend(), **{form: train.get(f"{form}_form", "auto") for form in WAYS})
+def forms_from_config(train: Any, backend: str | None = None) -> Forms:
+    """The forms that `train` asks for on a backend (None: the default one); "auto" if `train` lacks a field."""
+    ways = {form: train.get(f"{form}_form", "auto") for form in WAYS}
+    return choose(backend or jax.default_backend(), **ways)
 
 
 def build_generator(model: Any, precision: str = "float32", remat: bool = False, forms: Forms = PLAIN) -> Generator:

@@ -8,7 +8,6 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.export import is_symbolic_dim
 
 from fastgan_jax.forms import check_way
 
@@ -17,7 +16,7 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Where "by_size" makes kernel gradients by products, since that was faster on CPU (docs/performance.md):
 NARROWEST_PRODUCT = 16  # channels in and out from here up
-FEWEST_POSITIONS = 512  # pictures times height times width of the result
+FEWEST_POSITIONS = 256  # height times width of the map, divided by the squared stride
 STRIP_POSITIONS = 4096  # height times width of what products sum over at once
 
 
@@ -62,10 +61,9 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, gr
 
 def _is_large(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
     """Whether a kernel's gradient is a matter of large products."""
-    if kernel.shape[:2] == (1, 1) or any(map(is_symbolic_dim, x.shape)):  # the latter is exported, not trained
-        return False
-    positions = x.shape[0] * x.shape[1] * x.shape[2] // stride**2
-    return min(kernel.shape[2:]) >= NARROWEST_PRODUCT and positions >= FEWEST_POSITIONS
+    positions = x.shape[1] * x.shape[2] // stride**2
+    spatial = kernel.shape[:2] != (1, 1)
+    return spatial and min(kernel.shape[2:]) >= NARROWEST_PRODUCT and positions >= FEWEST_POSITIONS
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
