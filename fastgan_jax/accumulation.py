@@ -19,20 +19,18 @@ import jax.numpy as jnp
 import optax
 
 from fastgan_jax.draws import StepDraws
+from fastgan_jax.judging import discriminator_passes, pass_without_decoders
+from fastgan_jax.method import Method, recomputed
 from fastgan_jax.models.spectral import power_iterate
 from fastgan_jax.train_state import TrainState
 from fastgan_jax.train_step import (
-    Method,
     Metrics,
     augment_real,
     descend,
     discriminator_gradient,
-    discriminator_passes,
     finish,
     generate,
     generator_loss_gradient,
-    pass_without_decoders,
-    recomputed,
 )
 
 

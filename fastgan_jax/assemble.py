@@ -6,9 +6,9 @@ import optax
 
 from fastgan_jax import losses
 from fastgan_jax.errors import UserError
+from fastgan_jax.method import Method
 from fastgan_jax.models.build import PRECISIONS, build_discriminator, build_generator, forms_from_config
 from fastgan_jax.perceptual import perceptual_distance
-from fastgan_jax.train_step import Method
 from fastgan_jax.weights.perceptual_networks import NETWORKS, load_perceptual
 
 

@@ -24,11 +24,11 @@ from fastgan_jax.data.feed import StreamedFeed
 from fastgan_jax.errors import UserError
 from fastgan_jax.image_ops import to_unit
 from fastgan_jax.kept_memory import kept_bytes
+from fastgan_jax.method import Method
 from fastgan_jax.operation_counts import count_iteration
 from fastgan_jax.perceptual import BACKBONES
 from fastgan_jax.program import Program, compile_program, iterations_per_call, make_program, memory_advice
 from fastgan_jax.train_state import TrainState, create_train_state
-from fastgan_jax.train_step import Method
 from fastgan_jax.weights.perceptual_networks import NETWORKS
 
 NUM_IMAGES = 64  # of the synthetic set; a batch may repeat some

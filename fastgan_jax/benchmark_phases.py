@@ -17,11 +17,11 @@ from fastgan_jax import augment, losses
 from fastgan_jax.benchmark_report import spread
 from fastgan_jax.draws import StepDraws, draw_step
 from fastgan_jax.image_ops import RESIZES
+from fastgan_jax.method import Method
 from fastgan_jax.models.discriminator import decoder_side, without_decoders
 from fastgan_jax.models.generator import small_side
 from fastgan_jax.models.spectral import power_iterate
 from fastgan_jax.train_state import NetworkState, TrainState
-from fastgan_jax.train_step import Method
 
 Phase = tuple[Callable, tuple]  # a function and its arguments
 WARM_UP = 1

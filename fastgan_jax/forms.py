@@ -12,7 +12,7 @@ WAYS = {
     "downsample": ("strided", "space_to_depth"),  # 4x4 convolution of stride 2, see convolution.downsample_convolve
     "kernel_gradient": ("convolution", "products", "by_size"),  # see convolution.convolve
     "spectral": ("kernel", "output"),  # what is divided by the spectral norm, see layers.SpectralModule
-    "judge": ("apart", "joint"),  # real and generated pictures in D's update, see train_step.discriminator_gradient
+    "judge": ("apart", "joint"),  # real and generated pictures in D's update, see judging.py
 }
 FASTEST = {
     "cpu": {"upsample": "phase", "kernel_gradient": "by_size"},

@@ -15,12 +15,14 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from fastgan_jax.assemble import method_from_config
 from fastgan_jax.draws import draw_step
+from fastgan_jax.judging import judge
+from fastgan_jax.method import recomputed
 from fastgan_jax.models.build import forms_from_config
 from fastgan_jax.models.discriminator import decoder_side
 from fastgan_jax.models.generator import small_side
 from fastgan_jax.operation_counts import inner_jaxprs
 from fastgan_jax.train_state import create_train_state
-from fastgan_jax.train_step import generate, judge, recomputed
+from fastgan_jax.train_step import generate
 
 CHECKPOINTS = ("checkpoint", "remat2")  # names of the primitive of jax.checkpoint
 

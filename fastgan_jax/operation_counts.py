@@ -15,9 +15,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fastgan_jax.method import Method
 from fastgan_jax.models.discriminator import decoder_side
 from fastgan_jax.models.generator import noise_sides, small_side
-from fastgan_jax.train_step import Method
 
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
 

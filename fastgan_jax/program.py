@@ -10,8 +10,9 @@ import jax
 
 from fastgan_jax.accumulation import accumulated_update
 from fastgan_jax.errors import UserError
+from fastgan_jax.method import Method
 from fastgan_jax.train_state import TrainState
-from fastgan_jax.train_step import Method, Metrics, make_train_step
+from fastgan_jax.train_step import Metrics, make_train_step
 
 LONGEST_CALL = 10  # iterations per call where the configuration leaves it open: dispatch is invisible from here on
 

@@ -23,6 +23,7 @@ from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
 from fastgan_jax.diagnosis import diagnose
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluate import evaluator_from_config
+from fastgan_jax.method import Method
 from fastgan_jax.program import Program, compile_program, iterations_per_call, make_program, memory_advice
 from fastgan_jax.reconstruction import reconstruct
 from fastgan_jax.report import write_report
@@ -30,7 +31,7 @@ from fastgan_jax.run_folder import RunFolder
 from fastgan_jax.sampling import Sampler, standing_statistics
 from fastgan_jax.signals import StopSignals
 from fastgan_jax.train_state import TrainState, create_train_state
-from fastgan_jax.train_step import Method, Metrics
+from fastgan_jax.train_step import Metrics
 from fastgan_jax.writers import MetricsWriter, Progress, image_grid, read_metrics, save_png
 
 NUM_RECONSTRUCTIONS = 8  # pictures in a grid of reconstructions

@@ -5,7 +5,6 @@ numbers; nothing here is compiled, `program.py` does that once. `accumulation.py
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,33 +14,14 @@ import optax
 from fastgan_jax import augment, losses
 from fastgan_jax.draws import StepDraws, draw_step
 from fastgan_jax.image_ops import RESIZES, crop_quadrant, to_unit
-from fastgan_jax.models.discriminator import Discriminator, Judgement, decoder_side, without_decoders
-from fastgan_jax.models.generator import Generator, small_side
-from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
+from fastgan_jax.judging import JUDGE_BOTH, discriminator_passes, judge, pass_without_decoders
+from fastgan_jax.method import Method, recomputed
+from fastgan_jax.models.discriminator import decoder_side
+from fastgan_jax.models.generator import small_side
 from fastgan_jax.models.spectral import power_iterate
 from fastgan_jax.train_state import NetworkState, TrainState
 
 Metrics = dict[str, jax.Array]
-
-
-@dataclass(frozen=True)
-class Method:
-    """What an iteration consists of: the networks, the optimiser and the options of the losses."""
-
-    generator: Generator
-    discriminator: Discriminator
-    optimizer: optax.GradientTransformation  # of both networks
-    distance: losses.Distance  # of a reconstruction from its target
-    latent_size: int
-    reconstruction_weight: float | None  # times the batch mean; None: the batch size, that is a sum over the batch
-    relativistic: bool
-    policy: str  # of the augmentation
-    augment_probability: float
-    augment_shared: bool
-    resize: str  # "nearest" | "antialias": how D's small view and the targets are made from the full picture
-    flip: bool
-    ema_decay: float
-    recompute: bool = False  # a network's activations in its backward pass, instead of keeping them until then
 
 
 def make_train_step(method: Method, iteration: Callable | None = None) -> Callable[..., tuple[TrainState, Metrics]]:
@@ -127,11 +107,6 @@ def augment_real(method: Method, real: jax.Array, draws: StepDraws) -> jax.Array
     return augment.apply(real, draws.augment_real, method.policy, method.augment_probability)
 
 
-def recomputed(method: Method, function: Callable) -> Callable:
-    """A pass through a network, repeated in the backward pass if the method says so."""
-    return jax.checkpoint(function) if method.recompute else function
-
-
 def generate(
     method: Method, params: dict, batch_stats: dict, spectral: dict, labels: jax.Array, draws: StepDraws
 ) -> tuple[tuple[jax.Array, jax.Array], dict]:
@@ -143,28 +118,6 @@ def generate(
     full = augment.apply(full, draws.augment_full, method.policy, method.augment_probability)
     small = augment.apply(small, draws.augment_small, method.policy, method.augment_probability)
     return (full, small), mutated["batch_stats"]
-
-
-def judge(
-    method: Method, params: dict, d: NetworkState, full: jax.Array, small: jax.Array, labels: jax.Array, **kwargs
-) -> tuple[Judgement, dict]:
-    """D's judgement in training mode (given a quadrant, with reconstructions), and its batch-norm state after it."""
-    variables = {"params": params, "batch_stats": d.batch_stats, "spectral": d.spectral}
-    judgement, mutated = method.discriminator.apply(
-        variables, full, small, labels=labels, train=True, mutable=["batch_stats"], **kwargs
-    )
-    return judgement, mutated["batch_stats"]
-
-
-def discriminator_passes(d: NetworkState) -> tuple[NetworkState, NetworkState]:
-    """D as it judges real, then generated pictures: its spectral vectors move with each."""
-    for_real = d.replace(spectral=power_iterate(d.params, d.spectral))
-    return for_real, pass_without_decoders(for_real)
-
-
-def pass_without_decoders(d: NetworkState) -> NetworkState:
-    """D with its spectral vectors moved as by a training-mode pass that reconstructs nothing."""
-    return d.replace(spectral=d.spectral | power_iterate(d.params, without_decoders(d.spectral)))
 
 
 def discriminator_gradient(
@@ -196,7 +149,7 @@ def discriminator_gradient(
     real_small = resize(real, small_side(method.generator.resolution))
     targets = reconstruction_targets(method, real, draws.quadrant)
     wanted = {name: method.distance.embed(pretrained, pictures) for name, pictures in targets.items()}
-    judge_both = JUDGE_FORMS[method.discriminator.forms.judge]
+    judge_both = JUDGE_BOTH[method.discriminator.forms.judge]
 
     def loss_of(params: dict) -> tuple[jax.Array, tuple[dict, Metrics]]:
         on_real, on_fake, stats = judge_both(
@@ -228,79 +181,6 @@ def discriminator_gradient(
 
     gradient, (stats, metrics) = jax.grad(loss_of, has_aux=True)(for_real.params)
     return gradient, stats, metrics
-
-
-def _judge_apart(
-    method: Method,
-    params: dict,
-    passes: tuple[NetworkState, NetworkState],
-    real: tuple[jax.Array, jax.Array],
-    fakes: tuple[jax.Array, jax.Array],
-    labels: jax.Array,
-    quadrant: jax.Array,
-) -> tuple[Judgement, Judgement, dict]:
-    """D's judgement of real (with reconstructions), then of generated pictures, and its batch-norm state after both.
-
-    Args:
-        method: networks and options.
-        params: of D.
-        passes: D as it judges real and generated pictures, see `discriminator_passes`.
-        real: pictures, full and small.
-        fakes: the same.
-        labels: int32 [B].
-        quadrant: that the decoder "part" rebuilds.
-    """
-    for_real, for_fake = passes
-    judge_real = recomputed(method, lambda params: judge(method, params, for_real, *real, labels, quadrant=quadrant))
-    judge_fake = recomputed(
-        method, lambda params, stats: judge(method, params, for_fake.replace(batch_stats=stats), *fakes, labels)
-    )
-    on_real, stats = judge_real(params)
-    on_fake, stats = judge_fake(params, stats)
-    return on_real, on_fake, stats
-
-
-def _judge_together(
-    method: Method,
-    params: dict,
-    passes: tuple[NetworkState, NetworkState],
-    real: tuple[jax.Array, jax.Array],
-    fakes: tuple[jax.Array, jax.Array],
-    labels: jax.Array,
-    quadrant: jax.Array,
-) -> tuple[Judgement, Judgement, dict]:
-    """What `_judge_apart` does, with both sets in one batch: each is a group with its own norms and statistics."""
-    for_real, for_fake = passes
-    before, count = for_real.batch_stats, len(labels)
-
-    def in_groups(first: dict, second: dict) -> dict:
-        """State with a leading axis of groups; that of the decoders, which see real pictures alone, has none."""
-        return first | jax.tree.map(lambda *pair: jnp.stack(pair), *map(without_decoders, (first, second)))
-
-    both = for_real.replace(
-        batch_stats=in_groups(before, before), spectral=in_groups(for_real.spectral, for_fake.spectral)
-    )
-    pictures = [jnp.concatenate(pair) for pair in zip(real, fakes, strict=True)]
-    judge_both = recomputed(
-        method,
-        lambda params: judge(method, params, both, *pictures, jnp.tile(labels, 2), quadrant=quadrant, decoded=count),
-    )
-    judgement, stats = judge_both(params)
-    on_real, on_fake = (judgement._replace(logits=logits) for logits in jnp.split(judgement.logits, 2))
-    moved = jax.tree.map(_moved_in_turn, without_decoders(before), without_decoders(stats))
-    return on_real, on_fake._replace(reconstructions={}), stats | moved
-
-
-def _moved_in_turn(before: jax.Array, moved: jax.Array) -> jax.Array:
-    """A running average that two groups moved one after the other, from what each made of it alone: [2, C] -> [C].
-
-    With m the share of the old average: m * first + (1 - m) * batch, where second = m * before + (1 - m) * batch.
-    """
-    first, second = moved
-    return BATCH_NORM_MOMENTUM * (first - before) + second
-
-
-JUDGE_FORMS = {"apart": _judge_apart, "joint": _judge_together}
 
 
 def reconstruction_targets(method: Method, real: jax.Array, quadrant: jax.Array) -> dict[str, jax.Array]:

@@ -14,8 +14,9 @@ import pytest
 from configs import smoke
 from fastgan_jax import train, train_step
 from fastgan_jax.assemble import method_from_config
+from fastgan_jax.method import Method
 from fastgan_jax.train_state import TrainState, create_train_state
-from fastgan_jax.train_step import Method, make_train_step
+from fastgan_jax.train_step import make_train_step
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

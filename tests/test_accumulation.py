@@ -88,7 +88,8 @@ def test_the_weight_of_the_reconstruction_is_that_of_the_whole_batch(setting):
     assert float(values["loss/reconstruction"]) == pytest.approx(4 * float(values["reconstruction/big"]), rel=1e-5)
 
 
-def test_recomputing_changes_no_result(setting, results):
+@pytest.mark.parametrize("parts", [1, PARTS])
+def test_recomputing_changes_no_result(setting, results, parts):
     method, state, real, labels, draws = setting
     method = dataclasses.replace(
         method,
@@ -96,11 +97,15 @@ def test_recomputing_changes_no_result(setting, results):
         generator=method.generator.clone(remat=True),
         discriminator=method.discriminator.clone(remat=True),
     )
-    recomputed, _ = jax.jit(lambda: update(method, state, real, labels, draws))()
-    for a, b in zip(
-        jax.tree.leaves(results[0].generator.params), jax.tree.leaves(recomputed.generator.params), strict=True
-    ):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    if parts == 1:
+        kept, (recomputed, _) = results[0], jax.jit(lambda: update(method, state, real, labels, draws))()
+    else:
+        doubled = twice((real, labels, draws))
+        kept, (recomputed, _) = results[2], jax.jit(lambda: accumulated_update(method, state, *doubled, parts=parts))()
+    for network in ("generator", "discriminator"):
+        before, after = (jax.tree.leaves(getattr(s, network).params) for s in (kept, recomputed))
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 def test_a_number_of_parts_that_does_not_divide_the_batch_is_refused():

@@ -57,6 +57,9 @@ def test_upsample_convolve_equals_pytorch(form):
         assert_close(to_nchw(result), torch.nn.functional.conv2d(upsampled, weight, padding=1).numpy(), rtol=1e-13)
 
 
+BFLOAT16_SHAPES = ((2, 16, 16, 16), (3, 3, 16, 16), (2, 16, 16, 16))
+
+
 def values_and_gradients(function, x: np.ndarray, kernel: np.ndarray) -> dict[str, jax.Array]:
     """The result of function(x, kernel), and its gradients for a random cotangent."""
     value, pull_back = jax.vjp(function, jnp.asarray(x), jnp.asarray(kernel))
@@ -116,13 +119,29 @@ def test_products_give_the_kernels_gradient(size, stride, padding, strip, monkey
 def test_the_way_to_the_kernels_gradient_is_chosen_by_size():
     """Counts the matrix products in the gradient of a wide, of a narrow and of a grouped convolution."""
 
-    def products(channels: int, groups: int = 1, side: int = 32) -> int:
-        x, kernel = jnp.zeros((1, side, side, channels)), jnp.zeros((3, 3, channels // groups, channels))
+    def products(channels: int, groups: int = 1, side: int = 16, batch: int = 1) -> int:
+        x, kernel = jnp.zeros((batch, side, side, channels)), jnp.zeros((3, 3, channels // groups, channels))
         options = {"padding": 1, "groups": groups, "kernel_gradient": "by_size"}
         gradient = jax.grad(lambda k: convolution.convolve(x, k, **options).sum())
         return str(jax.make_jaxpr(gradient)(kernel)).count("dot_general")
 
-    assert products(16) == 9 and products(15) == 0 and products(16, groups=16) == 0 and products(16, side=16) == 0
+    assert products(16) == 9 and products(15) == 0 and products(16, groups=16) == 0
+    assert products(16, side=15) == products(16, side=8, batch=32) == 0
+
+
+@pytest.mark.parametrize("way", WAYS["kernel_gradient"])
+def test_the_kernels_gradient_of_bfloat16_is_rounded_once(way):
+    """Sums of bfloat16 products are float32's, so that one rounding to bfloat16 (2^-8) is the difference."""
+    x, kernel, came = (jnp.asarray(normal(seed, *s), jnp.bfloat16) for seed, s in enumerate(BFLOAT16_SHAPES))
+
+    def gradient(dtype: type, way: str) -> jax.Array:
+        convolve = partial(convolution.convolve, padding=1, kernel_gradient=way)
+        _, pull_back = jax.vjp(partial(convolve, x.astype(dtype)), kernel.astype(dtype))
+        return pull_back(came.astype(dtype))[0]
+
+    result = gradient(jnp.bfloat16, way)
+    assert result.dtype == jnp.bfloat16
+    assert_close(result.astype(jnp.float32), gradient(jnp.float32, "convolution"), rtol=2**-8, what=way)
 
 
 def test_unknown_forms_are_refused():

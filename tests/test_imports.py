@@ -24,6 +24,8 @@ LAYERS = [
     "perceptual",
     "draws",
     "train_state",
+    "method",
+    "judging",
     "train_step",
     "accumulation",
     "walk",

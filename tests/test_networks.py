@@ -9,7 +9,7 @@ import pytest
 from flax import traverse_util
 from reference import assert_close, assert_trees_close, quick_jit
 
-from fastgan_jax.forms import Forms
+from fastgan_jax.forms import FASTEST, WAYS, Forms
 from fastgan_jax.models import discriminator as d_module
 from fastgan_jax.models import generator as g_module
 from fastgan_jax.models import layers, spectral
@@ -18,6 +18,9 @@ from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.initialization import initial_variables
 
 NZ = 256
+
+FASTEST_ON_CPU = Forms(**FASTEST["cpu"])
+LAST = Forms(*(ways[-1] for ways in WAYS.values()))  # none of them plain
 
 
 def g_inputs(module: Generator, batch: int = 2, nz: int = NZ) -> tuple:
@@ -175,10 +178,10 @@ def test_discriminator_options_build_and_run(options):
     assert jax.tree.structure(mutated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
 
 
-@pytest.mark.parametrize("resolution", [256, 1024])
-def test_bfloat16_computes_in_it_but_keeps_variables_and_results_in_float32(resolution):
-    generator = Generator(resolution, ngf=8, attention=True, num_classes=3, dtype=jnp.bfloat16)
-    discriminator = Discriminator(resolution, ndf=8, num_classes=3, dtype=jnp.bfloat16)
+@pytest.mark.parametrize(("resolution", "forms"), [(256, Forms()), (256, FASTEST_ON_CPU), (256, LAST), (1024, Forms())])
+def test_bfloat16_computes_in_it_but_keeps_variables_and_results_in_float32(resolution, forms):
+    generator = Generator(resolution, ngf=8, attention=True, num_classes=3, forms=forms, dtype=jnp.bfloat16)
+    discriminator = Discriminator(resolution, ndf=8, num_classes=3, forms=forms, dtype=jnp.bfloat16)
     for module, inputs in ((generator, g_inputs(generator)), (discriminator, d_inputs(discriminator))):
         variables, output, mutated, evaluated = abstract(module, inputs)
         assert {leaf.dtype for leaf in jax.tree.leaves((variables, mutated))} == {jnp.dtype(jnp.float32)}

@@ -26,9 +26,10 @@ from configs import base
 from fastgan_jax.assemble import method_from_config
 from fastgan_jax.draws import StepDraws
 from fastgan_jax.interop.pytorch import state_dict_to_variables, variables_to_state_dict
+from fastgan_jax.method import Method
 from fastgan_jax.models.generator import noise_sides, small_side
 from fastgan_jax.train_state import NetworkState, TrainState
-from fastgan_jax.train_step import Method, update
+from fastgan_jax.train_step import update
 
 SEED, BATCH, RESOLUTION, WIDTH, NZ = 7, 4, 256, 8, 32
 ITERATIONS = 3

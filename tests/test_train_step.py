@@ -15,8 +15,9 @@ from fastgan_jax import losses
 from fastgan_jax.assemble import method_from_config
 from fastgan_jax.draws import draw_step
 from fastgan_jax.forms import PLAIN
+from fastgan_jax.judging import discriminator_passes
 from fastgan_jax.train_state import create_train_state
-from fastgan_jax.train_step import discriminator_gradient, discriminator_passes, make_train_step, reconstruction_targets
+from fastgan_jax.train_step import discriminator_gradient, make_train_step, reconstruction_targets
 
 
 def leaves(tree):
