@@ -2,8 +2,8 @@
 
 Command:   python -m fastgan_jax.main --config configs/art1024.py --config.data.path=/my/images
 Hardware:  one GPU; the paper's program took 10 GB and 1.7 hours per 10,000 iterations on an RTX 2080 Ti (its Table 1).
-           Here an iteration keeps 9.0 GB by its trace, and 1.2 GB in VGG-16 (docs/benchmarks.md); for less see
-           lowmem8gb.py and lowmem4gb.py.
+           Here an iteration holds 11 GB at most by its trace (docs/benchmarks.md); for less see lowmem8gb.py and
+           lowmem4gb.py.
 """
 
 import ml_collections

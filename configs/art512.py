@@ -1,7 +1,7 @@
 """A thousand paintings or the like at 512x512, as the paper and its reference program train.
 
 Command:   python -m fastgan_jax.main --config configs/art512.py --config.data.path=/my/images
-Hardware:  one GPU of 11 GB or more; by its trace an iteration keeps 6.2 GB, and 1.2 GB in VGG-16 (docs/benchmarks.md).
+Hardware:  one GPU of 11 GB or more; by its trace an iteration holds 7.9 GB at most (docs/benchmarks.md).
 """
 
 import ml_collections

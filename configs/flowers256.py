@@ -1,7 +1,7 @@
 """Oxford Flowers-102 from tensorflow-datasets at 256x256.
 
 Command:   python -m fastgan_jax.main --config configs/flowers256.py
-Hardware:  one GPU of 8 GB or more; by its trace an iteration keeps 3.9 GB, and 1.2 GB in VGG-16 (docs/benchmarks.md).
+Hardware:  one GPU of 8 GB or more; by its trace an iteration holds 5.4 GB at most (docs/benchmarks.md).
 Data:      reads oxford_flowers102 as prepared in the array_record format; preparing it once needs TensorFlow and SciPy:
            python -c "import tensorflow_datasets as tfds; tfds.builder('oxford_flowers102',
            file_format='array_record').download_and_prepare()"

@@ -1,10 +1,11 @@
 """The paper's setting at 1024x1024 on a card of 4 GB: bfloat16 activations, recomputed, in two micro-batches.
 
 Command:   python -m fastgan_jax.main --config configs/lowmem4gb.py --config.data.path=/my/images
-Hardware:  one GPU of 4 GB. By its trace an iteration keeps 1.7 GB, and 1.0 GB in the perceptual network, besides what
-           convolutions need for themselves (docs/benchmarks.md); not yet run on such a card.
-Differs from art1024: rounding to bfloat16; pictures stream from the host. Should it not fit,
-           --config.train.accumulate=2 halves what depends on the batch (batch norm then sees four pictures at a time).
+Hardware:  one GPU of 4 GB, of which JAX takes 3 GB. By its trace an iteration holds 1.9 GB at most, besides 0.2 GB of
+           gradients and what convolutions need for themselves (docs/benchmarks.md); not yet run on such a card.
+           XLA_PYTHON_CLIENT_MEM_FRACTION=0.9 in the environment lets JAX take more; train.accumulate=4 needs less.
+Differs from art1024: rounding to bfloat16; pictures stream from the host; of the batch of 8, four pictures at a time go
+           through the networks, so batch norm sees four.
 """
 
 import ml_collections

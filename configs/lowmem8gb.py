@@ -1,8 +1,9 @@
 """The paper's setting at 1024x1024 on a card of 8 GB: bfloat16 activations, recomputed block by block.
 
 Command:   python -m fastgan_jax.main --config configs/lowmem8gb.py --config.data.path=/my/images
-Hardware:  one GPU of 8 GB. By its trace an iteration keeps 2.3 GB, and 1.0 GB in the perceptual network, besides what
-           convolutions need for themselves (docs/benchmarks.md); not yet run on such a card.
+Hardware:  one GPU of 6 or 8 GB, of which JAX takes three quarters. By its trace an iteration holds 3.4 GB at most,
+           besides 0.2 GB of gradients and what convolutions need for themselves (docs/benchmarks.md); not yet run on
+           such a card.
 Differs from art1024: rounding to bfloat16. The method and its batch of 8 are the same.
 """
 

@@ -17,6 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from fastgan_jax import benchmark_report as report
 from fastgan_jax import config as configuration
+from fastgan_jax import operation_counts
 from fastgan_jax.assemble import method_from_config
 from fastgan_jax.benchmark_phases import make_phases, time_phases
 from fastgan_jax.data.dataset import ImageSet
@@ -25,7 +26,6 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.image_ops import to_unit
 from fastgan_jax.kept_memory import kept_bytes
 from fastgan_jax.method import Method
-from fastgan_jax.operation_counts import count_iteration
 from fastgan_jax.perceptual import BACKBONES
 from fastgan_jax.program import Program, compile_program, iterations_per_call, make_program, memory_advice
 from fastgan_jax.train_state import TrainState, create_train_state
@@ -73,8 +73,17 @@ class Workload:
         pretrained, *rest = self.inputs
         if self.streamed is None:
             yield from itertools.repeat(self.inputs)
-        with StreamedFeed(self.streamed, 0, self.config.train.batch_size, self.per_call) as feed:
-            yield from ((pretrained, *jax.device_put(batch)) for batch in feed)
+        else:
+            with StreamedFeed(self.streamed, 0, self.config.train.batch_size, self.per_call) as feed:
+                yield from ((pretrained, *jax.device_put(batch)) for batch in feed)
+
+    def check_block(self, iterations: int) -> None:
+        """Raises UserError if a block cannot be of so many iterations."""
+        if iterations < 1 or iterations % self.per_call:
+            raise UserError(
+                f"--iterations {iterations}: one call makes {self.per_call} iteration(s); give a multiple of that, or "
+                "set --config.train.scan to a divisor"
+            )
 
     def batch(self) -> tuple[jax.Array, jax.Array]:
         """Pictures uint8 [B, R, R, C] and labels of one iteration."""
@@ -144,18 +153,9 @@ class Runner:
         self.compile_seconds = {"cold": cold, "cached": cached}
         self._run(WARM_UP_CALLS)
 
-    def check_block(self, iterations: int) -> None:
-        """Raises UserError if blocks cannot be of so many iterations."""
-        per_call = self.workload.per_call
-        if iterations < 1 or iterations % per_call:
-            raise UserError(
-                f"--iterations {iterations}: one call makes {per_call} iteration(s); give a multiple of that, or set "
-                "--config.train.scan to a divisor"
-            )
-
     def time_block(self, iterations: int) -> float:
         """Seconds of so many iterations, from the first dispatch until all results are there."""
-        self.check_block(iterations)
+        self.workload.check_block(iterations)
         start = time.perf_counter()
         self._run(iterations // self.workload.per_call)
         return time.perf_counter() - start
@@ -197,13 +197,14 @@ class Runner:
                 "allocator_peak": allocator.get("peak_bytes_in_use"),
                 "program": program_memory(self.compiled, workload.inputs),
             },
-            "flops_per_iteration": counted_flops(workload.config) | {"xla": self._xla_flops()},
+            "flops_per_iteration": counted_flops(workload.config)
+            | {"executed": executed_flops(workload), "xla": self._xla_flops()},
             "parameters": count_parameters(workload.state),
             "notes": f"set {'in device' if workload.streamed is None else 'streamed from host'} memory; {NOTE}",
         }
 
     def _xla_flops(self) -> float | None:
-        """XLA's figure for one iteration; it counts a loop's body once."""
+        """XLA's figure for one iteration; it counts the body of any loop in it once."""
         per_call, unroll = self.workload.per_call, self.workload.unroll
         flops = (self.compiled.cost_analysis() or {}).get("flops", 0)
         return (flops / per_call if unroll else flops) if flops > 0 else None
@@ -211,8 +212,13 @@ class Runner:
 
 def counted_flops(config: Any) -> dict[str, Any]:
     """Operations of an iteration, "counted", and its "parts" per picture: see `operation_counts`."""
-    parts = count_iteration(method_from_config(config), random_pretrained(config))
+    parts = operation_counts.count_iteration(method_from_config(config), random_pretrained(config))
     return {"counted": config.train.batch_size * sum(parts.values()), "parts": parts}
+
+
+def executed_flops(workload: Workload) -> float:
+    """Operations of an iteration as the program computes it: fast forms, rematerialisation and loops included."""
+    return operation_counts.count(workload.program(), workload.state, *workload.inputs) / workload.per_call
 
 
 def count_parameters(state: TrainState) -> dict[str, int]:

@@ -17,11 +17,13 @@ from fastgan_jax import augment, losses
 from fastgan_jax.benchmark_report import spread
 from fastgan_jax.draws import StepDraws, draw_step
 from fastgan_jax.image_ops import RESIZES
+from fastgan_jax.judging import discriminator_passes, judge, pass_without_decoders
 from fastgan_jax.method import Method
-from fastgan_jax.models.discriminator import decoder_side, without_decoders
+from fastgan_jax.models.discriminator import decoder_side
 from fastgan_jax.models.generator import small_side
 from fastgan_jax.models.spectral import power_iterate
 from fastgan_jax.train_state import NetworkState, TrainState
+from fastgan_jax.train_step import descend
 
 Phase = tuple[Callable, tuple]  # a function and its arguments
 WARM_UP = 1
@@ -101,21 +103,14 @@ def _make(
     return method.generator.apply(variables, draws.z, draws.noise, labels, train=True, mutable=["batch_stats"])[0]
 
 
-def _judge(method: Method, params: Any, d: NetworkState, full: jax.Array, small: jax.Array, **options: Any) -> Any:
-    """D's judgement in training mode."""
-    moving = d.spectral if "quadrant" in options else without_decoders(d.spectral)
-    spectral = d.spectral | power_iterate(params, moving)
-    variables = {"params": params, "batch_stats": d.batch_stats, "spectral": spectral}
-    return method.discriminator.apply(variables, full, small, train=True, mutable=["batch_stats"], **options)[0]
-
-
 def _discriminator_on_real(
     method: Method, d: NetworkState, full: jax.Array, small: jax.Array, labels: jax.Array, draws: StepDraws
 ) -> Any:
     """Gradient of the hinge on real pictures; the mean of the reconstructions stands in for their distance."""
+    moved, _ = discriminator_passes(d)
 
     def loss_of(params: Any) -> jax.Array:
-        judgement = _judge(method, params, d, full, small, labels=labels, quadrant=draws.quadrant)
+        judgement = judge(method, params, moved, full, small, labels, quadrant=draws.quadrant)[0]
         hinge = jax.nn.relu(losses.margins(draws.real_margins) - judgement.logits).mean()
         return hinge + sum(picture.mean() for picture in judgement.reconstructions.values())
 
@@ -126,9 +121,10 @@ def _discriminator_on_fake(
     method: Method, d: NetworkState, full: jax.Array, small: jax.Array, labels: jax.Array, draws: StepDraws
 ) -> Any:
     """Gradient of the hinge on generated pictures."""
+    moved = pass_without_decoders(d)
 
     def loss_of(params: Any) -> jax.Array:
-        logits = _judge(method, params, d, full, small, labels=labels).logits
+        logits = judge(method, params, moved, full, small, labels)[0].logits
         return jax.nn.relu(losses.margins(draws.fake_margins) + logits).mean()
 
     return jax.grad(loss_of)(d.params)
@@ -136,10 +132,11 @@ def _discriminator_on_fake(
 
 def _generator_update(method: Method, g: NetworkState, d: NetworkState, labels: jax.Array, draws: StepDraws) -> Any:
     """Gradient of G's loss through D and G."""
+    moved = pass_without_decoders(d)
 
     def loss_of(params: Any) -> jax.Array:
         pictures = _make(method, params, g, labels, draws)
-        return losses.generator_loss(_judge(method, d.params, d, *pictures, labels=labels).logits)
+        return losses.generator_loss(judge(method, d.params, moved, *pictures, labels)[0].logits)
 
     return jax.grad(loss_of)(g.params)
 
@@ -169,10 +166,9 @@ def _augmentation(method: Method, real: jax.Array, full: jax.Array, small: jax.A
 
 
 def _optimiser(method: Method, state: TrainState, g_gradient: Any, d_gradient: Any) -> Any:
-    """Both networks' parameters and optimiser states after a step, and the average."""
-    changed = []
-    for network, gradient in ((state.generator, g_gradient), (state.discriminator, d_gradient)):
-        updates, optimizer = method.optimizer.update(gradient, network.optimizer, network.params)
-        changed.append((optax.apply_updates(network.params, updates), optimizer))
-    average = optax.incremental_update(changed[0][0], state.ema_params, 1 - method.ema_decay)
-    return changed, average
+    """Both networks after a step, and the average."""
+    g, d = (
+        descend(method, network, gradient)
+        for network, gradient in ((state.generator, g_gradient), (state.discriminator, d_gradient))
+    )
+    return g, d, optax.incremental_update(g.params, state.ema_params, 1 - method.ema_decay)

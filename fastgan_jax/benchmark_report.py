@@ -39,10 +39,12 @@ RESULT_KEYS = (
     "minutes_per_10k",  # of 10,000 iterations
     "compile_seconds",  # cold, cached
     "memory",  # bytes: allocator_peak, and the compiled program's own analysis
-    "flops_per_iteration",  # counted (see operation_counts), xla (executed), parts per picture
-    "teraflops",  # achieved: counted, xla
+    # counted: of the plain form, with its parts per picture; executed: of the program; both see operation_counts;
+    # xla: what XLA says of the compiled program, which counts a loop's body once
+    "flops_per_iteration",
+    "teraflops",  # achieved: counted, executed
     "peak_teraflops",  # of the device in this arithmetic
-    "share_of_peak",  # counted, xla
+    "share_of_peak",  # counted, executed
     "parameters",  # generator, discriminator
     "phases",  # milliseconds of each, timed apart
     "notes",  # what else one must know to read the numbers
@@ -62,7 +64,7 @@ COLUMNS = (
     "min/10k",
     "compile s cold/cached",
     "memory GB",
-    "TFLOP/s counted/XLA",
+    "TFLOP/s counted/executed",
     "share of peak",
     "versions",
     "date",
@@ -100,7 +102,7 @@ def complete(known: Mapping[str, Any], seconds: Sequence[float], iterations: int
     times = spread([1e3 * block / iterations for block in seconds])
     per_second = 1e3 / times["median"]
     flops, peak = known["flops_per_iteration"], peak_teraflops(known["device"], known["arithmetic"])
-    achieved = {name: flops[name] and flops[name] * per_second / 1e12 for name in ("counted", "xla")}
+    achieved = {name: flops[name] and flops[name] * per_second / 1e12 for name in ("counted", "executed")}
     derived = {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": {"processor": processor_name(), "cores": usable_cores()},
@@ -176,7 +178,7 @@ def markdown_row(result: Result) -> str:
         f"{result['minutes_per_10k']:.4g}",
         f"{_text(seconds['cold'], '.1f')} / {_text(seconds['cached'], '.1f')}",
         _memory(result["memory"]),
-        " / ".join(_text(result["teraflops"][name], ".3g") for name in ("counted", "xla")),
+        " / ".join(_text(result["teraflops"][name], ".3g") for name in ("counted", "executed")),
         _text(result["share_of_peak"]["counted"], ".1%"),
         ", ".join(packages),
         result["date"],
@@ -230,9 +232,7 @@ def read_json(path: str) -> Result:
 def comparison(first: Result, second: Result) -> str:
     """Lines with the ratios second / first: above 1, the first is faster or smaller."""
     lines = [f"ratios of {second['program']} to {first['program']}; above 1, {first['program']} is better"]
-    for key in MUST_AGREE:
-        if first[key] != second[key]:
-            lines.append(f"  not the same {key}: {first[key]} and {second[key]}")
+    lines += [f"  {line}" for line in differences(first, second)]
     for key, field in RATIOS.items():
         values = first[key][field], second[key][field]
         lines.append(f"  {key} ({field}): " + (f"{values[1] / values[0]:.3f}" if all(values) else "not known of both"))
@@ -242,14 +242,24 @@ def comparison(first: Result, second: Result) -> str:
     return "\n".join(lines)
 
 
+def differences(first: Result, second: Result) -> list[str]:
+    """A line for each of `MUST_AGREE` in which two results are not of the same thing."""
+    pairs = {key: (first.get(key), second.get(key)) for key in MUST_AGREE}
+    return [f"not the same {key}: {one} and {other}" for key, (one, other) in pairs.items() if one != other]
+
+
 def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
-    """What `benchmark_sides.alternate` found, a line for each side but the first."""
-    first = next(iter(outcome["results"]))
-    return [
-        f"time of {name} / time of {first}: median {ratio['median']:.3f}, quartiles {ratio['quartile_1']:.3f} to "
-        f"{ratio['quartile_3']:.3f}, {ratio['min']:.3f} to {ratio['max']:.3f} in {len(ratio['blocks'])} pairs of blocks"
-        for name, ratio in outcome["ratios"].items()
-    ]
+    """What `benchmark_sides.alternate` found: of each side but the first the ratio, and what is not the same."""
+    results = outcome["results"]
+    first, lines = next(iter(results)), []
+    for name, ratio in outcome["ratios"].items():
+        lines.append(
+            f"time of {name} / time of {first}: median {ratio['median']:.3f}, quartiles {ratio['quartile_1']:.3f} to "
+            f"{ratio['quartile_3']:.3f}, {ratio['min']:.3f} to {ratio['max']:.3f} in {len(ratio['blocks'])} pairs of "
+            "blocks"
+        )
+        lines += [f"  {line}" for line in differences(results[first], results[name])]
+    return lines
 
 
 def _memory(memory: Mapping[str, int | None]) -> str:

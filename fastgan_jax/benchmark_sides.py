@@ -210,6 +210,10 @@ def commands_of(
     commands = {"fastgan_jax": command(overrides)}
     for words in against:
         changes = [(name, value) for name, _, value in (word.partition("=") for word in words.split())]
+        if not changes or any("=" not in word for word in words.split()):
+            raise UserError(f"--against {words!r}: fields are NAME=VALUE, such as train.precision=bfloat16")
+        if f"fastgan_jax, {words}" in commands:
+            raise UserError(f"--against {words!r} is given twice")
         read_config(config_path, [*overrides, *changes])
         commands[f"fastgan_jax, {words}"] = command([*overrides, *changes])
     return commands

@@ -155,7 +155,7 @@ def test_a_result_has_every_key_and_its_numbers_agree(result):
     assert result["minutes_per_10k"] == pytest.approx(1e4 / per_second / 60)
     flops = result["flops_per_iteration"]
     assert flops["counted"] == result["batch_size"] * sum(flops["parts"].values())
-    for name in ("counted", "xla"):
+    for name in ("counted", "executed"):
         assert result["teraflops"][name] == pytest.approx(flops[name] * per_second / 1e12)
     assert (result["resolution"], result["batch_size"], result["reconstruction"]) == (64, 4, "l1")
     assert (result["precision"], result["remat"], result["iterations_per_call"]) == ("float32", "none", 1)
@@ -183,12 +183,21 @@ def test_memory_is_without_the_set_of_pictures(runner, result):
     assert memory["arguments"] > state + images.nbytes
 
 
-def test_blocks_are_whole_calls(runner, monkeypatch):
+def test_blocks_are_whole_calls(runner):
     with pytest.raises(UserError, match="--iterations 0: one call makes 1 iteration"):
         runner.time_block(0)
-    monkeypatch.setattr(runner, "workload", dataclasses.replace(runner.workload, per_call=4))
     with pytest.raises(UserError, match=r"--iterations 6: one call makes 4 iteration.*--config\.train\.scan"):
-        runner.time_block(6)
+        dataclasses.replace(runner.workload, per_call=4).check_block(6)
+
+
+def test_executed_operations_are_of_an_iteration_however_many_a_call_makes(runner, result):
+    once = result["flops_per_iteration"]["executed"]
+    assert 0 < once < result["flops_per_iteration"]["counted"], "the reference computes gradients that nobody uses"
+    for unroll in (True, False):
+        pretrained, images, labels, indices = runner.workload.inputs
+        inputs = (pretrained, images, labels, jnp.tile(indices, (2, 1)))
+        twice = dataclasses.replace(runner.workload, per_call=2, unroll=unroll, inputs=inputs)
+        assert benchmark.executed_flops(twice) == once
 
 
 def test_xla_counts_a_loops_body_once(runner, monkeypatch):
@@ -276,7 +285,7 @@ def test_phases_compute_what_they_are_named_after(small):
     g, d = (jax.tree.map(jnp.shape, network.params) for network in (small.state.generator, small.state.discriminator))
     assert [picture.shape for picture in made["G forward"]] == [(4, 64, 64, 3), (4, 32, 32, 3)]
     assert jax.tree.map(jnp.shape, made["D on real"]) == jax.tree.map(jnp.shape, made["D on fake"]) == d
-    assert jax.tree.map(jnp.shape, made["G update"]) == jax.tree.map(jnp.shape, made["optimiser and EMA"][1]) == g
+    assert jax.tree.map(jnp.shape, made["G update"]) == jax.tree.map(jnp.shape, made["optimiser and EMA"][2]) == g
     assert made["reconstruction distance"].shape == (4 * decoded, 64, 64, 3)
     _, generated, (gradient,) = made["augmentation"]
     assert jax.tree.map(jnp.shape, generated) == jax.tree.map(jnp.shape, gradient)
@@ -384,6 +393,9 @@ class StubRunner:
     def __init__(self, result: report.Result):
         self.made, self.profiled = result, None
 
+    def check_block(self, iterations: int) -> None:
+        assert iterations == 4
+
     def time_block(self, iterations: int) -> float:
         return 0.25 * iterations
 
@@ -397,9 +409,36 @@ class StubRunner:
         return {"G forward": report.spread([1.0] * blocks)}
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--memory", "--against", "train.remat=full"], "--against does nothing beside"),
+        (["--phases", "--memory"], "--phases does nothing beside"),
+        (["--traced"], "--traced does nothing beside"),
+        (["--against", "bfloat16"], "--against 'bfloat16': fields are NAME=VALUE"),
+        (["--against", "train.remat=full", "--against", "train.remat=full"], "is given twice"),
+        (
+            ["--iterations", "7", "--config.train.scan=2", "--config.train.log_every=2"],
+            "--iterations 7: one call makes 2",
+        ),
+    ],
+)
+def test_the_tool_refuses_what_makes_no_sense(options, message, capsys):
+    assert tool.main(["--config", str(ROOT / "configs" / "smoke.py"), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_sides_that_are_not_of_the_same_thing_say_so(result):
+    results = {"one": changed(result, 1), "two": changed(result, 1, batch_size=16)}
+    lines = report.ratio_lines({"results": results, "ratios": {"two": report.spread([2.0])}})
+    assert lines[0].startswith("time of two / time of one: median 2.000") and lines[1:] == [
+        "  not the same batch_size: 4 and 16"
+    ]
+
+
 def test_the_tool_prints_and_writes(result, monkeypatch, tmp_path, capsys):
     stub, path = StubRunner(result), tmp_path / "out" / "result.json"
-    monkeypatch.setattr(benchmark, "make_workload", lambda config: config)
+    monkeypatch.setattr(benchmark, "make_workload", lambda config: stub)
     monkeypatch.setattr(benchmark, "Runner", lambda workload: stub)
     options = ["--iterations", "4", "--blocks", "3", "--json", str(path), "--profile", "trace", "--phases"]
     assert tool.main(["--config", str(ROOT / "configs" / "smoke.py"), *options]) == 0

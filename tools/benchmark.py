@@ -70,21 +70,37 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
     if arguments.compare:
         print(report.comparison(*map(report.read_json, arguments.compare)))
         return
+    check_combination(arguments)
     config = sides.read_config(arguments.config, overrides)
     sides.check_counts(arguments.iterations, arguments.blocks)
     if arguments.threads is not None:
         sides.limit_cores(arguments.threads)
-    if arguments.memory:
-        _memory(config, {}, arguments)
-    elif arguments.against:
+    if arguments.against:
         commands = sides.commands_of(Path(__file__).resolve(), arguments.config, overrides, arguments.against)
         sides.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
+    elif arguments.memory:
+        _memory(config, {}, arguments)
     elif arguments.memory_table:
         lists = (arguments.resolutions, arguments.batches, arguments.precisions, arguments.remats)
         fields = ("model.resolution", "train.batch_size", "train.precision", "train.remat")
         _memory(config, {name: text.split(",") for name, text in zip(fields, lists, strict=True)}, arguments)
     else:
         _time(arguments, config)
+
+
+def check_combination(arguments: argparse.Namespace) -> None:
+    """Raises UserError for options that do nothing beside each other."""
+    from fastgan_jax.errors import UserError
+
+    timed_alone = not (arguments.against or arguments.memory or arguments.memory_table or arguments.on_command)
+    for name, given, useful in (
+        ("--against", arguments.against, not (arguments.memory or arguments.memory_table or arguments.on_command)),
+        ("--phases", arguments.phases, timed_alone),
+        ("--profile", arguments.profile, timed_alone),
+        ("--traced", arguments.traced, arguments.memory or arguments.memory_table),
+    ):
+        if given and not useful:
+            raise UserError(f"{name} does nothing beside the other options: run the tool again with it alone")
 
 
 def _memory(config: object, fields: dict[str, list[str]], arguments: argparse.Namespace) -> None:
@@ -107,7 +123,10 @@ def _time(arguments: argparse.Namespace, config: object) -> None:
     from fastgan_jax import benchmark_report as report
     from fastgan_jax import benchmark_sides as sides
 
-    runner = benchmark.Runner(benchmark.make_workload(config))
+    workload = benchmark.make_workload(config)
+    if not arguments.on_command:
+        workload.check_block(arguments.iterations)
+    runner = benchmark.Runner(workload)
     if arguments.on_command:
         sides.answer(runner)
         return
