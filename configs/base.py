@@ -65,7 +65,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
     # Equal ways to compute the same, the plain one first; auto: the fastest one where measured, else the plain one.
     train.upsample_form = "auto"  # of upsampling convolutions: repeat | phase | auto
-    train.downsample_form = "auto"  # of strided convolutions: strided | space_to_depth | auto
+    train.downsample_form = "auto"  # strided | space_to_depth | subpixel_gradient | auto
     train.kernel_gradient_form = "auto"  # of gradients of kernels: convolution | products | by_size | auto
     train.spectral_form = "auto"  # what is divided by the spectral norm: kernel | output (of the convolution) | auto
     train.judge_form = "auto"  # real and generated pictures in D's update: apart | joint (in one batch) | auto

@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields
 # {form: its ways, the plain one first}
 WAYS = {
     "upsample": ("repeat", "phase"),  # nearest x2 and 3x3 convolution, see convolution.upsample_convolve
-    "downsample": ("strided", "space_to_depth"),  # 4x4 convolution of stride 2, see convolution.downsample_convolve
+    # 4x4 convolution of stride 2, see convolution.downsample_convolve
+    "downsample": ("strided", "space_to_depth", "subpixel_gradient"),
     "kernel_gradient": ("convolution", "products", "by_size"),  # see convolution.convolve
     "spectral": ("kernel", "output"),  # what is divided by the spectral norm, see layers.SpectralModule
     "judge": ("apart", "joint"),  # real and generated pictures in D's update, see judging.py

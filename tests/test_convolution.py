@@ -87,15 +87,16 @@ def test_phase_form_equals_repeat_form(height, width):
 @example(height=1, width=1)
 @example(height=3, width=4)
 @given(height=st.integers(1, 4), width=st.integers(1, 4))
-def test_space_to_depth_form_equals_strided_form(height, width):
+def test_downsampling_forms_equal_the_strided_one(height, width):
     with jax.enable_x64(True):
         arrays = normal(10 * height + width, 2, 2 * height, 2 * width, 3), normal(1, 4, 4, 3, 5)
-        plain, fast = (
+        plain, *others = (
             values_and_gradients(partial(convolution.downsample_convolve, form=form), *arrays)
             for form in WAYS["downsample"]
         )
-        for name in plain:
-            assert_close(fast[name], plain[name], rtol=1e-12, what=name)
+        for other in others:
+            for name in plain:
+                assert_close(other[name], plain[name], rtol=1e-12, what=name)
 
 
 @pytest.mark.parametrize(
@@ -150,5 +151,7 @@ def test_unknown_forms_are_refused():
         convolution.convolve(x, jnp.zeros((1, 1, 1, 1)), kernel_gradient="fast")
     with pytest.raises(ValueError, match="upsample form 'bilinear' is none of repeat, phase"):
         convolution.upsample_convolve(x, jnp.zeros((3, 3, 1, 1)), form="bilinear")
-    with pytest.raises(ValueError, match="downsample form 'pooled' is none of strided, space_to_depth"):
+    with pytest.raises(
+        ValueError, match="downsample form 'pooled' is none of strided, space_to_depth, subpixel_gradient"
+    ):
         convolution.downsample_convolve(x, jnp.zeros((4, 4, 1, 1)), form="pooled")

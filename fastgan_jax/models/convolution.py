@@ -168,7 +168,9 @@ def downsample_convolve(
         kernel: [4, 4, in, out].
         form: "strided" is the plain one; "space_to_depth" gives the same result (to rounding) as a 2x2 convolution of
             stride 1 on a map of half the side with four times the channels, which keeps matrix units busier and whose
-            gradient has no holes.
+            gradient has no holes; "subpixel_gradient" is the plain one whose gradient of the map, to rounding, is a
+            sub-pixel convolution (Shi et al. 2016): 2x2, to four times the channels, which then become 2x2 pixels. As
+            XLA differentiates, three of four products there are with zeros.
         kernel_gradient: see `convolve`.
 
     Raises:
@@ -178,7 +180,46 @@ def downsample_convolve(
     if form == "space_to_depth":
         blocks = _space_to_depth(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
         return convolve(blocks, _space_to_depth_kernel(kernel), kernel_gradient=kernel_gradient)
+    if form == "subpixel_gradient":
+        return _downsample_with_subpixel_gradient(x, kernel, kernel_gradient)
     return convolve(x, kernel, stride=2, padding=1, kernel_gradient=kernel_gradient)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _downsample_with_subpixel_gradient(x: jax.Array, kernel: jax.Array, kernel_gradient: str) -> jax.Array:
+    return convolve(x, kernel, stride=2, padding=1, kernel_gradient=kernel_gradient)
+
+
+def _downsample_forward(x: jax.Array, kernel: jax.Array, kernel_gradient: str) -> tuple[jax.Array, tuple]:
+    return _downsample_with_subpixel_gradient(x, kernel, kernel_gradient), (x, kernel)
+
+
+def _downsample_backward(kernel_gradient: str, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    _, pull_back = jax.vjp(lambda k: convolve(x, k, stride=2, padding=1, kernel_gradient=kernel_gradient), kernel)
+    return _subpixel_convolve(gradient, kernel), *pull_back(gradient)
+
+
+def _subpixel_convolve(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The gradient [B, 2H, 2W, in] of what a 4x4 convolution of stride 2 and padding 1 saw.
+
+    Along one axis, the padded map's pixel 2 m + r was seen by the result's pixel m through the kernel's tap r, and by
+    m - 1 through r + 2.
+    """
+    inputs, outputs = kernel.shape[2:]
+    taps = kernel.reshape(2, 2, 2, 2, inputs, outputs)[::-1, :, ::-1].transpose(0, 2, 5, 1, 3, 4)
+    blocks = _convolve(gradient, taps.reshape(2, 2, outputs, 4 * inputs), 1, ((1, 1), (1, 1)))
+    return _depth_to_space(blocks)[:, 1:-1, 1:-1]
+
+
+_downsample_with_subpixel_gradient.defvjp(_downsample_forward, _downsample_backward)
+
+
+def _depth_to_space(x: jax.Array) -> jax.Array:
+    """Each pixel as a 2x2 block of pixels: [B, H, W, 4 C] -> [B, 2H, 2W, C]; the inverse of `_space_to_depth`."""
+    batch, height, width, channels = x.shape
+    blocks = x.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(batch, 2 * height, 2 * width, channels // 4)
 
 
 def _space_to_depth(x: jax.Array) -> jax.Array:
