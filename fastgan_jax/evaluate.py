@@ -33,6 +33,7 @@ from fastgan_jax.metrics.names import FEWEST, METRICS
 from fastgan_jax.metrics.statistics import FeatureStatistics
 from fastgan_jax.restore import load, load_training_set
 from fastgan_jax.sampling import Sampler
+from fastgan_jax.tool_inputs import run_name
 from fastgan_jax.weights.formats import read_arrays, write_arrays
 
 ON_FEATURES = ("fid", "frechet", "kid", "precision_recall", "density_coverage")
@@ -70,7 +71,8 @@ class Evaluator:
         """Loads the networks that the metrics need.
 
         Args:
-            config: the whole configuration; the groups `eval` and `loss` (its perceptual network) are used.
+            config: the whole configuration; the groups `eval` and `loss` (its perceptual network) are used, and
+                `data.flip`, with which a mirrored training picture counts as a training picture in `nearest`.
             real: uint8 [N, H, W, C].
             fingerprint: of the real set's content, so that its features are computed once.
             cache_dir: where they are kept.
@@ -83,6 +85,7 @@ class Evaluator:
         evaluation = config.eval
         self._metrics = split_names(evaluation.metrics)
         self._num_samples, self._seed = evaluation.num_samples, evaluation.seed
+        self._mirrored = config.data.flip
         self._real, self._fingerprint, self._cache_dir = real, fingerprint, cache_dir
         self._labels = None if labels is None else np.random.RandomState(self._seed).permutation(labels)
         self._extract = self._distance = self._real_features = None
@@ -105,7 +108,8 @@ class Evaluator:
             "precision_recall": f"{MANIFOLD_NEIGHBOURS} neighbours",
             "density_coverage": f"{DENSITY_NEIGHBOURS} neighbours",
             "diversity": f"{min(NUM_COMPARED, self._num_samples // 2)} pairs",
-            "nearest": f"{min(NUM_COMPARED, self._num_samples)} samples among {searched} real pictures",
+            "nearest": f"{min(NUM_COMPARED, self._num_samples)} samples among {searched} real pictures"
+            + (" and their mirror images" if self._mirrored else ""),
         }
         return {metric: stated[metric] for metric in self._metrics if metric in stated}
 
@@ -142,7 +146,7 @@ class Evaluator:
                 "diversity_real": self._real_diversity,
             },
             "nearest": lambda: {
-                "nearest": mean_nearest(self._distance, shown[:NUM_COMPARED], self._real),
+                "nearest": mean_nearest(self._distance, shown[:NUM_COMPARED], self._real, mirrored=self._mirrored),
                 **self._real_nearness,
             },
         }
@@ -154,7 +158,7 @@ class Evaluator:
 
     @cached_property
     def _real_nearness(self) -> Values:
-        return real_nearness(self._distance, self._real)
+        return real_nearness(self._distance, self._real, mirrored=self._mirrored)
 
     def real_features(self) -> np.ndarray:
         """Features of every real picture, each once: float32 [N, D]; from the cache if they are there."""
@@ -205,13 +209,14 @@ def evaluate_run(
     samplers = (load(run, step) for step in show(steps))
     rows = [{"step": sampler.step, **evaluator.evaluate(sampler)} for sampler in samplers]
     facts = {
-        "run": Path(run).resolve().name,
+        "run": run_name(run),
         "num_samples": config.eval.num_samples,
         "num_real": len(data.images),
         "real": "training set" if pictures is None else str(pictures),
         "seed": config.eval.seed,
         "networks": evaluator.description,
         "protocol": evaluator.protocol,
+        "mirrored": config.data.flip,
         "device": jax.devices()[0].device_kind,
     }
     return Evaluation(rows, facts)

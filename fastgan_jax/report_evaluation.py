@@ -18,7 +18,8 @@ MEANINGS = {
     "coverage": "Share of training pictures with a sample in their neighbourhood.",
     "diversity": "Mean distance between two samples, beside that of two training pictures; a collapse makes it fall.",
     "nearest": "Mean distance of a sample from its nearest training picture. Memorisation makes it fall far below what "
-    "training pictures measure: from themselves mirrored or cropped, and from their nearest other.",
+    "training pictures measure: from themselves cropped, from themselves mirrored unless training mirrors them "
+    "(data.flip), and from their nearest other.",
 }
 SPREAD = "kid_spread"
 
@@ -40,13 +41,14 @@ def warnings(config: dict, lines: list[dict]) -> str:
     def known(name: str) -> int:
         return sum(entry.get(name) is not None for entry in history)
 
-    compared = ("nearest", "nearest_flipped", "nearest_cropped")
+    mirrored = bool(config.get("data", {}).get("flip", False))
+    compared = ("nearest", "nearest_cropped") if mirrored else ("nearest", "nearest_flipped", "nearest_cropped")
     judged = {
         f"over-training (needs {best} of more than {RISING_FOR} evaluations)": known(best) > RISING_FOR,
         "memorisation (needs nearest)": all(history[-1].get(name) is not None for name in compared),
         "collapse (needs diversity)": known("diversity") > 0,
     }
-    found = diagnose(lines, best)
+    found = diagnose(lines, best, mirrored=mirrored)
     told = [paragraph(f"{line[:1].upper()}{line[1:]}.", "warning") for line in found]
     signs = [name.split(" ")[0] for name, is_known in judged.items() if is_known]
     quiet = [sign for sign in signs if not any(line.startswith(sign) for line in found)]
