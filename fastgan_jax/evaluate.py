@@ -34,10 +34,11 @@ from fastgan_jax.metrics.statistics import FeatureStatistics
 from fastgan_jax.restore import load, load_training_set
 from fastgan_jax.sampling import Sampler
 from fastgan_jax.tool_inputs import run_name
+from fastgan_jax.tool_support import announced, progress
 from fastgan_jax.weights.formats import read_arrays, write_arrays
 
 ON_FEATURES = ("fid", "frechet", "kid", "precision_recall", "density_coverage")
-PICTURES_AT_ONCE = 64  # generated, before their features replace them
+PICTURES_AT_ONCE = 64  # generated or read, before their features replace them
 
 log = logging.getLogger(__name__)
 
@@ -115,12 +116,14 @@ class Evaluator:
 
     def evaluate(self, sampler: Sampler) -> Values:
         """The metrics of a generator: {number: value}, see `metrics.names`; the same digits each time."""
-        shown = self._sample(sampler, 0, min(2 * NUM_COMPARED, self._num_samples))
-        features = None
+        shown = features = None
+        if self._distance is not None:
+            shown = self._sample(sampler, 0, min(2 * NUM_COMPARED, self._num_samples))
         if self._extract is not None:
-            starts = range(0, self._num_samples, PICTURES_AT_ONCE)
-            ends = [min(start + PICTURES_AT_ONCE, self._num_samples) for start in starts]
-            parts = [self._extract(self._sample(sampler, start, end)) for start, end in zip(starts, ends, strict=True)]
+            parts = [
+                self._extract(self._sample(sampler, start, min(start + PICTURES_AT_ONCE, self._num_samples)))
+                for start in _shown(range(0, self._num_samples, PICTURES_AT_ONCE), f"samples, by {PICTURES_AT_ONCE}")
+            ]
             features = np.concatenate(parts)
         return self._values(shown, features)
 
@@ -133,11 +136,11 @@ class Evaluator:
         features = None if self._extract is None else self._extract(pictures)
         return self._values(pictures[: 2 * NUM_COMPARED], features)
 
-    def _values(self, shown: Images, features: np.ndarray | None) -> Values:
+    def _values(self, shown: Images | None, features: np.ndarray | None) -> Values:
         real = self.real_features() if features is not None else None
         computed: dict[str, Callable[[], Values]] = {
-            "fid": lambda: {"fid": _frechet(real, features)},
-            "frechet": lambda: {"frechet": _frechet(real, features)},
+            "fid": lambda: {"fid": frechet_distance(self._real_statistics, _statistics(features))},
+            "frechet": lambda: {"frechet": frechet_distance(self._real_statistics, _statistics(features))},
             "kid": lambda: _kid(real, features),
             "precision_recall": lambda: vars(precision_recall(real, features)),
             "density_coverage": lambda: vars(density_coverage(real, features)),
@@ -150,7 +153,13 @@ class Evaluator:
                 **self._real_nearness,
             },
         }
-        return {name: value for metric in self._metrics for name, value in computed[metric]().items()}
+        return {
+            name: value for metric in _shown(self._metrics, "metrics") for name, value in computed[metric]().items()
+        }
+
+    @cached_property
+    def _real_statistics(self) -> FeatureStatistics:
+        return _statistics(self.real_features())
 
     @cached_property
     def _real_diversity(self) -> float:
@@ -167,7 +176,12 @@ class Evaluator:
             path = self._cache_dir / f"{identity}.npz"
             self._real_features = _read_features(path, len(self._real))
             if self._real_features is None:
-                self._real_features = self._extract(self._real)
+                starts = range(0, len(self._real), PICTURES_AT_ONCE)
+                parts = [
+                    self._extract(np.asarray(self._real[start : start + PICTURES_AT_ONCE]))
+                    for start in _shown(starts, f"real pictures, by {PICTURES_AT_ONCE}")
+                ]
+                self._real_features = np.concatenate(parts)
                 try:
                     write_arrays(path, {"features": self._real_features})
                 except UserError as error:  # no reason to end a run
@@ -207,7 +221,8 @@ def evaluate_run(
     data = load_training_set(run, config, pictures)
     evaluator = evaluator_from_config(config, data, classes=pictures is None)
     samplers = (load(run, step) for step in show(steps))
-    rows = [{"step": sampler.step, **evaluator.evaluate(sampler)} for sampler in samplers]
+    with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
+        rows = [{"step": sampler.step, **evaluator.evaluate(sampler)} for sampler in samplers]
     facts = {
         "run": run_name(run),
         "num_samples": config.eval.num_samples,
@@ -220,6 +235,10 @@ def evaluate_run(
         "device": jax.devices()[0].device_kind,
     }
     return Evaluation(rows, facts)
+
+
+def _shown(items: Sequence, title: str) -> Iterable:
+    return progress(items, title=title, passing=True)
 
 
 def _check_sizes(metric: str, num_samples: int, num_real: int) -> None:
@@ -251,10 +270,6 @@ def _read_features(path: Path, count: int) -> np.ndarray | None:
         log.warning("%s: the features of the real pictures are computed again", error)
         return None
     return features if features is not None and len(features) == count else None
-
-
-def _frechet(real: np.ndarray, fake: np.ndarray) -> float:
-    return frechet_distance(*(_statistics(features) for features in (real, fake)))
 
 
 def _statistics(features: np.ndarray) -> FeatureStatistics:

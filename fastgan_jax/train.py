@@ -220,6 +220,7 @@ class _Training:
     def _evaluate(self) -> dict[str, float]:
         """Judges the averaged generator, and writes and returns the numbers."""
         started = time.perf_counter()
+        log.info("iteration %d: evaluating %d samples ...", self.step, self.config.eval.num_samples)
         values = self.evaluator.evaluate(self._sampler())
         log.info(
             "iteration %d: %s (%s; %.0f s)",

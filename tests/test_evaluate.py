@@ -157,11 +157,16 @@ def test_real_features_are_computed_once(evaluator, config, real, judged, monkey
 def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluator, tmp_path, caplog):
     own = evaluate.Evaluator(config, real, "content", tmp_path)
     expected = evaluator.real_features()
-    for content in (b"cut off", None):
+    damaged = False  # there is nothing in the cache at first
+    for content in (b"cut off", b"cut off", None):
         for path in tmp_path.iterdir():
             path.write_bytes(content) if content else write_arrays(path, {"features": expected[:3]})
         own._real_features = None
+        caplog.clear()
         np.testing.assert_array_equal(own.real_features(), expected)
+        told_why = "the features of the real pictures are computed again"
+        assert (told_why in caplog.text) == (damaged and content == b"cut off"), caplog.text
+        damaged = True
     np.testing.assert_array_equal(read_arrays(next(tmp_path.iterdir()))["features"], expected)
 
 
@@ -172,8 +177,44 @@ def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp
     assert "will be computed again next time" in caplog.text
 
 
-def test_every_real_picture_counts_once(evaluator, real):
-    assert evaluator.real_features().shape == (len(real), 512)
+def test_every_real_picture_counts_once(evaluator, config, real, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "PICTURES_AT_ONCE", 7)  # so that they are read in parts, the last one smaller
+    features = evaluate.Evaluator(config, real, "content", tmp_path).real_features()
+    assert features.shape == (len(real), 512)
+    for index, picture in enumerate(real):
+        np.testing.assert_array_equal(features[index], evaluator._extract(picture[None])[0])
+
+
+def test_an_evaluation_does_only_what_is_asked_for(config, real, tmp_path, monkeypatch):
+    asked = []
+
+    class Generator:
+        """Stands for a sampler."""
+
+        def sample(self, num, seed, *, first, labels):
+            asked.append((first, num))
+            return np.zeros((num, 64, 64, 3), np.uint8)
+
+    own = config.copy_and_resolve_references()
+    own.eval.metrics = "frechet"
+    evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
+    computed, made = [], evaluate._statistics
+    monkeypatch.setattr(evaluate, "_statistics", lambda features: computed.append(len(features)) or made(features))
+    first, second = (evaluator.evaluate(Generator()) for _ in range(2))
+    assert first == second and asked == [(0, 12)] * 2
+    assert sorted(computed) == [12, 12, 20]  # the real pictures' statistics once
+
+
+def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        evaluate, "progress", lambda items, *, title, passing: shown.append((title, len(items))) or items
+    )
+    own = config.copy_and_resolve_references()
+    own.eval.metrics, own.eval.num_samples = "frechet,kid", 130
+    sampler = type("Generator", (), {"sample": lambda _, num, *a, **k: np.zeros((num, 64, 64, 3), np.uint8)})()
+    evaluate.Evaluator(own, real, "content", tmp_path).evaluate(sampler)
+    assert shown == [("samples, by 64", 3), ("real pictures, by 64", 1), ("metrics", 2)]
 
 
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
@@ -340,6 +381,7 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
     arguments = ["--config", "configs/smoke.py", "--mode=eval", "--workdir", str(run)]
     assert main.main(arguments + [f"--config.eval.{setting}" for setting in settings]) == 0
     table = capsys.readouterr().out.splitlines()
+    assert table[-2:] == [str(run / "evaluation.json"), str(run / "evaluation.png")]
     assert re.match(r"run: 12 samples against 20 real pictures \(squeeze_caffe, legacy resize\)", table[0])
     assert [line.split()[0] for line in table[2:5]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
     written = json.loads((run / "evaluation.json").read_text())
@@ -350,12 +392,17 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
     options = ["--metrics", "frechet", "--features", "squeeze_caffe", "--num", "12", "--step", "2,4"]
     assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json")]) == 0
     assert json.loads((tmp_path / "x.json").read_text())["checkpoints"] == written["checkpoints"][1:]
+    assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json"), "--overwrite"]) == 0
     capsys.readouterr()
     for wrong, message in (
         (["--step", "3"], "has no checkpoint 3"),
         (["--step", "newest"], "--step newest: give latest"),
         (["--metrics", "fid"], "a Frechet distance on other features than Inception's is no FID"),
         (["--metrics", "is"], "eval.metrics='is': allowed is names of fid"),
+        (["--features", "squeeze", "--feature-weights", "no.npz"], "in this tool: --metrics, --features, --feature-w"),
+        (["--num", "1"], "eval.num_samples=1: allowed is a whole number from 2 up; in this tool: --num\n"),
+        (["--json", str(tmp_path / "x.json")], "x.json is there already: choose another --json, or add --overwrite"),
+        (["--plot", str(run / "evaluation.png")], "is there already: choose another --plot, or add --overwrite"),
         (["--metrics", ""], "eval.metrics is empty: give names of fid, frechet"),
         (["--plot", "curve.txt"], "--plot curve.txt: give a file that ends in .png"),
         (["--json", str(tmp_path / "x.json" / "y.json")], "x.json is no folder: choose another --json"),
