@@ -69,17 +69,29 @@ def diversity(distance: PictureDistance, pictures: np.ndarray) -> float:
     return float(distance.pairs(pictures[:half], pictures[half : 2 * half]).mean()) if half else math.nan
 
 
-def mean_nearest(distance: PictureDistance, pictures: np.ndarray, real: np.ndarray) -> float:
-    """Mean distance of pictures, uint8 [M, H, W, C], from the nearest of `searched_of(real)`."""
-    return float(distance.matrix(pictures, searched_of(real)).min(1).mean())
+def mean_nearest(distance: PictureDistance, pictures: np.ndarray, real: np.ndarray, *, mirrored: bool) -> float:
+    """Mean distance of pictures from the nearest of `searched_of(real)`.
+
+    Args:
+        distance: perceptual.
+        pictures: uint8 [M, H, W, C].
+        real: uint8 [N, H, W, C].
+        mirrored: whether mirror images count too, as a generator trained with data.flip copies them as well.
+    """
+    searched = searched_of(real)
+    nearest = distance.matrix(pictures, searched).min(1)
+    if mirrored:
+        nearest = np.minimum(nearest, distance.matrix(mirror(pictures), searched).min(1))
+    return float(nearest.mean())
 
 
-def real_nearness(distance: PictureDistance, real: np.ndarray) -> dict[str, float]:
+def real_nearness(distance: PictureDistance, real: np.ndarray, *, mirrored: bool) -> dict[str, float]:
     """How near real pictures come to each other and to almost-copies of themselves (paper, appendix E and table 8).
 
     Args:
         distance: perceptual.
         real: uint8 [N, H, W, C]; up to 64 pictures among `searched_of(real)` are compared.
+        mirrored: as for `mean_nearest`; a picture's own mirror image is no other one, nor is an exact copy of that.
 
     Returns:
         Mean distances: "nearest_real" of a real picture from its nearest other one, NaN if there is no other;
@@ -90,9 +102,13 @@ def real_nearness(distance: PictureDistance, real: np.ndarray) -> dict[str, floa
     rows = compared_rows(len(searched))
     compared = np.asarray(searched[rows])
     among_real = distance.matrix(compared, searched)
+    if mirrored:
+        across = distance.matrix(mirror(compared), searched)
+        across[np.arange(len(rows)), rows] = np.inf
+        among_real = np.minimum(among_real, np.where(across == 0, np.inf, across))
     among_real[np.arange(len(rows)), rows] = np.inf
     return {
-        "nearest_flipped": float(distance.pairs(compared, compared[:, :, ::-1]).mean()),
+        "nearest_flipped": float(distance.pairs(compared, mirror(compared)).mean()),
         "nearest_cropped": float(distance.pairs(compared, central_crop(compared)).mean()),
         "nearest_real": float(among_real.min(1).mean()) if len(searched) > 1 else math.nan,
     }
@@ -111,6 +127,11 @@ def compared_rows(searched: int) -> np.ndarray:
 def some_of(real: np.ndarray, most: int) -> np.ndarray:
     """Up to `most` of real pictures [N, H, W, C], in random order, always the same."""
     return np.asarray(real[np.random.RandomState(0).permutation(len(real))[:most]])
+
+
+def mirror(pictures: np.ndarray) -> np.ndarray:
+    """Pictures [N, H, W, C] with left and right exchanged."""
+    return pictures[:, :, ::-1]
 
 
 def central_crop(pictures: np.ndarray) -> np.ndarray:

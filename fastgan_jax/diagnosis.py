@@ -1,12 +1,13 @@
 """What the numbers of a run tell about over-training, memorisation and collapse, in words."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fastgan_jax.metrics.names import BETTER, rank
 
 RISING_FOR = 3  # evaluations, all worse than the best by more than MARGIN, that count as over-training
-MARGIN = 0.05  # of the best value: less is chance
+MARGIN = 0.05  # of the best value: less is chance, as is less than the value's spread, if it has one
 COLLAPSED = 0.5  # of the distance between training pictures; where that is not known, of the highest between samples
 # Of the least distance that a picture's distance from its nearest training picture is compared with. In a run that
 # memorised nothing (docs/evaluation.md) samples measured 0.95 of it; decoded training pictures 0.3, shifted ones 0.2
@@ -18,34 +19,49 @@ PREFIX = "eval/"  # of an evaluation's numbers in metrics.jsonl
 
 def evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The evaluations among the lines of metrics.jsonl: {"step": ..., number: value or None}."""
-    return [
-        {"step": line["step"]} | {key.removeprefix(PREFIX): value for key, value in line.items() if PREFIX in key}
-        for line in lines
-        if any(key.startswith(PREFIX) for key in line)
-    ]
+    found = []
+    for line in lines:
+        values = {key.removeprefix(PREFIX): value for key, value in line.items() if key.startswith(PREFIX)}
+        if values:
+            found.append({"step": line["step"]} | values)
+    return found
 
 
-def diagnose(lines: Sequence[dict[str, Any]], best_metric: str) -> list[str]:
+def diagnose(lines: Sequence[dict[str, Any]], best_metric: str, *, mirrored: bool) -> list[str]:
     """Warnings about the latest evaluation of a run, in words; none if nothing is wrong.
 
     Args:
         lines: of metrics.jsonl.
         best_metric: the number by which checkpoints are judged.
+        mirrored: whether training pictures are mirrored at random (data.flip), see `baselines`.
     """
     history = evaluations(lines)
     if not history:
         return []
-    return [*_overtraining(history, best_metric), *_memorisation(history[-1]), *_collapse(history)]
+    return [*_overtraining(history, best_metric), *_memorisation(history[-1], mirrored), *_collapse(history)]
 
 
-def is_copy(nearest: float, baselines: Iterable[float]) -> bool:
+def baselines(numbers: Mapping[str, float | None], mirrored: bool) -> dict[str, float]:
+    """What the distance of samples from training pictures is compared with, as far as it is among `numbers`.
+
+    Args:
+        numbers: of an evaluation.
+        mirrored: whether the generator is trained on mirror images too. These are then no almost-copies but training
+            pictures, and how far they are from the originals does not count.
+    """
+    names = ("nearest_cropped", "nearest_real") if mirrored else ("nearest_flipped", "nearest_cropped", "nearest_real")
+    values = {name: numbers.get(name) for name in names}
+    return {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+
+
+def is_copy(nearest: float, compared: Iterable[float]) -> bool:
     """Whether a picture this far from its nearest training picture, or such a mean, counts as memorised.
 
     Args:
         nearest: the distance.
-        baselines: distances of training pictures from each other, and from mirrored and cropped copies of themselves.
+        compared: the values of `baselines`.
     """
-    return nearest < MEMORISED * min(baselines)
+    return nearest < MEMORISED * min(compared)
 
 
 def _overtraining(history: list[dict[str, Any]], name: str) -> list[str]:
@@ -53,7 +69,7 @@ def _overtraining(history: list[dict[str, Any]], name: str) -> list[str]:
     if not judged:
         return []
     best = min(judged, key=lambda entry: rank(name, entry[name]))
-    limit = rank(name, best[name]) + MARGIN * abs(best[name])
+    limit = rank(name, best[name]) + max(MARGIN * abs(best[name]), best.get(f"{name}_spread") or 0)
     last_good = max(index for index, entry in enumerate(judged) if rank(name, entry[name]) <= limit)
     if len(judged) - 1 - last_good < RISING_FOR:
         return []
@@ -64,15 +80,16 @@ def _overtraining(history: list[dict[str, Any]], name: str) -> list[str]:
     ]
 
 
-def _memorisation(latest: dict[str, Any]) -> list[str]:
-    names = ("nearest", "nearest_flipped", "nearest_cropped", "nearest_real")
-    nearest, flipped, cropped, real = (latest.get(name) for name in names)
-    if None in (nearest, flipped, cropped) or not is_copy(nearest, (flipped, cropped, real or flipped)):
+def _memorisation(latest: dict[str, Any], mirrored: bool) -> list[str]:
+    nearest, compared = latest.get("nearest"), baselines(latest, mirrored)
+    if nearest is None or "nearest_cropped" not in compared or not is_copy(nearest, compared.values()):
         return []
+    real = compared.pop("nearest_real", None)
     beside = "" if real is None else f", and than they are to each other ({real:.4g})"
+    copies = "cropped" if mirrored else "mirrored or cropped"
     return [
         f"memorisation: samples are {nearest:.4g} from their nearest training picture on average, far nearer than "
-        f"training pictures are to their own mirrored or cropped copies ({min(flipped, cropped):.4g}){beside}"
+        f"training pictures are to their own {copies} copies ({min(compared.values()):.4g}){beside}"
     ]
 
 

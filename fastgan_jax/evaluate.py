@@ -33,10 +33,12 @@ from fastgan_jax.metrics.names import FEWEST, METRICS
 from fastgan_jax.metrics.statistics import FeatureStatistics
 from fastgan_jax.restore import load, load_training_set
 from fastgan_jax.sampling import Sampler
+from fastgan_jax.tool_inputs import run_name
+from fastgan_jax.tool_support import announced, progress
 from fastgan_jax.weights.formats import read_arrays, write_arrays
 
 ON_FEATURES = ("fid", "frechet", "kid", "precision_recall", "density_coverage")
-PICTURES_AT_ONCE = 64  # generated, before their features replace them
+PICTURES_AT_ONCE = 64  # generated or read, before their features replace them
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +72,8 @@ class Evaluator:
         """Loads the networks that the metrics need.
 
         Args:
-            config: the whole configuration; the groups `eval` and `loss` (its perceptual network) are used.
+            config: the whole configuration; the groups `eval` and `loss` (its perceptual network) are used, and
+                `data.flip`, with which a mirrored training picture counts as a training picture in `nearest`.
             real: uint8 [N, H, W, C].
             fingerprint: of the real set's content, so that its features are computed once.
             cache_dir: where they are kept.
@@ -83,6 +86,7 @@ class Evaluator:
         evaluation = config.eval
         self._metrics = split_names(evaluation.metrics)
         self._num_samples, self._seed = evaluation.num_samples, evaluation.seed
+        self._mirrored = config.data.flip
         self._real, self._fingerprint, self._cache_dir = real, fingerprint, cache_dir
         self._labels = None if labels is None else np.random.RandomState(self._seed).permutation(labels)
         self._extract = self._distance = self._real_features = None
@@ -105,18 +109,21 @@ class Evaluator:
             "precision_recall": f"{MANIFOLD_NEIGHBOURS} neighbours",
             "density_coverage": f"{DENSITY_NEIGHBOURS} neighbours",
             "diversity": f"{min(NUM_COMPARED, self._num_samples // 2)} pairs",
-            "nearest": f"{min(NUM_COMPARED, self._num_samples)} samples among {searched} real pictures",
+            "nearest": f"{min(NUM_COMPARED, self._num_samples)} samples among {searched} real pictures"
+            + (" and their mirror images" if self._mirrored else ""),
         }
         return {metric: stated[metric] for metric in self._metrics if metric in stated}
 
     def evaluate(self, sampler: Sampler) -> Values:
         """The metrics of a generator: {number: value}, see `metrics.names`; the same digits each time."""
-        shown = self._sample(sampler, 0, min(2 * NUM_COMPARED, self._num_samples))
-        features = None
+        shown = features = None
+        if self._distance is not None:
+            shown = self._sample(sampler, 0, min(2 * NUM_COMPARED, self._num_samples))
         if self._extract is not None:
-            starts = range(0, self._num_samples, PICTURES_AT_ONCE)
-            ends = [min(start + PICTURES_AT_ONCE, self._num_samples) for start in starts]
-            parts = [self._extract(self._sample(sampler, start, end)) for start, end in zip(starts, ends, strict=True)]
+            parts = [
+                self._extract(self._sample(sampler, start, min(start + PICTURES_AT_ONCE, self._num_samples)))
+                for start in _shown(range(0, self._num_samples, PICTURES_AT_ONCE), f"samples, by {PICTURES_AT_ONCE}")
+            ]
             features = np.concatenate(parts)
         return self._values(shown, features)
 
@@ -129,11 +136,11 @@ class Evaluator:
         features = None if self._extract is None else self._extract(pictures)
         return self._values(pictures[: 2 * NUM_COMPARED], features)
 
-    def _values(self, shown: Images, features: np.ndarray | None) -> Values:
+    def _values(self, shown: Images | None, features: np.ndarray | None) -> Values:
         real = self.real_features() if features is not None else None
         computed: dict[str, Callable[[], Values]] = {
-            "fid": lambda: {"fid": _frechet(real, features)},
-            "frechet": lambda: {"frechet": _frechet(real, features)},
+            "fid": lambda: {"fid": frechet_distance(self._real_statistics, _statistics(features))},
+            "frechet": lambda: {"frechet": frechet_distance(self._real_statistics, _statistics(features))},
             "kid": lambda: _kid(real, features),
             "precision_recall": lambda: vars(precision_recall(real, features)),
             "density_coverage": lambda: vars(density_coverage(real, features)),
@@ -142,11 +149,17 @@ class Evaluator:
                 "diversity_real": self._real_diversity,
             },
             "nearest": lambda: {
-                "nearest": mean_nearest(self._distance, shown[:NUM_COMPARED], self._real),
+                "nearest": mean_nearest(self._distance, shown[:NUM_COMPARED], self._real, mirrored=self._mirrored),
                 **self._real_nearness,
             },
         }
-        return {name: value for metric in self._metrics for name, value in computed[metric]().items()}
+        return {
+            name: value for metric in _shown(self._metrics, "metrics") for name, value in computed[metric]().items()
+        }
+
+    @cached_property
+    def _real_statistics(self) -> FeatureStatistics:
+        return _statistics(self.real_features())
 
     @cached_property
     def _real_diversity(self) -> float:
@@ -154,7 +167,7 @@ class Evaluator:
 
     @cached_property
     def _real_nearness(self) -> Values:
-        return real_nearness(self._distance, self._real)
+        return real_nearness(self._distance, self._real, mirrored=self._mirrored)
 
     def real_features(self) -> np.ndarray:
         """Features of every real picture, each once: float32 [N, D]; from the cache if they are there."""
@@ -163,7 +176,12 @@ class Evaluator:
             path = self._cache_dir / f"{identity}.npz"
             self._real_features = _read_features(path, len(self._real))
             if self._real_features is None:
-                self._real_features = self._extract(self._real)
+                starts = range(0, len(self._real), PICTURES_AT_ONCE)
+                parts = [
+                    self._extract(np.asarray(self._real[start : start + PICTURES_AT_ONCE]))
+                    for start in _shown(starts, f"real pictures, by {PICTURES_AT_ONCE}")
+                ]
+                self._real_features = np.concatenate(parts)
                 try:
                     write_arrays(path, {"features": self._real_features})
                 except UserError as error:  # no reason to end a run
@@ -203,18 +221,24 @@ def evaluate_run(
     data = load_training_set(run, config, pictures)
     evaluator = evaluator_from_config(config, data, classes=pictures is None)
     samplers = (load(run, step) for step in show(steps))
-    rows = [{"step": sampler.step, **evaluator.evaluate(sampler)} for sampler in samplers]
+    with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
+        rows = [{"step": sampler.step, **evaluator.evaluate(sampler)} for sampler in samplers]
     facts = {
-        "run": Path(run).resolve().name,
+        "run": run_name(run),
         "num_samples": config.eval.num_samples,
         "num_real": len(data.images),
         "real": "training set" if pictures is None else str(pictures),
         "seed": config.eval.seed,
         "networks": evaluator.description,
         "protocol": evaluator.protocol,
+        "mirrored": config.data.flip,
         "device": jax.devices()[0].device_kind,
     }
     return Evaluation(rows, facts)
+
+
+def _shown(items: Sequence, title: str) -> Iterable:
+    return progress(items, title=title, passing=True)
 
 
 def _check_sizes(metric: str, num_samples: int, num_real: int) -> None:
@@ -246,10 +270,6 @@ def _read_features(path: Path, count: int) -> np.ndarray | None:
         log.warning("%s: the features of the real pictures are computed again", error)
         return None
     return features if features is not None and len(features) == count else None
-
-
-def _frechet(real: np.ndarray, fake: np.ndarray) -> float:
-    return frechet_distance(*(_statistics(features) for features in (real, fake)))
 
 
 def _statistics(features: np.ndarray) -> FeatureStatistics:

@@ -58,7 +58,7 @@ def warnings(evaluation: Evaluation, best_metric: str) -> list[str]:
     names = _names(evaluation.rows)
     judged = next((name for name in (best_metric, *names) if name in names and name in BETTER), best_metric)
     lines = [{"step": row["step"]} | {f"{PREFIX}{name}": row[name] for name in names} for row in _finite(evaluation)]
-    return diagnose(lines, judged)
+    return diagnose(lines, judged, mirrored=evaluation.facts["mirrored"])
 
 
 def write_json(path: Path, evaluation: Evaluation, told: Sequence[str] = ()) -> None:

@@ -79,8 +79,8 @@ class FeatureExtractor:
             ]
             instead = f" (here already: {', '.join(others)})" if others else ""
             raise UserError(
-                f"{error}; or set eval.feature_weights=FILE, or judge by eval.metrics=frechet,kid on "
-                f"eval.features=squeeze or squeeze_caffe{instead}, which are no FID"
+                f"{error}; or set eval.feature_weights=FILE, or judge by eval.metrics=frechet,kid with "
+                f"eval.best_metric=kid on eval.features=squeeze or squeeze_caffe{instead}, which are no FID"
             ) from None
         return cls(name, resize, arrays)
 

@@ -67,12 +67,13 @@ def _train(config: object, workdir: str) -> int:
 
 
 def _evaluate(config: object, workdir: str) -> int:
-    """Judges every kept checkpoint, prints the table, and leaves it in the run folder with a plot."""
+    """Judges every kept checkpoint, prints the table, and leaves it in the run folder with a plot, replacing others."""
     set_up_process()
     from fastgan_jax import config as configuration
     from fastgan_jax.checkpoint import checkpoint_steps, find_checkpoint, read_json_item
     from fastgan_jax.evaluate import evaluate_run
     from fastgan_jax.evaluation_report import plot, summary, table, warnings, write_json
+    from fastgan_jax.run_folder import RunFolder
     from fastgan_jax.tool_support import progress
 
     steps = checkpoint_steps(workdir)
@@ -80,8 +81,11 @@ def _evaluate(config: object, workdir: str) -> int:
     evaluation = evaluate_run(workdir, steps, config, lambda steps: progress(steps, title="checkpoints"))
     told = warnings(evaluation, config.eval.best_metric)
     print("\n".join([summary(evaluation), table(evaluation), *told]))
-    write_json(Path(workdir) / "evaluation.json", evaluation, told)
-    plot(Path(workdir) / "evaluation.png", evaluation)
+    numbers = RunFolder(workdir).evaluation
+    picture = numbers.with_suffix(".png")
+    write_json(numbers, evaluation, told)
+    plot(picture, evaluation)
+    print(f"{numbers}\n{picture}")
     return 0
 
 

@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fastgan_jax.comparison import PictureDistance, compared_rows, mean_nearest, real_nearness, searched_of
-from fastgan_jax.diagnosis import MEMORISED, PREFIX, diagnose, is_copy
+from fastgan_jax.comparison import PictureDistance, compared_rows, mirror, real_nearness, searched_of
+from fastgan_jax.diagnosis import MEMORISED, PREFIX, baselines, diagnose, is_copy
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.names import METRICS
 from fastgan_jax.writers import captioned, image_grid
 
 AT_ONCE = 256  # training pictures between two steps of a progress bar
-BASELINES = METRICS["nearest"][1:]  # means over training pictures alone
 
 
 @dataclass(frozen=True)
@@ -24,10 +22,14 @@ class Neighbours:
     Attributes:
         rows: of the training set, int [M, k].
         distances: float32 [M, k].
+        mirrored: whether it is the neighbour's mirror image that is so near, bool [M, k].
+        among_searched: distance of each picture from the nearest of `searched_of` the set, float32 [M].
     """
 
     rows: np.ndarray
     distances: np.ndarray
+    mirrored: np.ndarray
+    among_searched: np.ndarray
 
 
 def nearest_neighbours(
@@ -36,6 +38,8 @@ def nearest_neighbours(
     real: np.ndarray,
     count: int,
     show: Callable[[Sequence], Iterable] = iter,
+    *,
+    mirrored: bool,
 ) -> Neighbours:
     """Searches the whole training set; of equally near pictures, the first comes first.
 
@@ -45,6 +49,7 @@ def nearest_neighbours(
         real: the training set, uint8 [N, H, W, C].
         count: neighbours of each picture, k.
         show: wraps the parts of the search in a progress bar.
+        mirrored: whether to search the mirror images too, which a generator trained with data.flip has seen as well.
 
     Raises:
         UserError: if there are fewer than `count` training pictures.
@@ -52,63 +57,81 @@ def nearest_neighbours(
     if not 1 <= count <= len(real):
         raise UserError(f"neighbours={count}: the training set has {len(real)} pictures; give 1 to {len(real)}")
     starts = range(0, len(real), AT_ONCE)
-    parts = [distance.matrix(pictures, np.asarray(real[start : start + AT_ONCE])) for start in show(starts)]
-    distances = np.concatenate(parts, axis=1)
+    forms = (pictures, mirror(pictures)) if mirrored else (pictures,)
+    parts = [
+        np.stack([distance.matrix(form, np.asarray(real[start : start + AT_ONCE])) for form in forms])
+        for start in show(starts)
+    ]
+    both = np.concatenate(parts, axis=2)  # [forms, M, N]
+    distances, nearer = both.min(0), both.argmin(0) == 1
     rows = np.argsort(distances, axis=1, kind="stable")[:, :count]
-    return Neighbours(rows, np.take_along_axis(distances, rows, axis=1))
+    found = (np.take_along_axis(values, rows, axis=1) for values in (distances, nearer))
+    return Neighbours(rows, *found, searched_of(distances.T).min(0))
 
 
 def neighbour_report(
-    distance: PictureDistance, pictures: np.ndarray, real: np.ndarray, neighbours: Neighbours, names: Sequence[str]
+    distance: PictureDistance, real: np.ndarray, neighbours: Neighbours, names: Sequence[str], *, mirrored: bool
 ) -> dict[str, Any]:
     """What table 8 of the paper tells, for JSON.
 
     Args:
         distance: perceptual.
-        pictures: samples, uint8 [M, H, W, C].
         real: the training set, uint8 [N, H, W, C].
         neighbours: of the samples.
         names: of the training pictures.
+        mirrored: as for `nearest_neighbours`.
 
     Returns:
-        "measure": what the distance is called; "num_real": N; "searched", "compared": how many training pictures the
-        means over training pictures are taken from; "means": those of `real_nearness`, and of samples "nearest" in the
-        whole set and "nearest_searched" among the searched ones; "samples": of each, its index and its neighbours'
-        names and distances, nearest first; "warnings": in words.
+        "measure": what the distance is called; "num_real": N; "mirrored"; "searched", "compared": how many training
+        pictures the means over training pictures are taken from; "means": those of `real_nearness`, and of samples
+        "nearest" in the whole set and "nearest_searched" among the searched ones; "samples": of each, its index and its
+        neighbours' names, distances and whether they are mirrored, nearest first; "warnings": in words.
     """
     searched = len(searched_of(real))
     means = {
         "nearest": float(neighbours.distances[:, 0].mean()),
-        "nearest_searched": mean_nearest(distance, pictures, real),
-        **real_nearness(distance, real),
+        "nearest_searched": float(neighbours.among_searched.mean()),
+        **real_nearness(distance, real, mirrored=mirrored),
     }
     means = {name: value if math.isfinite(value) else None for name, value in means.items()}
     samples = []
-    for index, (rows, distances) in enumerate(zip(neighbours.rows, neighbours.distances, strict=True)):
-        found = [{"name": names[row], "distance": float(d)} for row, d in zip(rows, distances, strict=True)]
+    columns = (neighbours.rows, neighbours.distances, neighbours.mirrored)
+    for index, each in enumerate(zip(*columns, strict=True)):
+        found = [
+            {"name": names[row], "distance": float(value), "mirrored": bool(across)}
+            for row, value, across in zip(*each, strict=True)
+        ]
         samples.append({"index": index, "neighbours": found})
-    evaluation = {"step": 0} | {f"{PREFIX}{name}": value for name, value in means.items()}
+    # the same pictures are searched for the samples and for the real pictures that they are compared with
+    judged = means | {"nearest": means["nearest_searched"]}
+    evaluation = {"step": 0} | {f"{PREFIX}{name}": value for name, value in judged.items()}
     return {
         "measure": distance.measure,
         "num_real": len(real),
+        "mirrored": mirrored,
         "searched": searched,
         "compared": len(compared_rows(searched)),
         "means": means,
         "samples": samples,
-        "warnings": diagnose([evaluation], "fid"),
+        "warnings": diagnose([evaluation], "fid", mirrored=mirrored),
     }
 
 
 def table(report: dict[str, Any]) -> str:
     """A report of `neighbour_report` as lines of text; * marks what is near enough to be a copy."""
     means = report["means"]
-    usual = [means[name] for name in BASELINES if means[name] is not None]
-    lines = [f"{report['measure']}, nearest of {report['num_real']} training pictures", "sample  distance   picture"]
+    usual = baselines(means, report["mirrored"]).values()
+    among = " and their mirror images" if report["mirrored"] else ""
+    lines = [
+        f"{report['measure']}, nearest of {report['num_real']} training pictures{among}",
+        "sample  distance   picture",
+    ]
     for sample in report["samples"]:
         for rank, found in enumerate(sample["neighbours"]):
             label = "" if rank else sample["index"]
             mark = "*" if is_copy(found["distance"], usual) else " "
-            lines.append(f"{label:>6}  {found['distance']:8.4f}{mark}  {found['name']}")
+            note = " (mirrored)" if found["mirrored"] else ""
+            lines.append(f"{label:>6}  {found['distance']:8.4f}{mark}  {found['name']}{note}")
     searched, compared = report["searched"], report["compared"]
     described = {
         "nearest": "a sample from its nearest training picture",
@@ -126,14 +149,16 @@ def table(report: dict[str, Any]) -> str:
     marked = sum(is_copy(sample["neighbours"][0]["distance"], usual) for sample in report["samples"])
     if marked:
         lines.append(
-            f"* far nearer than training pictures are to each other, mirrored and cropped (below {MEMORISED} of the "
-            f"least of these): {marked} of {len(report['samples'])} samples"
+            f"* far nearer than training pictures are to each other{'' if report['mirrored'] else ', mirrored'} and "
+            f"cropped (below {MEMORISED} of the least of these): {marked} of {len(report['samples'])} samples"
         )
     return "\n".join([*lines, *report["warnings"]])
 
 
 def neighbour_grid(pictures: np.ndarray, real: np.ndarray, neighbours: Neighbours) -> np.ndarray:
-    """One row for each sample: the sample with its index, then its neighbours with their distances, nearest first.
+    """One row for each sample: it with its index, then its neighbours with their distances, nearest first.
+
+    A neighbour whose mirror image is the nearer one is shown mirrored.
 
     Args:
         pictures: samples, uint8 [M, H, W, C].
@@ -146,8 +171,11 @@ def neighbour_grid(pictures: np.ndarray, real: np.ndarray, neighbours: Neighbour
     tiles = []
     for index, picture in enumerate(pictures):
         tiles.append(captioned(picture, f"sample {index}"))
-        for row, value in zip(neighbours.rows[index], neighbours.distances[index], strict=True):
-            tiles.append(captioned(np.asarray(real[row]), f"{value:.3f}"))
+        columns = (neighbours.rows[index], neighbours.distances[index], neighbours.mirrored[index])
+        for row, value, across in zip(*columns, strict=True):
+            near = np.asarray(real[row : row + 1])
+            tile, note = (mirror(near), " mirrored") if across else (near, "")
+            tiles.append(captioned(tile[0], f"{value:.3f}{note}"))
     height = max(len(tile) for tile in tiles)  # that of a caption depends on its letters
     padded = [np.pad(tile, ((0, height - len(tile)), (0, 0), (0, 0)), constant_values=255) for tile in tiles]
     return image_grid(np.stack(padded), columns=1 + neighbours.rows.shape[1])

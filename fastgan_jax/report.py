@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import shlex
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 from fastgan_jax.charts import embedded_picture, line_chart
 from fastgan_jax.checkpoint import checkpoint_steps
+from fastgan_jax.config import split_names
+from fastgan_jax.diagnosis import evaluations
 from fastgan_jax.errors import UserError
 from fastgan_jax.page import STYLE, figure, paragraph, side_by_side, table
-from fastgan_jax.report_evaluation import evaluation, warnings
+from fastgan_jax.report_evaluation import evaluation, evaluation_afterwards, lines_of, warnings
 from fastgan_jax.run_folder import RunFolder
 from fastgan_jax.writers import read_metrics, write_text
 
@@ -46,11 +49,14 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     record = _attempt(lambda: _read_record(folder.config))
     lines = _attempt(lambda: _read_lines(folder.metrics))
     config = record["config"] if record else {}
+    afterwards = _attempt(lambda: _read_evaluation(folder.evaluation)) if folder.evaluation.exists() else {}
+    judged = lines_of(afterwards) if afterwards and lines is not None and not evaluations(lines) else lines
     sections = (
         _section("Status", _status, folder, record),
-        _section("Warnings", warnings, config, lines),
+        _section("Warnings", warnings, config, judged),
         _section("Samples", _grids, folder),
-        _section("Evaluation", evaluation, config, lines),
+        _section("Evaluation while training", evaluation, config, lines),
+        _section("Evaluation of kept checkpoints", _afterwards, folder, afterwards),
         _section("Reconstructions", _reconstructions, folder, config),
         _section("Nearest training pictures", _nearest, folder),
         _section("Curves", _curves, lines),
@@ -100,6 +106,22 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
     return [line for line in lines if line["step"] is not None]
 
 
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    """evaluation.json, of at least one checkpoint."""
+    judged = json.loads(path.read_text(encoding="utf-8"))
+    if not lines_of(judged):
+        raise ValueError("evaluation.json judges no checkpoint")
+    return judged
+
+
+def _afterwards(folder: RunFolder, judged: dict[str, Any]) -> str:
+    if not judged:
+        run = shlex.quote(str(folder.path))
+        command = f"python tools/evaluate.py --run {run} --step all --json {shlex.quote(str(folder.evaluation))}"
+        return paragraph(f"There is no evaluation.json in the run folder; this makes it: {command}")
+    return evaluation_afterwards(judged)
+
+
 def _status(folder: RunFolder, record: dict) -> str:
     train, model, data = (record["config"].get(group, {}) for group in ("train", "model", "data"))
     steps = _attempt(lambda: checkpoint_steps(folder.path))
@@ -141,7 +163,7 @@ def _reconstructions(folder: RunFolder, config: dict) -> str:
     paths = _numbered(folder.reconstructions)
     if not paths:
         return paragraph("There are no reconstructions in the run folder.")
-    decoders = str(config.get("model", {}).get("decoders", "")).split(",")
+    decoders = split_names(str(config.get("model", {}).get("decoders", "")))
     columns = ", ".join("part (of the top-left quarter)" if name == "part" else name for name in decoders)
     caption = (
         f"From left to right: the real picture, and what the discriminator's decoders make of it: {columns}. "
@@ -151,10 +173,12 @@ def _reconstructions(folder: RunFolder, config: dict) -> str:
 
 
 def _nearest(folder: RunFolder) -> str:
-    path = folder.path / "nearest.png"
-    if not path.exists():
-        return paragraph("There is no nearest.png in the run folder; tools/nearest.py makes it.")
-    return _picture(path, "Samples (left) and their nearest training pictures, with distances", "tall")
+    if not folder.nearest.exists():
+        command = (
+            f"python tools/nearest.py --run {shlex.quote(str(folder.path))} --out {shlex.quote(str(folder.nearest))}"
+        )
+        return paragraph(f"There is no nearest.png in the run folder; this makes it: {command}")
+    return _picture(folder.nearest, "Samples (left) and their nearest training pictures, with distances", "tall")
 
 
 def _settings(record: dict) -> str:

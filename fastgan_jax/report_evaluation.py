@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastgan_jax.charts import line_chart
-from fastgan_jax.diagnosis import RISING_FOR, diagnose, evaluations
+from fastgan_jax.diagnosis import PREFIX, RISING_FOR, diagnose, evaluations
 from fastgan_jax.metrics.names import BASELINES, BETTER, METRICS, rank
 from fastgan_jax.page import figure, paragraph, side_by_side, table
 from fastgan_jax.weights.perceptual_networks import NETWORKS
@@ -18,7 +18,8 @@ MEANINGS = {
     "coverage": "Share of training pictures with a sample in their neighbourhood.",
     "diversity": "Mean distance between two samples, beside that of two training pictures; a collapse makes it fall.",
     "nearest": "Mean distance of a sample from its nearest training picture. Memorisation makes it fall far below what "
-    "training pictures measure: from themselves mirrored or cropped, and from their nearest other.",
+    "training pictures measure: from themselves cropped, from themselves mirrored unless training mirrors them "
+    "(data.flip), and from their nearest other.",
 }
 SPREAD = "kid_spread"
 
@@ -30,7 +31,7 @@ def warnings(config: dict, lines: list[dict]) -> str:
 
     Args:
         config: the settings of the run, by group.
-        lines: of metrics.jsonl.
+        lines: of metrics.jsonl, or `lines_of` an evaluation.json.
     """
     history = evaluations(lines)
     if not history:
@@ -40,13 +41,14 @@ def warnings(config: dict, lines: list[dict]) -> str:
     def known(name: str) -> int:
         return sum(entry.get(name) is not None for entry in history)
 
-    compared = ("nearest", "nearest_flipped", "nearest_cropped")
+    mirrored = bool(config.get("data", {}).get("flip", False))
+    compared = ("nearest", "nearest_cropped") if mirrored else ("nearest", "nearest_flipped", "nearest_cropped")
     judged = {
         f"over-training (needs {best} of more than {RISING_FOR} evaluations)": known(best) > RISING_FOR,
         "memorisation (needs nearest)": all(history[-1].get(name) is not None for name in compared),
         "collapse (needs diversity)": known("diversity") > 0,
     }
-    found = diagnose(lines, best)
+    found = diagnose(lines, best, mirrored=mirrored)
     told = [paragraph(f"{line[:1].upper()}{line[1:]}.", "warning") for line in found]
     signs = [name.split(" ")[0] for name, is_known in judged.items() if is_known]
     quiet = [sign for sign in signs if not any(line.startswith(sign) for line in found)]
@@ -58,24 +60,50 @@ def warnings(config: dict, lines: list[dict]) -> str:
 
 
 def evaluation(config: dict, lines: list[dict]) -> str:
-    """How it was evaluated, a chart of every metric, and the table of all evaluations; arguments as for `warnings`."""
+    """How training evaluated, a chart of every metric, and a table of all evaluations; arguments as for `warnings`."""
     history = evaluations(lines)
     if not history:
-        return paragraph("There are no evaluations in metrics.jsonl.")
+        return paragraph("There are no evaluations in metrics.jsonl: none was made while training (eval.every).")
     settings = config.get("eval", {}) | config.get("loss", {})
     count, features, resize, network = (
         settings.get(name, "unknown") for name in ("num_samples", "features", "resize", "perceptual_net")
     )
     measure = NETWORKS[network].measure if network in NETWORKS else network
-    described = paragraph(
+    return _numbers(
         f"{count} samples. Feature network: {features}, resize convention: {resize}. Distances between pictures: "
-        f"{measure}. Large numbers are those of iteration {history[-1]['step']}; a ring marks the best of a curve."
+        f"{measure}.",
+        history,
+    )
+
+
+def lines_of(judged: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checkpoints of an evaluation.json (`evaluation_report.write_json`) as lines of metrics.jsonl."""
+    return [
+        {"step": row["step"]} | {f"{PREFIX}{name}": value for name, value in row.items() if name != "step"}
+        for row in judged["checkpoints"]
+    ]
+
+
+def evaluation_afterwards(judged: dict[str, Any]) -> str:
+    """As `evaluation`, of the kept checkpoints that an evaluation.json judges."""
+    real = "" if judged["real"] == "training set" else f" of {judged['real']}"
+    how = "".join(f" {metric}: {text}." for metric, text in judged["protocol"].items())
+    return _numbers(
+        f"{judged['num_samples']} samples against {judged['num_real']} real pictures{real}. {judged['networks']}.{how}",
+        evaluations(lines_of(judged)),
+    )
+
+
+def _numbers(described: str, history: History) -> str:
+    """How it was evaluated, a chart of every metric, and a table."""
+    text = paragraph(
+        f"{described} Large numbers are those of iteration {history[-1]['step']}; a ring marks the best of a curve."
     )
     names = list(dict.fromkeys(name for entry in history for name in entry if name != "step"))
     charts = [_metric(name, history) for name in names if name not in (*BASELINES, SPREAD)]
     rows = [(entry["step"], *(_number(entry.get(name)) for name in names)) for entry in history]
     numbers = table(rows, ("iteration", *names))
-    return f"{described}{side_by_side(charts)}<details><summary>All evaluations</summary>{numbers}</details>"
+    return f"{text}{side_by_side(charts)}<details><summary>All evaluations</summary>{numbers}</details>"
 
 
 def _metric(name: str, history: History) -> str:

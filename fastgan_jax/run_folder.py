@@ -18,7 +18,8 @@ LIBRARIES = ("fastgan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"
 class RunFolder:
     """The layout of a run:
 
-    config.json, metrics.jsonl, tensorboard/, samples/, reconstructions/, checkpoints/<step>/.
+    config.json, metrics.jsonl, tensorboard/, samples/, reconstructions/, checkpoints/<step>/; evaluation.json and
+    nearest.png of tools, which the report shows.
     """
 
     def __init__(self, path: str | Path):
@@ -26,6 +27,8 @@ class RunFolder:
         self.path = Path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
+        self.evaluation = self.path / "evaluation.json"
+        self.nearest = self.path / "nearest.png"
         self.tensorboard = self.path / "tensorboard"
         self.samples = self.path / "samples"
         self.reconstructions = self.path / "reconstructions"

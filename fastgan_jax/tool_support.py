@@ -57,6 +57,15 @@ def run_tool(
     except OSError as error:  # the disk is full, a file may not be written
         print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:  # among them XLA's, which only jax could name
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        size = getattr(arguments, "batch_size", None)
+        option, cure = (
+            ("", "end other programs on it") if size is None else (f"--batch-size {size}: ", "give a smaller one")
+        )
+        print(f"error: {option}the device's memory is not enough: {cure}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -183,15 +192,26 @@ def announced(text: str) -> Iterator[None]:
         timer.cancel()
 
 
-def progress(items: Iterable[Any] | None = None, *, total: int | None = None, title: str, unit: str = "it") -> Any:
-    """A tqdm bar on a terminal, elsewhere a line every LINE_SECONDS; on stderr. Without items, call `update`."""
+def progress(
+    items: Iterable[Any] | None = None,
+    *,
+    total: int | None = None,
+    title: str,
+    unit: str = "it",
+    passing: bool = False,
+) -> Any:
+    """A tqdm bar on a terminal, elsewhere a line every LINE_SECONDS; on stderr. Without items, call `update`.
+
+    A `passing` bar comes after SHOWN_AFTER_SECONDS and goes when it is full.
+    """
     if total is None and isinstance(items, Sequence):
         total = len(items)
     if not sys.stderr.isatty():
         return _Lines(items, total, title)
     from tqdm import tqdm
 
-    return tqdm(items, total=total, desc=title, unit=unit)
+    delay = SHOWN_AFTER_SECONDS if passing else 0
+    return tqdm(items, total=total, desc=title, unit=unit, leave=not passing, delay=delay)
 
 
 class _Lines:

@@ -221,6 +221,7 @@ class _Training:
     def _evaluate(self) -> dict[str, float]:
         """Judges the averaged generator, and writes and returns the numbers."""
         started = time.perf_counter()
+        log.info("iteration %d: evaluating %d samples ...", self.step, self.config.eval.num_samples)
         values = self.evaluator.evaluate(self._sampler())
         log.info(
             "iteration %d: %s (%s; %.0f s)",
@@ -230,7 +231,8 @@ class _Training:
             time.perf_counter() - started,
         )
         self.writer.scalars(self.step, {f"eval/{name}": value for name, value in values.items()})
-        for line in diagnose(read_metrics(self.run.metrics), self.config.eval.best_metric):
+        lines, mirrored = read_metrics(self.run.metrics), self.config.data.flip
+        for line in diagnose(lines, self.config.eval.best_metric, mirrored=mirrored):
             log.warning("%s", line)
         return values
 
@@ -319,10 +321,13 @@ class _Training:
 
 
 def _warn_of_other_judgement(saved: dict, current: dict) -> None:
-    """Tells that evaluations of a resumed run cannot be compared, if their settings were changed."""
+    """Tells that evaluations of a resumed run cannot be compared, if their settings were changed.
+
+    A configuration saved before there were evaluations has no group "eval", and no scores.
+    """
     decisive = tuple(f"eval.{name}:" for name in ("features", "resize", "num_samples", "seed", "best_metric"))
     changed = [line for line in configuration.differences(saved, current) if line.startswith(decisive)]
-    if changed and saved["eval"]["every"] and current["eval"]["every"]:
+    if changed and saved.get("eval", {}).get("every") and current["eval"]["every"]:
         log.warning(
             "scores so far and from here on cannot be compared, nor the best checkpoint be chosen by them (%s): judge "
             "kept checkpoints anew with tools/evaluate.py",

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import shutil
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -12,9 +14,10 @@ from tool_modules import load_tool
 
 import fastgan_jax
 from configs import smoke
+from fastgan_jax import config as configuration
 from fastgan_jax import evaluate, evaluation_report, main, train
 from fastgan_jax.comparison import PictureDistance, compared_rows, real_nearness, rgb, searched_of
-from fastgan_jax.diagnosis import diagnose
+from fastgan_jax.diagnosis import baselines, diagnose
 from fastgan_jax.errors import UserError
 from fastgan_jax.features import NETWORKS, FeatureExtractor
 from fastgan_jax.metrics.names import BASELINES, FEWEST, METRICS
@@ -82,13 +85,45 @@ def test_noise_is_far_and_a_mirrored_copy_near(judged):
     assert same["frechet"] < flipped["frechet"] < 0.1 * noise["frechet"]
     assert flipped["kid"] < 0.1 * noise["kid"]
     assert noise["recall"] < flipped["recall"] and noise["coverage"] < flipped["coverage"]
-    assert same["nearest"] < flipped["nearest"] < noise["nearest"]
+    assert same["nearest"] == flipped["nearest"] == 0 < noise["nearest"]  # the set is trained on with data.flip
 
 
 def test_the_baselines_are_of_the_real_set_alone(judged):
     for name in BASELINES:
         values = {numbers[name] for numbers in judged.values()}
         assert len(values) == 1 and values.pop() > 0
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_mirrored_copies_are_copies_where_training_mirrors(config, real, tmp_path, flip):
+    own = config.copy_and_resolve_references()
+    own.eval.metrics, own.data.flip = "nearest", flip
+    evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
+    assert ("and their mirror images" in evaluator.protocol["nearest"]) == flip
+    values = evaluator.judge(real[:, :, ::-1])
+    lines = [{"step": 1} | {f"eval/{name}": value for name, value in values.items()}]
+    assert (values["nearest"] == 0) == flip
+    assert [line.split(":")[0] for line in told(lines, "fid", flip)] == ["memorisation"] * flip
+
+
+def test_sets_with_their_own_mirror_images_leave_something_to_compare_with(real):
+    """Neither pictures that are their own mirror images nor sets that hold each picture's make everything sound."""
+    distance, half = PictureDistance.load("squeeze_caffe"), real[:8]
+    symmetric = np.concatenate([half[:, :, :32], half[:, :, 31::-1]], axis=2)
+    for pictures in (symmetric, np.concatenate([half, half[:, :, ::-1]])):
+        values = real_nearness(distance, pictures, mirrored=True)
+        assert min(baselines(values, mirrored=True).values()) > 0
+        lines = [{"step": 1, "eval/nearest": 0.0} | {f"eval/{name}": value for name, value in values.items()}]
+        assert len(told(lines, "fid", mirrored=True)) == 1
+    assert real_nearness(distance, symmetric, mirrored=True)["nearest_flipped"] == 0
+
+
+def test_the_nearest_other_picture_may_be_mirrored(real):
+    distance = PictureDistance.load("squeeze_caffe")
+    shifted = np.roll(real[:1, :, ::-1], 1, axis=2)
+    pictures = np.concatenate([real[:1], shifted])
+    plain, both = (real_nearness(distance, pictures, mirrored=mirrored)["nearest_real"] for mirrored in (False, True))
+    assert 0 < both < plain
 
 
 def test_the_batch_size_does_not_change_the_numbers(evaluator, judged, real, monkeypatch):
@@ -122,11 +157,16 @@ def test_real_features_are_computed_once(evaluator, config, real, judged, monkey
 def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluator, tmp_path, caplog):
     own = evaluate.Evaluator(config, real, "content", tmp_path)
     expected = evaluator.real_features()
-    for content in (b"cut off", None):
+    damaged = False  # there is nothing in the cache at first
+    for content in (b"cut off", b"cut off", None):
         for path in tmp_path.iterdir():
             path.write_bytes(content) if content else write_arrays(path, {"features": expected[:3]})
         own._real_features = None
+        caplog.clear()
         np.testing.assert_array_equal(own.real_features(), expected)
+        told_why = "the features of the real pictures are computed again"
+        assert (told_why in caplog.text) == (damaged and content == b"cut off"), caplog.text
+        damaged = True
     np.testing.assert_array_equal(read_arrays(next(tmp_path.iterdir()))["features"], expected)
 
 
@@ -137,8 +177,44 @@ def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp
     assert "will be computed again next time" in caplog.text
 
 
-def test_every_real_picture_counts_once(evaluator, real):
-    assert evaluator.real_features().shape == (len(real), 512)
+def test_every_real_picture_counts_once(evaluator, config, real, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "PICTURES_AT_ONCE", 7)  # so that they are read in parts, the last one smaller
+    features = evaluate.Evaluator(config, real, "content", tmp_path).real_features()
+    assert features.shape == (len(real), 512)
+    for index, picture in enumerate(real):
+        np.testing.assert_array_equal(features[index], evaluator._extract(picture[None])[0])
+
+
+def test_an_evaluation_does_only_what_is_asked_for(config, real, tmp_path, monkeypatch):
+    asked = []
+
+    class Generator:
+        """Stands for a sampler."""
+
+        def sample(self, num, seed, *, first, labels):
+            asked.append((first, num))
+            return np.zeros((num, 64, 64, 3), np.uint8)
+
+    own = config.copy_and_resolve_references()
+    own.eval.metrics = "frechet"
+    evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
+    computed, made = [], evaluate._statistics
+    monkeypatch.setattr(evaluate, "_statistics", lambda features: computed.append(len(features)) or made(features))
+    first, second = (evaluator.evaluate(Generator()) for _ in range(2))
+    assert first == second and asked == [(0, 12)] * 2
+    assert sorted(computed) == [12, 12, 20]  # the real pictures' statistics once
+
+
+def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(
+        evaluate, "progress", lambda items, *, title, passing: shown.append((title, len(items))) or items
+    )
+    own = config.copy_and_resolve_references()
+    own.eval.metrics, own.eval.num_samples = "frechet,kid", 130
+    sampler = type("Generator", (), {"sample": lambda _, num, *a, **k: np.zeros((num, 64, 64, 3), np.uint8)})()
+    evaluate.Evaluator(own, real, "content", tmp_path).evaluate(sampler)
+    assert shown == [("samples, by 64", 3), ("real pictures, by 64", 1), ("metrics", 2)]
 
 
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
@@ -200,7 +276,7 @@ def test_searched_and_compared_pictures_are_spread_over_the_set(real):
     rows = compared_rows(1000)
     assert len(rows) == len(set(rows)) == 64 and rows[0] == 0 and rows[-1] == 999
     assert compared_rows(3).tolist() == [0, 1, 2]
-    assert np.isnan(real_nearness(PictureDistance.load("squeeze_caffe"), real[:1])["nearest_real"])
+    assert np.isnan(real_nearness(PictureDistance.load("squeeze_caffe"), real[:1], mirrored=True)["nearest_real"])
 
 
 def test_grey_and_transparent_pictures_are_judged_as_rgb():
@@ -225,6 +301,15 @@ def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp
     with pytest.raises(UserError, match=r"eval\.feature_weights=FILE.*frechet,kid.*squeeze_caffe.*no FID") as error:
         FeatureExtractor.load(name, "legacy")
     assert ("here already" in str(error.value)) == (name != "squeeze_caffe")
+    # What the line, and the pages, advise is a configuration that passes.
+    root = Path(__file__).parents[1]
+    for text in (str(error.value), (root / "README.md").read_text(), (root / "docs" / "evaluation.md").read_text()):
+        advised = re.search(
+            r"(eval\.metrics=frechet\S+?)`?\s+with\s+`?(eval\.best_metric=\w+)`?\s+on\s+`?(eval\.\w+=\w+)", text
+        )
+        config = smoke.get_config()
+        configuration.apply_overrides(config, [("eval.every", "2"), *(item.split("=") for item in advised.groups())])
+        configuration.validate(config)
 
 
 def test_without_perceptual_weights_the_alternative_is_named(config, real, monkeypatch, tmp_path):
@@ -257,7 +342,7 @@ def test_training_evaluates_and_keeps_the_best(config, tmp_path, smoke_run, monk
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "expected"),
     [
         ({"num_samples": 14}, "eval.num_samples: 12 in the checkpoint, 14 now"),
         ({"resize": "clean", "every": 3}, "eval.resize: legacy in the checkpoint, clean now"),
@@ -265,13 +350,26 @@ def test_training_evaluates_and_keeps_the_best(config, tmp_path, smoke_run, monk
         ({"metrics": "kid", "every": 3}, ""),
     ],
 )
-def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, told):
+def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, expected):
     saved = config.copy_and_resolve_references()
     saved.eval.every = 2
     current = saved.copy_and_resolve_references()
     current.eval.update(changes)
     train._warn_of_other_judgement(saved.to_dict(), current.to_dict())
-    assert told in caplog.text and ("cannot be compared" in caplog.text) == bool(told)
+    assert expected in caplog.text and ("cannot be compared" in caplog.text) == bool(expected)
+
+
+def test_a_run_from_before_there_were_evaluations_goes_on(config, smoke_run, tmp_path, caplog):
+    run = tmp_path / "run"
+    shutil.copytree(smoke_run, run)
+    for path in run.glob("checkpoints/*/config/metadata"):
+        saved = json.loads(path.read_text())
+        del saved["eval"]
+        path.write_text(json.dumps(saved))
+    own = smoke.get_config()
+    own.train.iterations = 5
+    train.train_and_evaluate(own, str(run))
+    assert fastgan_jax.load(run).step == 5 and "cannot be compared" not in caplog.text
 
 
 def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_run, tmp_path, capsys):
@@ -283,6 +381,7 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
     arguments = ["--config", "configs/smoke.py", "--mode=eval", "--workdir", str(run)]
     assert main.main(arguments + [f"--config.eval.{setting}" for setting in settings]) == 0
     table = capsys.readouterr().out.splitlines()
+    assert table[-2:] == [str(run / "evaluation.json"), str(run / "evaluation.png")]
     assert re.match(r"run: 12 samples against 20 real pictures \(squeeze_caffe, legacy resize\)", table[0])
     assert [line.split()[0] for line in table[2:5]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
     written = json.loads((run / "evaluation.json").read_text())
@@ -293,12 +392,17 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
     options = ["--metrics", "frechet", "--features", "squeeze_caffe", "--num", "12", "--step", "2,4"]
     assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json")]) == 0
     assert json.loads((tmp_path / "x.json").read_text())["checkpoints"] == written["checkpoints"][1:]
+    assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json"), "--overwrite"]) == 0
     capsys.readouterr()
     for wrong, message in (
         (["--step", "3"], "has no checkpoint 3"),
         (["--step", "newest"], "--step newest: give latest"),
         (["--metrics", "fid"], "a Frechet distance on other features than Inception's is no FID"),
         (["--metrics", "is"], "eval.metrics='is': allowed is names of fid"),
+        (["--features", "squeeze", "--feature-weights", "no.npz"], "in this tool: --metrics, --features, --feature-w"),
+        (["--num", "1"], "eval.num_samples=1: allowed is a whole number from 2 up; in this tool: --num\n"),
+        (["--json", str(tmp_path / "x.json")], "x.json is there already: choose another --json, or add --overwrite"),
+        (["--plot", str(run / "evaluation.png")], "is there already: choose another --plot, or add --overwrite"),
         (["--metrics", ""], "eval.metrics is empty: give names of fid, frechet"),
         (["--plot", "curve.txt"], "--plot curve.txt: give a file that ends in .png"),
         (["--json", str(tmp_path / "x.json" / "y.json")], "x.json is no folder: choose another --json"),
@@ -311,7 +415,7 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
 
 def test_a_table_ends_with_what_it_tells_in_words():
     rows = [{"step": step, "kid": kid, "diversity": 0.5} for step, kid in enumerate([3.0, 1.0, 2.0, 3.0, 4.0])]
-    evaluation = evaluate.Evaluation(rows, {})
+    evaluation = evaluate.Evaluation(rows, {"mirrored": True})
     for metric in ("kid", "fid"):  # one that is not among the numbers gives way to the first that is
         (line,) = evaluation_report.warnings(evaluation, metric)
         assert line.startswith("over-training: kid was best at iteration 1 (1) and has risen to 4")
@@ -333,6 +437,10 @@ def test_the_best_row_follows_the_direction_of_its_number():
 # ---------------------------------------------------------------------------------------------------------- diagnosis
 
 
+def told(lines: list[dict], best_metric: str, mirrored: bool = False) -> list[str]:
+    return diagnose(lines, best_metric, mirrored=mirrored)
+
+
 def history(**numbers) -> list[dict]:
     """Lines of metrics.jsonl with evaluations at 10, 20, ..., among others."""
     lines = [{"step": 5, "loss/d": 1.0}]
@@ -342,37 +450,51 @@ def history(**numbers) -> list[dict]:
 
 
 def test_overtraining_is_told_after_three_worse_evaluations():
-    assert diagnose(history(fid=[9.0, 5.0, 6.0, 7.0]), "fid") == []
-    (line,) = diagnose(history(fid=[9.0, 5.0, 6.0, 7.0, 8.0]), "fid")
+    assert told(history(fid=[9.0, 5.0, 6.0, 7.0]), "fid") == []
+    (line,) = told(history(fid=[9.0, 5.0, 6.0, 7.0, 8.0]), "fid")
     assert line.startswith("over-training: fid was best at iteration 20 (5) and has risen to 8")
-    (line,) = diagnose(history(recall=[0.5, 0.4, 0.3, 0.2]), "recall")
+    (line,) = told(history(recall=[0.5, 0.4, 0.3, 0.2]), "recall")
     assert "has fallen to 0.2" in line
-    assert diagnose(history(fid=[None, None, None, None]), "fid") == []
+    assert told(history(fid=[None, None, None, None]), "fid") == []
     # A little worse is chance, and starts the count anew.
-    assert diagnose(history(fid=[5.0, 5.1, 5.2, 5.1]), "fid") == []
-    assert diagnose(history(fid=[5.0, 6.0, 5.1, 6.0, 7.0]), "fid") == []
+    assert told(history(fid=[5.0, 5.1, 5.2, 5.1]), "fid") == []
+    assert told(history(fid=[5.0, 6.0, 5.1, 6.0, 7.0]), "fid") == []
+
+
+def test_noise_of_a_kid_near_zero_is_no_overtraining():
+    kids = [0.02, -1e-4, 3e-4, 2e-4, 4e-4]
+    (line,) = told(history(kid=kids), "kid")
+    assert line.startswith("over-training: kid was best at iteration 20 (-0.0001)")
+    assert told(history(kid=kids, kid_spread=[1e-3] * 5), "kid") == []
+    (line,) = told(history(kid=[0.02, -1e-4, 3e-3, 2e-3, 4e-3], kid_spread=[1e-3] * 5), "kid")
+    assert line.startswith("over-training: kid")
 
 
 def test_memorisation_is_told_when_samples_are_as_near_as_copies():
     far = {"nearest": [0.4], "nearest_flipped": [0.3], "nearest_cropped": [0.2], "nearest_real": [0.5]}
-    assert diagnose(history(**far), "fid") == []
-    (line,) = diagnose(history(**(far | {"nearest": [0.1]})), "fid")
+    assert told(history(**far), "fid") == []
+    (line,) = told(history(**(far | {"nearest": [0.1]})), "fid")
     assert (
         line.startswith("memorisation: samples are 0.1 from") and "(0.2), and than they are to each other (0.5)" in line
     )
-    assert diagnose(history(**(far | {"nearest": [0.1], "nearest_real": [0.05]})), "fid") == []
-    assert diagnose(history(**(far | {"nearest": [0.15]})), "fid") == []  # as near as a typical sample may come
+    assert told(history(**(far | {"nearest": [0.1], "nearest_real": [0.05]})), "fid") == []
+    assert told(history(**(far | {"nearest": [0.15]})), "fid") == []  # as near as a typical sample may come
+    # A mirror image is a training picture where training mirrors them: how near it comes does not count.
+    symmetric = history(**(far | {"nearest": [0.1], "nearest_flipped": [0.0]}))
+    assert told(symmetric, "fid") == []
+    (line,) = told(symmetric, "fid", mirrored=True)
+    assert "than training pictures are to their own cropped copies (0.2), and than" in line
 
 
 def test_collapse_is_told_when_diversity_halves():
-    assert diagnose(history(diversity=[0.6, 0.31]), "fid") == []
-    (line,) = diagnose(history(diversity=[0.6, 0.29]), "fid")
+    assert told(history(diversity=[0.6, 0.31]), "fid") == []
+    (line,) = told(history(diversity=[0.6, 0.29]), "fid")
     assert line == "collapse: the mean distance between samples is 0.29; it was 0.6 at iteration 10"
-    assert diagnose(history(diversity=[0.3], diversity_real=[0.5]), "fid") == []
-    assert diagnose(history(diversity=[0.9, 0.3], diversity_real=[0.5, 0.5]), "fid") == []
-    (line,) = diagnose(history(diversity=[0.2], diversity_real=[0.5]), "fid")
+    assert told(history(diversity=[0.3], diversity_real=[0.5]), "fid") == []
+    assert told(history(diversity=[0.9, 0.3], diversity_real=[0.5, 0.5]), "fid") == []
+    (line,) = told(history(diversity=[0.2], diversity_real=[0.5]), "fid")
     assert line == "collapse: the mean distance between samples is 0.2; that between training pictures is 0.5"
 
 
 def test_nothing_is_told_without_evaluations():
-    assert diagnose([{"step": 1, "loss/d": 2.0}], "fid") == []
+    assert told([{"step": 1, "loss/d": 2.0}], "fid") == []

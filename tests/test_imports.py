@@ -139,3 +139,13 @@ def test_training_never_imports_tensorflow_or_torch():
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_the_page_of_the_architecture_names_every_layer_in_this_order():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## ")[0]
+    places = [
+        min((page.find(f"`{name}{end}") for end in (".py`", "/") if f"`{name}{end}" in page), default=-1)
+        for name in LAYERS
+    ]
+    assert [name for name, place in zip(LAYERS, places, strict=True) if place < 0] == []
+    assert places == sorted(places)

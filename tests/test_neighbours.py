@@ -10,7 +10,7 @@ from test_perceptual import perceptual_params
 from tool_modules import load_tool
 
 import fastgan_jax
-from fastgan_jax import neighbours, restore
+from fastgan_jax import comparison, neighbours, restore
 from fastgan_jax.comparison import PictureDistance, mean_nearest, real_nearness
 from fastgan_jax.errors import UserError
 from fastgan_jax.restore import load_run_perceptual, load_training_set
@@ -53,7 +53,7 @@ def noise(real) -> np.ndarray:
 
 
 def test_a_training_picture_is_nearest_to_itself(distance, real):
-    found = neighbours.nearest_neighbours(distance, real[[7, 2]], real, 3)
+    found = neighbours.nearest_neighbours(distance, real[[7, 2]], real, 3, mirrored=False)
     assert found.rows[:, 0].tolist() == [7, 2]
     np.testing.assert_array_equal(found.distances[:, 0], 0)
     assert (found.distances[:, 1:] > 0).all()
@@ -61,7 +61,7 @@ def test_a_training_picture_is_nearest_to_itself(distance, real):
 
 def test_neighbours_are_the_least_of_all_distances_in_order(distance, real, noise, monkeypatch):
     monkeypatch.setattr(neighbours, "AT_ONCE", 7)  # so that the set is searched in parts
-    found = neighbours.nearest_neighbours(distance, noise, real, 4)
+    found = neighbours.nearest_neighbours(distance, noise, real, 4, mirrored=False)
     for picture, rows, distances in zip(noise, found.rows, found.distances, strict=True):
         every = distance.pairs(np.repeat(picture[None], len(real), axis=0), np.asarray(real))
         assert rows.tolist() == np.argsort(every, kind="stable")[:4].tolist()
@@ -71,26 +71,28 @@ def test_neighbours_are_the_least_of_all_distances_in_order(distance, real, nois
 
 def test_of_equal_pictures_the_first_comes_first(distance, real):
     doubled = np.concatenate([real[3:4], real[:4]])
-    assert neighbours.nearest_neighbours(distance, real[3:4], doubled, 2).rows.tolist() == [[0, 4]]
+    assert neighbours.nearest_neighbours(distance, real[3:4], doubled, 2, mirrored=False).rows.tolist() == [[0, 4]]
 
 
 @pytest.mark.parametrize("count", [0, 21])
 def test_more_neighbours_than_pictures_are_refused(distance, real, count):
     with pytest.raises(UserError, match=f"neighbours={count}: the training set has 20 pictures; give 1 to 20"):
-        neighbours.nearest_neighbours(distance, real[:1], real, count)
+        neighbours.nearest_neighbours(distance, real[:1], real, count, mirrored=False)
 
 
-def report_of(distance, pictures, real, count=1):
-    found = neighbours.nearest_neighbours(distance, pictures, real, count)
-    return neighbours.neighbour_report(distance, pictures, real, found, [f"{i}.png" for i in range(len(real))])
+def report_of(distance, pictures, real, count=1, mirrored=False):
+    found = neighbours.nearest_neighbours(distance, pictures, real, count, mirrored=mirrored)
+    names = [f"{i}.png" for i in range(len(real))]
+    return neighbours.neighbour_report(distance, real, found, names, mirrored=mirrored)
 
 
-def test_the_report_has_the_means_of_the_evaluation(distance, real, noise):
-    report = report_of(distance, noise, real, 2)
-    assert real_nearness(distance, real).items() <= report["means"].items()
-    expected = mean_nearest(distance, noise, real)
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_the_report_has_the_means_of_the_evaluation(distance, real, noise, mirrored):
+    report = report_of(distance, noise, real, 2, mirrored)
+    assert real_nearness(distance, real, mirrored=mirrored).items() <= report["means"].items()
+    expected = mean_nearest(distance, noise, real, mirrored=mirrored)
     assert report["means"]["nearest"] == pytest.approx(expected, rel=1e-6)
-    assert report["means"]["nearest_searched"] == expected
+    assert report["means"]["nearest_searched"] == pytest.approx(expected, rel=1e-6)
     assert [sample["index"] for sample in report["samples"]] == [0, 1, 2]
     assert all(len(sample["neighbours"]) == 2 for sample in report["samples"])
     assert not report["warnings"] and "*" not in neighbours.table(report)
@@ -107,6 +109,44 @@ def test_copies_are_marked_and_warned_of(distance, real, noise):
     assert warning.startswith("memorisation: ") and neighbours.table(warned).endswith(warning)
 
 
+def test_mirrored_copies_are_marked_where_training_mirrors(distance, real):
+    pictures = real[4:6, :, ::-1]
+    assert report_of(distance, pictures, real)["means"]["nearest"] > 0
+    report = report_of(distance, pictures, real, 2, mirrored=True)
+    assert report["means"]["nearest"] == 0
+    assert [sample["neighbours"][0]["mirrored"] for sample in report["samples"]] == [True, True]
+    lines = neighbours.table(report).splitlines()
+    assert len([line for line in lines if re.search(r"0\.0000\* +[45]\.png \(mirrored\)$", line)]) == 2
+    (warning,) = report["warnings"]
+    assert warning.startswith("memorisation: ") and lines[-1] == warning
+    found = neighbours.nearest_neighbours(distance, pictures, real, 1, mirrored=True)
+    grid = neighbours.neighbour_grid(pictures, real, found)
+    np.testing.assert_array_equal(grid[:64, 66:], pictures[0])
+
+
+def test_samples_and_real_pictures_are_judged_among_the_same(distance, real, monkeypatch):
+    """A copy that only the whole set holds says nothing about the mean among the pictures that are searched."""
+    monkeypatch.setattr(comparison, "MOST_SEARCHED", 10)  # every second one
+    monkeypatch.setattr(PictureDistance, "matrix", counted := Counted(PictureDistance.matrix))
+    report = report_of(distance, real[[1, 3]], real)
+    assert counted.calls == 2  # samples with all, real pictures among each other
+    assert report["means"]["nearest"] == 0 < report["means"]["nearest_searched"] and not report["warnings"]
+
+
+class Counted:
+    """A method that counts its calls."""
+
+    def __init__(self, method):
+        self.method, self.calls = method, 0
+
+    def __get__(self, instance, owner):
+        def call(*arguments):
+            self.calls += 1
+            return self.method(instance, *arguments)
+
+        return call
+
+
 def test_a_set_of_one_picture(distance, real, noise):
     report = report_of(distance, noise, real[:1])
     assert report["means"]["nearest_real"] is None
@@ -121,7 +161,7 @@ def test_where_a_part_was_searched_both_means_are_told(distance, real, noise):
 
 
 def test_the_grid_shows_sample_and_neighbours(distance, real, noise):
-    found = neighbours.nearest_neighbours(distance, noise, real, 2)
+    found = neighbours.nearest_neighbours(distance, noise, real, 2, mirrored=False)
     grid = neighbours.neighbour_grid(noise, real, found)
     assert grid.shape[1] == 3 * 64 + 2 * 2
     height = (len(grid) + 2) // 3
@@ -150,7 +190,7 @@ def test_the_tool_writes_picture_and_table(tool, smoke_run, tmp_path, capsys):
     for sample in written["samples"]:
         for found in sample["neighbours"]:
             assert re.fullmatch(r"demo \d+", found["name"])
-            assert re.search(rf"{found['distance']:.4f}.  {found['name']}\n", printed)
+            assert re.search(rf"{found['distance']:.4f}.  {found['name']}( \(mirrored\))?\n", printed)
     with Image.open(out) as file:
         np.testing.assert_array_equal(np.asarray(file)[:64, :64], fastgan_jax.load(smoke_run).sample(1, 5)[0])
         assert file.width == 4 * 64 + 3 * 2 and file.text["seed"] == "5"

@@ -309,8 +309,47 @@ def test_what_is_no_run_is_named(tmp_path, capsys):
 
 
 def test_a_full_disk_does_not_fail_the_run(run, capsys):
-    assert load_tool("report").main(["--run", str(run), "--out", str(run / "nowhere" / "x.html")]) == 2
-    assert "cannot be written" in capsys.readouterr().err
+    assert load_tool("report").main(["--run", str(run), "--out", str(run / ("x" * 300))]) == 2
+    assert re.match("error: .*(File name too long|cannot be written)", capsys.readouterr().err)
+
+
+def test_the_tool_replaces_only_its_own_page_unasked(run, tmp_path, capsys):
+    tool, out = load_tool("report"), tmp_path / "new" / "x.html"
+    for _ in range(2):
+        assert tool.main(["--run", str(run)]) == 0
+    assert tool.main(["--run", str(run), "--out", str(out)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(out) and page(out).text
+    assert tool.main(["--run", str(run), "--out", str(out)]) == 2
+    assert "is there already: choose another --out, or add --overwrite" in capsys.readouterr().err
+    assert tool.main(["--run", str(run), "--out", str(out), "--overwrite"]) == 0
+
+
+def test_what_tools_leave_in_the_run_folder_goes_in(run):
+    text = page(write_report(run)).text
+    for command in (
+        f"python tools/nearest.py --run '{run}' --out '{run}/nearest.png'",
+        f"python tools/evaluate.py --run '{run}' --step all --json '{run}/evaluation.json'",
+    ):
+        assert command in text
+    (run / "metrics.jsonl").write_text("")
+    rows = [{"step": step, "kid": kid, "diversity": 0.1} for step, kid in ((0, 1.5), (2, 1.25), (4, None))]
+    facts = {"num_samples": 12, "num_real": 20, "real": "training set", "networks": "a network <b>", "mirrored": True}
+    judged = facts | {"protocol": {"kid": "as stated"}, "checkpoints": rows, "warnings": []}
+    for row in rows:
+        row["diversity_real"] = 0.5
+    (run / "evaluation.json").write_text(json.dumps(judged))
+    found = page(write_report(run))
+    assert "12 samples against 20 real pictures. a network <b>. kid: as stated. Large numbers are those" in found.text
+    assert "Lower is better; best at iteration 2: 1.25." in found.text
+    assert "Collapse: the mean distance between samples is 0.1" in found.text
+    assert "none was made while training (eval.every)" in found.text and "evaluation.json" not in found.text
+    (run / "evaluation.json").write_text(json.dumps(judged | {"checkpoints": []}))
+    assert "This part could not be read and is left out." in page(write_report(run)).text
+
+
+def test_a_run_without_decoders_and_spaces_between_their_names(run):
+    set_setting(run, "model", "decoders", "big, part")
+    assert "make of it: big, part (of the top-left quarter). Iteration 4." in page(write_report(run)).text
 
 
 def test_charts_leave_out_what_is_no_number_and_mark_a_point():

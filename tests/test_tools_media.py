@@ -1,5 +1,6 @@
 """The tools that make pictures and films of a trained model."""
 
+import argparse
 import os
 import sys
 import time
@@ -417,6 +418,22 @@ def test_a_tool_keeps_its_compiled_programs_where_it_can(tmp_path, monkeypatch):
             monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR")
         assert run_tool(lambda argv: None, lambda _: None) == 0
         assert os.environ.get("JAX_COMPILATION_CACHE_DIR") == expected
+
+
+def test_a_device_without_enough_memory_is_told(capsys):
+    def exhausted(_):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")
+
+    assert run_tool(lambda argv: argparse.Namespace(batch_size=8), exhausted) == 2
+    assert capsys.readouterr().err == "error: --batch-size 8: the device's memory is not enough: give a smaller one\n"
+    assert run_tool(lambda argv: argparse.Namespace(), exhausted) == 2
+    assert "end other programs" in capsys.readouterr().err
+
+    def other(_):
+        raise RuntimeError("a fault of the program")
+
+    with pytest.raises(RuntimeError, match="a fault of the program"):
+        run_tool(lambda argv: argparse.Namespace(), other)
 
 
 def test_an_interrupted_tool_ends_with_130(capsys):

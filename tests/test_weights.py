@@ -339,5 +339,7 @@ def test_the_tool_lists_fetches_and_imports(tmp_path, squeeze, capsys):
     assert capsys.readouterr().out.strip() == str(store.cached_path("lpips_squeeze"))
     assert tool.main(["--list"]) == 0
     assert f"present: {store.cached_path('lpips_squeeze')}" in capsys.readouterr().out
+    assert tool.main(["--fetch", "lpips_squeeze"]) == 0  # without network
+    assert capsys.readouterr().out == f"present: {store.cached_path('lpips_squeeze')}\n"
     assert tool.main(["--fetch", "vgg16"]) == 2
     assert capsys.readouterr().err.startswith("error: the weights vgg16 ")

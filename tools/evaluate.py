@@ -1,18 +1,29 @@
 """Judges checkpoints of a run by FID, KID, precision and recall, diversity and nearness to the training set."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
 from fastgan_jax.tool_support import check_outputs, progress, run_tool, tool_parser
 
 BASE_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "base.py"
+OPTIONS = {  # of the fields that they set
+    "eval.metrics": "--metrics",
+    "eval.num_samples": "--num",
+    "eval.features": "--features",
+    "eval.feature_weights": "--feature-weights",
+    "eval.resize": "--resize",
+    "loss.perceptual_net": "--net",
+    "loss.perceptual_weights": "--weights",
+}
 EXAMPLES = """examples:
-  python tools/evaluate.py --run runs/mine --metrics fid,kid --json evaluation.json
+  python tools/evaluate.py --run runs/mine --step all --metrics fid,kid --json runs/mine/evaluation.json
   python tools/evaluate.py --run runs/mine --step all --metrics frechet,kid --features squeeze_caffe --plot curve.png
   python tools/evaluate.py --run runs/mine --step best --metrics diversity,nearest --data /my/images
 
-What is not given is taken from the run's own configuration. The same command gives the same digits."""
+What is not given is taken from the run's own configuration. The same command gives the same digits.
+tools/report.py shows the evaluation.json of the run folder."""
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -31,28 +42,35 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--net", metavar="NET", help="perceptual network of diversity and nearest: vgg, squeeze, ...")
     parser.add_argument("--weights", metavar="FILE", help="local file with the weights of --net")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw numbers against iterations there (.png, .svg)")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the numbers against iterations there (.png, .svg or .pdf)"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there")
     return parser.parse_args(argv)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluates and reports."""
+    from fastgan_jax.errors import UserError
     from fastgan_jax.evaluate import evaluate_run
     from fastgan_jax.evaluation_report import check_plot, plot, summary, table, warnings, write_json
 
     if arguments.json:
-        check_outputs([arguments.json], overwrite=True, option="--json")
+        check_outputs([arguments.json], arguments.overwrite, option="--json")
     if arguments.plot:
-        check_outputs([arguments.plot], overwrite=True, option="--plot")
+        check_outputs([arguments.plot], arguments.overwrite, option="--plot")
         check_plot(arguments.plot)
-    config = configuration_of(arguments)
-    evaluation = evaluate_run(
-        arguments.run,
-        steps_of(arguments),
-        config,
-        lambda steps: progress(steps, title="checkpoints"),
-        pictures=arguments.data,
-    )
+    try:
+        config = configuration_of(arguments)
+        evaluation = evaluate_run(
+            arguments.run,
+            steps_of(arguments),
+            config,
+            lambda steps: progress(steps, title="checkpoints"),
+            pictures=arguments.data,
+        )
+    except UserError as error:
+        raise UserError(in_this_tool(str(error))) from None
     told = warnings(evaluation, config.eval.best_metric)
     print("\n".join([summary(evaluation), table(evaluation), *told]))
     for path in filter(None, (arguments.json, arguments.plot)):
@@ -63,6 +81,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.plot:
         plot(arguments.plot, evaluation)
         print(arguments.plot)
+
+
+def in_this_tool(message: str) -> str:
+    """A message that names fields of the configuration, with the options of this tool that set them."""
+    named = [option for field, option in OPTIONS.items() if re.search(rf"\b{re.escape(field)}\b", message)]
+    return f"{message}; in this tool: {', '.join(named)}" if named else message
 
 
 def configuration_of(arguments: argparse.Namespace):
@@ -76,15 +100,7 @@ def configuration_of(arguments: argparse.Namespace):
     saved = read_json_item(find_checkpoint(arguments.run), "config")
     known = configuration.flatten(config)
     overrides = {name: value for name, value in configuration.flatten(ConfigDict(saved)).items() if name in known}
-    given = {
-        "eval.metrics": arguments.metrics,
-        "eval.num_samples": arguments.num,
-        "eval.features": arguments.features,
-        "eval.feature_weights": arguments.feature_weights,
-        "eval.resize": arguments.resize,
-        "loss.perceptual_net": arguments.net,
-        "loss.perceptual_weights": arguments.weights,
-    }
+    given = {field: getattr(arguments, option[2:].replace("-", "_")) for field, option in OPTIONS.items()}
     overrides["eval.every"] = None  # so that eval.best_metric need not be among the metrics
     for network, file in (
         ("eval.features", "eval.feature_weights"),

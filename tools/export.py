@@ -1,6 +1,7 @@
 """Writes a trained generator for other programs: ONNX, StableHLO, or its weights as safetensors."""
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,8 @@ EXAMPLE = """examples:
 
 onnx and stablehlo map latents z [N, nz] (with --style-mix: content, style) to pictures [N, H, W, C], float32, nominally
 in [-1, 1], not clipped. All pictures share one fixed noise, as Sampler.generate(z, noise_seed=...) has it; ONNX takes
-other noise maps as optional inputs. An ONNX file is compared with JAX after writing, if onnxruntime is installed."""
+other noise maps as optional inputs. An ONNX file is compared with JAX before it is put in place, if
+onnxruntime is installed."""
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,13 +62,17 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_name(out.name + ".tmp")
-        temporary.write_bytes(contents)
-        temporary.replace(out)
+        try:
+            temporary.write_bytes(contents)
+            if arguments.format == "onnx":
+                _check(temporary, sampler, options)
+            temporary.replace(out)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
     print(f"{arguments.format} of iteration {sampler.step}, {len(contents) / 1e6:.1f} MB: {out}")
-    if arguments.format == "onnx":
-        _check(out, sampler, options)
 
 
 def _contents(sampler: "Sampler", kind: str, options: dict) -> bytes:

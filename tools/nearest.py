@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from fastgan_jax.tool_inputs import run_name
 from fastgan_jax.tool_support import (
     add_run_arguments,
     check_outputs,
@@ -16,13 +17,16 @@ from fastgan_jax.tool_support import (
 )
 
 EXAMPLES = """examples:
-  python tools/nearest.py --run runs/mine --out nearest.png
+  python tools/nearest.py --run runs/mine --out runs/mine/nearest.png
   python tools/nearest.py --run runs/mine --num 8 --neighbours 5 --net squeeze --out nearest.png
   python tools/nearest.py --run runs/mine --data /moved/images --out nearest.png
 
 Writes a picture, sample | nearest | second | ... in each row, and a table beside it (nearest.json). Below the samples'
 distances stand those of training pictures from each other and from mirrored and cropped copies of themselves: samples
-that are far nearer than all these are copies."""
+that are far nearer than all these are copies. A run trained with data.flip has seen mirror images too: they are
+searched as well, and are then nothing to compare with.
+
+tools/report.py shows the nearest.png of the run folder."""
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,11 +66,16 @@ def run(arguments: argparse.Namespace) -> None:
     training = load_training_set(arguments.run, sampler.config, arguments.data)
     samples = sampler.sample(arguments.num, arguments.seed)
     neighbours = nearest_neighbours(
-        distance, samples, training.images, arguments.neighbours, lambda parts: progress(parts, title="searching")
+        distance,
+        samples,
+        training.images,
+        arguments.neighbours,
+        lambda parts: progress(parts, title="searching"),
+        mirrored=sampler.config.data.flip,
     )
-    report = neighbour_report(distance, samples, training.images, neighbours, training.names)
+    report = neighbour_report(distance, training.images, neighbours, training.names, mirrored=sampler.config.data.flip)
 
-    facts = {"run": Path(arguments.run).resolve().name, "step": sampler.step, "seed": arguments.seed}
+    facts = {"run": run_name(arguments.run), "step": sampler.step, "seed": arguments.seed}
     out.parent.mkdir(parents=True, exist_ok=True)
     metadata = {name: str(value) for name, value in (facts | {"measure": distance.measure}).items()}
     save_png(out, neighbour_grid(samples, training.images, neighbours), metadata)

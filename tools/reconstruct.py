@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastgan_jax.tool_inputs import run_name
 from fastgan_jax.tool_support import add_run_arguments, check_outputs, progress, read_step, run_tool, tool_parser
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def table(report: dict[str, Any]) -> str:
 
 def facts_of(arguments: argparse.Namespace, step: int) -> dict[str, Any]:
     """Where the discriminator comes from."""
-    return {"run": Path(arguments.run).resolve().name, "step": step}
+    return {"run": run_name(arguments.run), "step": step}
 
 
 def write_columns(out: Path, columns: dict[str, "np.ndarray"], facts: dict[str, Any]) -> None:

@@ -18,7 +18,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     )
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="names, sizes, licences, addresses, and what is here")
-    action.add_argument("--fetch", metavar="NAME", help="download a published file and check its hash")
+    action.add_argument(
+        "--fetch", metavar="NAME", help="download a published file, unless it is here, and check its hash"
+    )
     action.add_argument(
         "--import", dest="file", nargs=2, metavar=("FILE", "NAME"), help="take a local .pth, .npz, .safetensors or .h5"
     )
@@ -38,8 +40,10 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"    for {entry.use}; licence {entry.licence}; {entry.megabytes:g} MB; sha256 {entry.sha256 or '-'}")
             print(f"    {', '.join(entry.addresses) or 'to be imported: no address is known'}")
         return
-    path = store.fetch(arguments.fetch) if arguments.fetch else store.import_file(*arguments.file)
-    print(path)
+    if arguments.fetch and (path := store.cached_path(arguments.fetch)).exists():
+        print(f"present: {path}")
+        return
+    print(store.fetch(arguments.fetch) if arguments.fetch else store.import_file(*arguments.file))
 
 
 def main(argv: list[str] | None = None) -> int:
