@@ -16,7 +16,7 @@ WAYS = {
     "judge": ("apart", "joint"),  # real and generated pictures in D's update, see judging.py
 }
 FASTEST = {
-    "cpu": {"upsample": "phase", "kernel_gradient": "by_size"},
+    "cpu": {"upsample": "phase", "downsample": "subpixel_gradient", "kernel_gradient": "by_size"},
 }
 
 
