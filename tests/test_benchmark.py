@@ -1,7 +1,6 @@
 """Benchmarks: what is counted, what a result says, and how two programs are timed in turn. Speed itself is no test."""
 
 import dataclasses
-import importlib.util
 import itertools
 import json
 import sys
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tool_modules import load_tool
 
 from configs import base, smoke
 from fastgan_jax import benchmark, benchmark_sides, operation_counts, perceptual
@@ -41,14 +41,6 @@ REFERENCE = {
 }
 REFERENCE_PER_ITERATION = (1607, 1786, 1932)  # at batch size 8
 RESOLUTIONS = (256, 512, 1024)
-
-
-def load_tool(name: str):
-    """The module of a file of tools/."""
-    spec = importlib.util.spec_from_file_location(f"{name}_tool", ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 tool = load_tool("benchmark")
