@@ -3,7 +3,8 @@
 A multiply-add is two operations. Counted are convolutions (positions in the zero padding included) and matrix products
 of the networks in their plain form, in the way that the reference program goes about an iteration, so that the count
 does not depend on how cleverly an implementation works. Not counted, since they are small: spectral normalisation,
-batch norm, activations, augmentation, optimiser. XLA's own figure for a compiled program counts what is executed.
+batch norm, activations, augmentation, optimiser. What a program executes in its fast forms is its `count`; XLA's own
+figure for a compiled program counts the body of a loop once.
 """
 
 import dataclasses

@@ -1,6 +1,5 @@
 """The PyTorch side of benchmarks: that it does the same work as ours, and says so in the same words."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tool_modules import load_tool
 
 from configs import fewshot256
 from fastgan_jax import benchmark_report as report
@@ -23,15 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs" / "fewshot256.py")
 
 
-def load_tool():
-    """The module of tools/benchmark_pytorch.py."""
-    spec = importlib.util.spec_from_file_location("benchmark_pytorch_tool", ROOT / "tools" / "benchmark_pytorch.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-tool = load_tool()
+tool = load_tool("benchmark_pytorch")
 
 
 def tiny_config():

@@ -19,7 +19,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="names, sizes, licences, addresses, and what is here")
     action.add_argument(
-        "--fetch", metavar="NAME", help="download a published file, unless it is here, and check its hash"
+        "--fetch", metavar="NAME", help="download a published file and check its hash; one that is here stays"
     )
     action.add_argument(
         "--import", dest="file", nargs=2, metavar=("FILE", "NAME"), help="take a local .pth, .npz, .safetensors or .h5"
