@@ -12,20 +12,20 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     data = config.data = ml_collections.ConfigDict()
-    data.path = placeholder(str)  # folder (searched recursively) or .zip of pictures; None: another source is set
+    data.path = placeholder(str)  # folder (searched recursively) or .zip of images; None: another source is set
     data.tfds = placeholder(str)  # tensorflow-datasets name, prepared as array_record; None: another source is set
     data.tfds_split = "train"  # split of data.tfds, in its slicing syntax
-    data.demo_images = placeholder(int)  # number of procedural demo pictures to draw; None: another source is set
-    data.demo_seed = 0  # seed of the procedural demo pictures
-    data.fit = "squash"  # other aspects: squash (distort, as the reference) | crop (centre) | pad (with background)
-    data.background = "white"  # colour under transparency and around padding: a CSS name or #rrggbb
-    data.cache_dir = placeholder(str)  # decoded pictures are kept here; None: the user's cache folder
+    data.demo_images = placeholder(int)  # number of procedural demo images to draw; None: another source is set
+    data.demo_seed = 0  # seed of the procedural demo images
+    data.fit = "squash"  # other aspects: squash (distort, as the reference) | crop (center) | pad (with background)
+    data.background = "white"  # color under transparency and around padding: a CSS name or #rrggbb
+    data.cache_dir = placeholder(str)  # decoded images are kept here; None: the user's cache folder
     data.resident = "auto"  # whole set in device memory: auto (when it takes at most 2 GiB) | true | false (streamed)
-    data.flip = True  # mirror each drawn picture left-right with probability 1/2
+    data.flip = True  # mirror each drawn image left-right with probability 1/2
 
     model = config.model = ml_collections.ConfigDict()
-    model.resolution = 256  # side of the pictures in pixels: a power of two from 64 to 2048
-    model.channels = 3  # 1 (grey) | 3 (RGB) | 4 (RGB and learned alpha)
+    model.resolution = 256  # side of the images in pixels: a power of two from 64 to 2048
+    model.channels = 3  # 1 (gray) | 3 (RGB) | 4 (RGB and learned alpha)
     model.ngf = 64  # width multiplier of the generator
     model.ndf = 64  # width multiplier of the discriminator
     model.nz = 256  # length of the latent vector z
@@ -47,8 +47,8 @@ def get_config() -> ml_collections.ConfigDict:
 
     augment = config.augment = ml_collections.ConfigDict()
     augment.policy = "color,translation"  # of color, translation, cutout, offset, offset_h, offset_v; "" for none
-    augment.probability = 1.0  # share of pictures that are augmented, in [0, 1]
-    augment.shared = False  # one draw for both scales of a generated picture; False: one each (reference)
+    augment.probability = 1.0  # share of images that are augmented, in [0, 1]
+    augment.shared = False  # one draw for both scales of a generated image; False: one each (reference)
 
     optim = config.optim = ml_collections.ConfigDict()
     optim.learning_rate = 2e-4  # of Adam, both networks
@@ -58,7 +58,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     train = config.train = ml_collections.ConfigDict()
     train.iterations = 50_000  # one discriminator and one generator update each
-    train.batch_size = 8  # pictures per iteration
+    train.batch_size = 8  # images per iteration
     train.seed = 0  # of everything random in the run
     train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
     train.remat = "none"  # recompute activations in backward passes: none | blocks | full (least memory, most time)
@@ -68,22 +68,22 @@ def get_config() -> ml_collections.ConfigDict:
     train.downsample_form = "auto"  # strided | space_to_depth | subpixel_gradient | auto
     train.kernel_gradient_form = "auto"  # of gradients of kernels: convolution | products | by_size | auto
     train.spectral_form = "auto"  # what is divided by the spectral norm: kernel | output (of the convolution) | auto
-    train.judge_form = "auto"  # real and generated pictures in D's update: apart | joint (in one batch) | auto
+    train.judge_form = "auto"  # real and generated images in D's update: apart | joint (in one batch) | auto
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
     train.log_every = 100  # iterations between lines of metrics.jsonl
     train.sample_every = 1_000  # iterations between sample grids
     train.checkpoint_every = 5_000  # iterations between checkpoints
     train.keep = 3  # newest checkpoints kept (the first and the last are always kept); None: all
-    train.num_samples = 16  # pictures in a sample grid
+    train.num_samples = 16  # images in a sample grid
 
     judged = config.eval = ml_collections.ConfigDict()
     judged.every = placeholder(int)  # iterations between evaluations; None: none while training
     judged.metrics = "fid"  # of fid, frechet, kid, precision_recall, density_coverage, diversity, nearest
-    judged.num_samples = 5_000  # generated pictures that are judged (paper: 5,000)
+    judged.num_samples = 5_000  # generated images that are judged (paper: 5,000)
     judged.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
     judged.features = "inception"  # network: inception (for fid) | squeeze | squeeze_caffe (small; for the others)
     judged.feature_weights = placeholder(str)  # local file with their weights; None: the user's cache, then download
     judged.resize = "legacy"  # to the network's input: legacy (as most published FIDs) | clean (antialiased)
-    judged.seed = 1_000_003  # of the judged pictures' latents
+    judged.seed = 1_000_003  # of the judged images' latents
 
     return config

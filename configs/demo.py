@@ -1,4 +1,4 @@
-"""Five-minute demonstration: a 64-pixel model of procedural pictures, no download.
+"""Five-minute demonstration: a 64-pixel model of procedural images, no download.
 
 Command:   python -m fastgan_jax.main --config configs/demo.py
 Hardware:  any; about five and a half minutes on two CPU cores, 0.3 s per iteration, 0.3 GB.
@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.decoders = "big"
     config.model.output_tanh = True
     config.loss.reconstruction = "l1"
-    config.augment.policy = "translation"  # four hundred pictures of plain colours: colour is part of what is learned
+    config.augment.policy = "translation"  # four hundred images of plain colors: color is part of what is learned
     # Fifty times shorter than the paper's runs: larger steps, and an average over the last hundred iterations.
     config.optim.learning_rate = 1e-3
     config.optim.ema_decay = 0.99

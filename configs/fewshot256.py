@@ -1,4 +1,4 @@
-"""A hundred pictures of one subject at 256x256: the few-shot setting of the paper (section 4.1), nothing to download.
+"""A hundred images of one subject at 256x256: the few-shot setting of the paper (section 4.1), nothing to download.
 
 Command:   python -m fastgan_jax.main --config configs/fewshot256.py --config.data.path=/my/images
 Hardware:  one GPU of 8 GB or more; by its trace an iteration holds 4.2 GB at most (docs/benchmarks.md).

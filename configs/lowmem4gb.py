@@ -4,7 +4,7 @@ Command:   python -m fastgan_jax.main --config configs/lowmem4gb.py --config.dat
 Hardware:  one GPU of 4 GB, of which JAX takes 3 GB. By its trace an iteration holds 1.9 GB at most, besides 0.2 GB of
            gradients and what convolutions need for themselves (docs/benchmarks.md); not yet run on such a card.
            XLA_PYTHON_CLIENT_MEM_FRACTION=0.9 in the environment lets JAX take more; train.accumulate=4 needs less.
-Differs from art1024: rounding to bfloat16; pictures stream from the host; of the batch of 8, four pictures at a time go
+Differs from art1024: rounding to bfloat16; images stream from the host; of the batch of 8, four images at a time go
            through the networks, so batch norm sees four.
 """
 

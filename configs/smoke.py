@@ -1,7 +1,7 @@
 """The smallest run that goes through everything: for tests and for a first look at the files of a run.
 
 Command:   python -m fastgan_jax.main --config configs/smoke.py
-Hardware:  any; the pictures mean nothing.
+Hardware:  any; the images mean nothing.
 """
 
 import ml_collections

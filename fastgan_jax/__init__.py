@@ -6,13 +6,13 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fastgan_jax.sampling import Sampler
+    from fastgan_jax.inference.sampler import Sampler
 
 __version__ = "0.2.0"
 
 
 def load(path: str, step: int | str = "latest", *, statistics: str = "standing") -> "Sampler":
     """Restores the averaged generator of a run folder: see `fastgan_jax.restore.load`."""
-    from fastgan_jax.restore import load as restore  # here, so that importing the package stays fast
+    from fastgan_jax.inference.restore import load as restore  # here, so that importing the package stays fast
 
     return restore(path, step, statistics=statistics)

@@ -18,7 +18,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Parses the arguments other than --config.GROUP.FIELD=VALUE."""
     parser = argparse.ArgumentParser(
         prog="python -m fastgan_jax.main",
-        description="Trains FastGAN on a folder of pictures.",
+        description="Trains FastGAN on a folder of images.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -31,8 +31,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line and returns the exit code: 0 done, 1 diverged, 2 bad input, 128 + n after signal n."""
-    from fastgan_jax import config as configuration
     from fastgan_jax.errors import UserError
+    from fastgan_jax.runs import config as configuration
 
     try:
         overrides, rest = configuration.split_overrides(sys.argv[1:] if argv is None else argv)
@@ -69,37 +69,34 @@ def _train(config: object, workdir: str) -> int:
 def _evaluate(config: object, workdir: str) -> int:
     """Judges every kept checkpoint, prints the table, and leaves it in the run folder with a plot, replacing others."""
     set_up_process()
-    from fastgan_jax import config as configuration
-    from fastgan_jax.checkpoint import checkpoint_steps, find_checkpoint, read_json_item
-    from fastgan_jax.evaluate import evaluate_run
-    from fastgan_jax.evaluation_report import plot, summary, table, warnings, write_json
-    from fastgan_jax.run_folder import RunFolder
-    from fastgan_jax.tool_support import progress
+    from fastgan_jax.evaluation.evaluator import evaluate_run
+    from fastgan_jax.evaluation.results import plot, summary, table, warnings, write_json
+    from fastgan_jax.runs import config as configuration
+    from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint, read_json_item
+    from fastgan_jax.runs.folder import RunFolder
+    from fastgan_jax.utils.console import Progress
 
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_json_item(find_checkpoint(workdir), "config"), configuration.to_dict(config))
-    evaluation = evaluate_run(workdir, steps, config, lambda steps: progress(steps, title="checkpoints"))
+    evaluation = evaluate_run(workdir, steps, config, lambda steps: Progress(steps, title="checkpoints"))
     told = warnings(evaluation, config.eval.best_metric)
     print("\n".join([summary(evaluation), table(evaluation), *told]))
     numbers = RunFolder(workdir).evaluation
-    picture = numbers.with_suffix(".png")
+    image = numbers.with_suffix(".png")
     write_json(numbers, evaluation, told)
-    plot(picture, evaluation)
-    print(f"{numbers}\n{picture}")
+    plot(image, evaluation)
+    print(f"{numbers}\n{image}")
     return 0
 
 
 def set_up_process() -> None:
     """Logging to stderr, and compiled programs kept in the user's cache folder (or $JAX_COMPILATION_CACHE_DIR)."""
-    import jax
-
-    from fastgan_jax.tool_support import compilation_cache
+    from fastgan_jax.utils.devices import keep_compiled_programs
 
     logging.basicConfig(format="%(message)s", level=logging.INFO, stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("jax").setLevel(logging.WARNING)
-    if not jax.config.jax_compilation_cache_dir and (cache := compilation_cache()):
-        jax.config.update("jax_compilation_cache_dir", str(cache))
+    keep_compiled_programs()
 
 
 if __name__ == "__main__":

@@ -15,26 +15,31 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from fastgan_jax import config as configuration
-from fastgan_jax.assemble import method_from_config, pretrained_from_config
-from fastgan_jax.checkpoint import Checkpoints
+from fastgan_jax.build import pretrained_from_config, spec_from_config
 from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
-from fastgan_jax.diagnosis import diagnose
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluate import evaluator_from_config
-from fastgan_jax.method import Method
-from fastgan_jax.program import Program, compile_program, iterations_per_call, make_program, memory_advice
-from fastgan_jax.reconstruction import reconstruct
-from fastgan_jax.report import write_report
-from fastgan_jax.run_folder import RunFolder
-from fastgan_jax.sampling import Sampler, standing_statistics
-from fastgan_jax.signals import StopSignals
-from fastgan_jax.train_state import TrainState, create_train_state
-from fastgan_jax.train_step import Metrics
-from fastgan_jax.writers import MetricsWriter, Progress, image_grid, read_metrics, save_png
+from fastgan_jax.evaluation.diagnosis import diagnose
+from fastgan_jax.evaluation.evaluator import evaluator_from_config
+from fastgan_jax.gan.program import TRAINING_CURE, Program, compile_program, iterations_per_call, make_program
+from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.state import TrainState, create_train_state
+from fastgan_jax.gan.step import Metrics
+from fastgan_jax.inference.reconstruction import reconstruct
+from fastgan_jax.inference.sampler import Sampler
+from fastgan_jax.inference.standing_statistics import standing_statistics
+from fastgan_jax.report.report import write_report
+from fastgan_jax.runs import config as configuration
+from fastgan_jax.runs.checkpoint import Checkpoints
+from fastgan_jax.runs.folder import RunFolder
+from fastgan_jax.runs.logging import MetricsWriter, read_metrics
+from fastgan_jax.runs.signals import StopSignals
+from fastgan_jax.utils.console import Progress
+from fastgan_jax.utils.devices import memory_advice
+from fastgan_jax.utils.grids import image_grid, save_png
 
-NUM_RECONSTRUCTIONS = 8  # pictures in a grid of reconstructions
+SHOWN = ("loss/d", "loss/g")  # in the progress line
+NUM_RECONSTRUCTIONS = 8  # images in a grid of reconstructions
 STANDING_SEED = 0  # of the latents behind the standing statistics
 
 log = logging.getLogger(__name__)
@@ -68,7 +73,7 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         Diverged: if a loss or a parameter is no longer finite; the last good checkpoint stays.
         Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
     """
-    method = method_from_config(config)
+    spec = spec_from_config(config)
     pretrained = pretrained_from_config(config)  # before anything is written, since it may refuse
     run = RunFolder(workdir)
     best_metric = config.eval.best_metric
@@ -76,7 +81,7 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         saved = checkpoints.config()
         if saved is not None:
             configuration.check_resumable(saved, configuration.to_dict(config))
-            _warn_of_other_judgement(saved, configuration.to_dict(config))
+            _warn_of_other_evaluation(saved, configuration.to_dict(config))
             if checkpoints.latest_step() >= config.train.iterations:
                 log.info(
                     "finished: %s is at iteration %d of %d",
@@ -85,15 +90,15 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
                     config.train.iterations,
                 )
                 return None
-        return _Training(config, method, pretrained, run, checkpoints).run_to_end()
+        return _Training(config, spec, pretrained, run, checkpoints).run_to_end()
 
 
 class _Training:
     """One process's share of a run: what is set up once, and what is done at each event."""
 
-    def __init__(self, config: Any, method: Method, pretrained: Any, run: RunFolder, checkpoints: Checkpoints):
+    def __init__(self, config: Any, spec: Spec, pretrained: Any, run: RunFolder, checkpoints: Checkpoints):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
-        self.config, self.method, self.run, self.checkpoints = config, method, run, checkpoints
+        self.config, self.spec, self.run, self.checkpoints = config, spec, run, checkpoints
         model = config.model
         self.data: ImageSet = load_image_set(
             config.data,
@@ -112,14 +117,7 @@ class _Training:
         self.num_real = min(NUM_RECONSTRUCTIONS, len(self.data.images))
 
     def _restore_or_create(self) -> tuple[TrainState, int]:
-        method = self.method
-        state = create_train_state(
-            jax.random.key(self.config.train.seed),
-            method.generator,
-            method.discriminator,
-            method.optimizer,
-            method.latent_size,
-        )
+        state = create_train_state(jax.random.key(self.config.train.seed), self.spec)
         log.info(
             "%s parameters in the generator, %s in the discriminator",
             *(f"{parameter_overview.count_parameters(n.params):,}" for n in (state.generator, state.discriminator)),
@@ -129,7 +127,7 @@ class _Training:
         state, data, step = self.checkpoints.restore(state)
         log.info("resumed from iteration %d in %s", step, self.run.path)
         if data["fingerprint"] not in (None, self.data.fingerprint):
-            log.warning("the pictures are not those that %s was trained on so far", self.run.path)
+            log.warning("the images are not those that %s was trained on so far", self.run.path)
         return state, step
 
     def run_to_end(self) -> TrainState:
@@ -142,14 +140,20 @@ class _Training:
             if self.step == 0:
                 self._sample()
                 self._save()
-            with Progress(config.iterations, self.step, config.batch_size) as progress, memory_advice(needed):
+            progress = Progress(
+                title="iteration",
+                total=config.iterations,
+                initial=self.step,
+                images_per_step=config.batch_size,
+            )
+            with progress, memory_advice(TRAINING_CURE, needed):
                 while self.step < config.iterations and not signals.received:
                     self.state, metrics = program(self.state, self.pretrained, *inputs)
                     self.step += per_call
                     self._report_first(metrics, per_call)
                     if self._is_due(config.log_every):
                         self._log(metrics, progress)
-                    progress.update(self.step)
+                    progress.update(per_call)
                     if self._is_due(config.sample_every):
                         self._sample()
                     evaluated = self._evaluate() if self._is_evaluation_due(signals) else None
@@ -186,9 +190,7 @@ class _Training:
             calls = itertools.count(self.step, per_call)
             yield ((*arrays, jax.device_put(feed.indices(first, per_call))) for first in calls)
             return
-        log.info(
-            "the set of %d pictures streams from the host (data.resident=%s)", len(self.data.images), data.resident
-        )
+        log.info("the set of %d images streams from the host (data.resident=%s)", len(self.data.images), data.resident)
         with StreamedFeed(self.data, train.seed, train.batch_size, per_call, first_iteration=self.step) as feed:
             yield (jax.device_put(batch) for batch in feed)
 
@@ -196,16 +198,17 @@ class _Training:
         """The compiled program and the bytes of device memory that it needs."""
         on_cpu = jax.default_backend() == "cpu"
         program = make_program(
-            self.method,
+            self.spec,
             iterations=per_call,
             resident=self.resident,
             unroll=on_cpu,
             accumulate=self.config.train.accumulate,
         )
-        compiled, seconds, needed = compile_program(program, self.state, self.pretrained, *inputs)
+        started = time.perf_counter()
+        compiled, needed = compile_program(program, self.state, self.pretrained, *inputs)
         log.info(
             "compiled in %.1f s: %d iteration(s) per call, about %.2f GB of memory on %s",
-            seconds,
+            time.perf_counter() - started,
             per_call,
             needed / 1e9,
             jax.devices()[0].device_kind,
@@ -237,7 +240,7 @@ class _Training:
         return values
 
     def _sampler(self) -> Sampler:
-        return Sampler(self.method.generator, self._sampler_variables(), z_dim=self.method.latent_size)
+        return Sampler(self.spec.generator, self._sampler_variables(), z_dim=self.spec.latent_size)
 
     def _report_first(self, metrics: Metrics, per_call: int) -> None:
         """Reports, once, how long it took from the start of the run to the end of the first call."""
@@ -255,7 +258,7 @@ class _Training:
             raise self._diverged(f"{broken[0]} is {values[broken[0]]}")
         self.last_logged = self.step
         self.writer.scalars(self.step, values)
-        progress.losses(values)
+        progress.note(" ".join(f"{name} {values[name]:.3f}" for name in SHOWN))
 
     def _diverged(self, what: str) -> Diverged:
         return Diverged(
@@ -269,12 +272,12 @@ class _Training:
         if step != self.step:
             g = self.state.generator
             variables = standing_statistics(
-                self.method.generator,
+                self.spec.generator,
                 self.state.ema_params,
                 g.batch_stats,
                 g.spectral,
                 jax.random.key(STANDING_SEED),
-                latent_size=self.method.latent_size,
+                latent_size=self.spec.latent_size,
                 batch_size=self.config.train.batch_size,
             )
             self.standing = (self.step, variables)
@@ -282,14 +285,13 @@ class _Training:
 
     def _sample(self) -> None:
         """Writes the grid of the fixed latents and, once the discriminator has learned, that of reconstructions."""
-        pictures = self._sampler().sample(self.config.train.num_samples, self.config.train.seed)
-        self._write_grid("samples", self.run.sample_path(self.step), image_grid(pictures))
-        if self.step and self.method.discriminator.decoders:
-            d = self.state.discriminator
-            variables = {"params": d.params, "batch_stats": d.batch_stats, "spectral": d.spectral}
+        images = self._sampler().sample(self.config.train.num_samples, self.config.train.seed)
+        self._write_grid("samples", self.run.sample_path(self.step), image_grid(images))
+        if self.step and self.spec.discriminator.decoders:
+            variables = self.state.discriminator.variables
             real, labels = self.data.images[: self.num_real], self.data.labels[: self.num_real]
-            made = reconstruct(self.method.discriminator, self.method.resize, variables, np.asarray(real), labels)
-            columns = ("real", *self.method.discriminator.decoders)
+            made = reconstruct(self.spec.discriminator, self.spec.resize, variables, np.asarray(real), labels)
+            columns = ("real", *self.spec.discriminator.decoders)
             tiles = np.stack([np.asarray(made[name]) for name in columns], axis=1)
             grid = image_grid(tiles.reshape(-1, *tiles.shape[2:]), columns=len(columns))
             self._write_grid("reconstructions", self.run.reconstruction_path(self.step), grid)
@@ -320,7 +322,7 @@ class _Training:
         self.last_good = self.step
 
 
-def _warn_of_other_judgement(saved: dict, current: dict) -> None:
+def _warn_of_other_evaluation(saved: dict, current: dict) -> None:
     """Tells that evaluations of a resumed run cannot be compared, if their settings were changed.
 
     A configuration saved before there were evaluations has no group "eval", and no scores.

@@ -3,6 +3,7 @@
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,20 +13,21 @@ import numpy as np
 import pytest
 
 from configs import smoke
-from fastgan_jax import train, train_step
-from fastgan_jax.assemble import method_from_config
-from fastgan_jax.method import Method
-from fastgan_jax.train_state import TrainState, create_train_state
-from fastgan_jax.train_step import make_train_step
+from fastgan_jax import train
+from fastgan_jax.build import spec_from_config
+from fastgan_jax.gan import step as train_step
+from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.state import TrainState, create_train_state
+from fastgan_jax.gan.step import train_step as one_step
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Parity needs true float32 products where a device would use less for its default.
 jax.config.update("jax_default_matmul_precision", "highest")
-# Compilation is what tests cost on two cores; unoptimised programs compute the same, two to five times sooner.
+# Compilation is what tests cost on two cores; unoptimized programs compute the same, two to five times sooner.
 jax.config.update("jax_disable_most_optimizations", True)
-# Unoptimised, XLA's newer way of compiling fusions for CPU takes twice as long as the older one. XLA reads the variable
+# Unoptimized, XLA's newer way of compiling fusions for CPU takes twice as long as the older one. XLA reads the variable
 # when it is first used, and does not start with flags that it does not know: other versions go without.
 if jax.__version_info__[:2] == (0, 10):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
@@ -80,7 +82,7 @@ class SmallModel:
     """The model of configs/smoke.py with its state before training and its step, compiled (not donating)."""
 
     config: ml_collections.ConfigDict
-    method: Method
+    spec: Spec
     state: TrainState
     step: callable
     images: jax.Array  # uint8 [4, 64, 64, 3]
@@ -91,13 +93,11 @@ class SmallModel:
 def small() -> SmallModel:
     """One small model for all tests that need a whole training step."""
     config = smoke.get_config()
-    method = method_from_config(config)
-    state = create_train_state(
-        jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
-    )
+    spec = spec_from_config(config)
+    state = create_train_state(jax.random.key(0), spec)
     images = jnp.asarray(np.random.RandomState(0).randint(0, 256, (4, 64, 64, 3), np.uint8))
-    step = jax.jit(make_train_step(method))
-    return SmallModel(config, method, state, step, images, jnp.zeros(4, jnp.int32))
+    step = jax.jit(partial(one_step, spec))
+    return SmallModel(config, spec, state, step, images, jnp.zeros(4, jnp.int32))
 
 
 @pytest.fixture(scope="session")

@@ -45,7 +45,7 @@ def to_nchw(images: np.ndarray) -> np.ndarray:
 
 
 def logits_rows(flat: np.ndarray, batch: int) -> np.ndarray:
-    """The reference's flat logits (big head of all pictures, then small head of all) as [batch, L]."""
+    """The reference's flat logits (big head of all images, then small head of all) as [batch, L]."""
     return np.moveaxis(np.asarray(flat).reshape(2, batch, -1), 1, 0).reshape(batch, -1)
 
 
@@ -67,7 +67,7 @@ def vector_of(v: np.ndarray, weight_shape: tuple[int, ...]) -> np.ndarray:
 
 
 def quick_jit(function, **kwargs):
-    """`jax.jit` that spends little on optimising: for what runs once or twice, compilation is most of the time."""
+    """`jax.jit` that spends little on optimizing: for what runs once or twice, compilation is most of the time."""
     options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
     return jax.jit(function, compiler_options=options, **kwargs)
 
@@ -81,7 +81,7 @@ def block_variables(modules: dict[str, object]) -> dict:
     """Variables of one of our blocks from the PyTorch modules that hold the same numbers.
 
     Args:
-        modules: {path of our layer, "" or "conv" or "up_0/conv": spectrally normalised Conv2d or ConvTranspose2d,
+        modules: {path of our layer, "" or "conv" or "up_0/conv": spectrally normalized Conv2d or ConvTranspose2d,
             BatchNorm2d, or a one-element tensor, the weight of a noise injection}.
     """
     flat = {}

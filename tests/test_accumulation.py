@@ -9,12 +9,12 @@ import optax
 import pytest
 
 from configs import base
-from fastgan_jax.accumulation import accumulated_update
-from fastgan_jax.config import validate
-from fastgan_jax.draws import draw_step
 from fastgan_jax.errors import UserError
-from fastgan_jax.train_state import create_train_state
-from fastgan_jax.train_step import update
+from fastgan_jax.gan.accumulation import accumulated_update
+from fastgan_jax.gan.randomness import draw_step
+from fastgan_jax.gan.state import create_train_state
+from fastgan_jax.gan.step import update
+from fastgan_jax.runs.config import validate
 
 PARTS = 2
 
@@ -22,21 +22,11 @@ PARTS = 2
 @pytest.fixture(scope="module")
 def setting(small):
     """A method with plain gradient descent, whose updates are proportional to gradients, and an iteration's inputs."""
-    method = dataclasses.replace(small.method, optimizer=optax.sgd(1e-2), reconstruction_weight=1.0)
-    state = create_train_state(
-        jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
-    )
+    spec = dataclasses.replace(small.spec, optimizer=optax.sgd(1e-2), reconstruction_weight=1.0)
+    state = create_train_state(jax.random.key(0), spec)
     real = jnp.asarray(np.random.RandomState(0).uniform(-1, 1, (2, 64, 64, 3)), jnp.float32)
-    draws = draw_step(
-        jax.random.key(1),
-        batch=2,
-        latent_size=method.latent_size,
-        resolution=64,
-        logits_map=method.discriminator.logits_map,
-        policy=method.policy,
-        shared=False,
-    )
-    return method, state, real, jnp.zeros(2, jnp.int32), draws
+    draws = draw_step(jax.random.key(1), spec, 2)
+    return spec, state, real, jnp.zeros(2, jnp.int32), draws
 
 
 def twice(tree):
@@ -47,10 +37,10 @@ def twice(tree):
 @pytest.fixture(scope="module")
 def results(setting):
     """The iteration on a batch, and in two parts on that batch twice over, in a loop or written out."""
-    method, state, real, labels, draws = setting
-    whole, metrics = jax.jit(lambda: update(method, state, real, labels, draws))()
+    spec, state, real, labels, draws = setting
+    whole, metrics = jax.jit(lambda: update(spec, state, real, labels, draws))()
     doubled = twice((real, labels, draws))
-    (parted, parted_metrics) = jax.jit(lambda: accumulated_update(method, state, *doubled, parts=PARTS, unroll=True))()
+    (parted, parted_metrics) = jax.jit(lambda: accumulated_update(spec, state, *doubled, parts=PARTS, unroll=True))()
     return whole, metrics, parted, parted_metrics
 
 
@@ -79,29 +69,30 @@ def test_the_running_averages_move_once_for_each_micro_batch(setting, results):
 
 
 def test_the_weight_of_the_reconstruction_is_that_of_the_whole_batch(setting):
-    method, state, real, labels, draws = setting
-    method = dataclasses.replace(method, reconstruction_weight=None)
+    spec, state, real, labels, draws = setting
+    spec = dataclasses.replace(spec, reconstruction_weight=None)
     doubled = twice((real, labels, draws))
-    metrics = jax.eval_shape(lambda: accumulated_update(method, state, *doubled, parts=PARTS)[1])
+    metrics = jax.eval_shape(lambda: accumulated_update(spec, state, *doubled, parts=PARTS)[1])
     assert set(metrics) >= {"loss/reconstruction", "reconstruction/big", "grad_norm/g"}
-    _, values = jax.jit(lambda: accumulated_update(method, state, *doubled, parts=PARTS, unroll=True))()
+    _, values = jax.jit(lambda: accumulated_update(spec, state, *doubled, parts=PARTS, unroll=True))()
     assert float(values["loss/reconstruction"]) == pytest.approx(4 * float(values["reconstruction/big"]), rel=1e-5)
 
 
 @pytest.mark.parametrize("parts", [1, PARTS])
 def test_recomputing_changes_no_result(setting, results, parts):
-    method, state, real, labels, draws = setting
-    method = dataclasses.replace(
-        method,
+    spec, state, real, labels, draws = setting
+    remat = dataclasses.replace(spec.generator.compute, remat=True)
+    spec = dataclasses.replace(
+        spec,
         recompute=True,
-        generator=method.generator.clone(remat=True),
-        discriminator=method.discriminator.clone(remat=True),
+        generator=spec.generator.clone(compute=remat),
+        discriminator=spec.discriminator.clone(compute=remat),
     )
     if parts == 1:
-        kept, (recomputed, _) = results[0], jax.jit(lambda: update(method, state, real, labels, draws))()
+        kept, (recomputed, _) = results[0], jax.jit(lambda: update(spec, state, real, labels, draws))()
     else:
         doubled = twice((real, labels, draws))
-        kept, (recomputed, _) = results[2], jax.jit(lambda: accumulated_update(method, state, *doubled, parts=parts))()
+        kept, (recomputed, _) = results[2], jax.jit(lambda: accumulated_update(spec, state, *doubled, parts=parts))()
     for network in ("generator", "discriminator"):
         before, after = (jax.tree.leaves(getattr(s, network).params) for s in (kept, recomputed))
         for a, b in zip(before, after, strict=True):

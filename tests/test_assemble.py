@@ -1,4 +1,4 @@
-"""From a configuration to the training method."""
+"""From a configuration to the training spec."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,10 @@ import pytest
 from test_perceptual import perceptual_params
 
 from configs import art1024, base, demo
-from fastgan_jax import assemble, losses, perceptual
-from fastgan_jax.assemble import distance_from_config, method_from_config, pretrained_from_config
+from fastgan_jax import build as assemble
+from fastgan_jax.build import distance_from_config, pretrained_from_config, spec_from_config
+from fastgan_jax.gan import losses
+from fastgan_jax.models import lpips as perceptual
 
 
 def test_each_field_reaches_the_method():
@@ -19,12 +21,12 @@ def test_each_field_reaches_the_method():
     config.train.remat = "blocks"
     config.augment.shared = True
     config.model.decoders = "big, mid"
-    method = method_from_config(config)
-    assert method.relativistic and method.augment_shared and method.generator.remat
-    assert method.distance is losses.DISTANCES["l2"] and method.reconstruction_weight == 2.0
-    assert method.generator.dtype == method.discriminator.dtype == jnp.bfloat16
-    assert method.discriminator.decoders == ("big", "mid")
-    assert (method.generator.ngf, method.discriminator.ndf, method.latent_size) == (16, 16, 64)
+    spec = spec_from_config(config)
+    assert spec.discriminator_loss is losses.relativistic_hinge and spec.augment_shared and spec.generator.compute.remat
+    assert spec.reconstruction_weight == 2.0
+    assert spec.generator.compute.dtype == spec.discriminator.compute.dtype == jnp.bfloat16
+    assert spec.discriminator.decoders == ("big", "mid")
+    assert (spec.generator.ngf, spec.discriminator.ndf, spec.latent_size) == (16, 16, 64)
 
 
 @pytest.mark.parametrize("preset", [base, art1024])

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import assert_close, recorded, report, section, to_nchw, to_nhwc
 
-from fastgan_jax import augment
+from fastgan_jax.gan import augment
 
 EVERYTHING = "color,translation,cutout,offset"
 NEUTRAL = {"brightness": 0.5, "saturation": 0.5, "contrast": 0.5, "translation": 0.5, "offset": 0.0}
 
 
-def pictures(batch: int = 4, height: int = 12, width: int = 10, channels: int = 3) -> jax.Array:
+def images(batch: int = 4, height: int = 12, width: int = 10, channels: int = 3) -> jax.Array:
     return jax.random.normal(jax.random.key(0), (batch, height, width, channels))
 
 
@@ -47,13 +47,13 @@ def _cutout_counts(height: int, width: int) -> list[int]:
 
 @pytest.mark.parametrize("policy", ["color", "translation", "color,translation", "cutout", "color,translation,cutout"])
 @pytest.mark.parametrize("case", ["sq64", "odd33x50"])
-def test_recorded_draws_give_the_recorded_pictures_and_gradients(shared_dir, case, policy):
+def test_recorded_draws_give_the_recorded_images_and_gradients(shared_dir, case, policy):
     arrays = section(recorded(shared_dir, "diffaug.npz"), f"{case}/")
     x, cotangent = jnp.asarray(to_nhwc(arrays["x"])), jnp.asarray(to_nhwc(arrays["cotangent"]))
     run = section(arrays, f"{policy.replace(',', '+')}/")
     draws = recorded_draws({k: v for k, v in run.items() if k.startswith("draw")}, policy, *x.shape[1:3])
     value, pull_back = jax.vjp(lambda x: augment.apply(x, draws, policy), x)
-    # float32: four operations per pixel and means over a picture; without colour, numbers are only moved
+    # float32: four operations per pixel and means over an image; without color, numbers are only moved
     rtol = 2e-6 if "color" in policy else 0.0
     error = max(
         assert_close(to_nchw(value), run["out"], rtol=rtol, what="value"),
@@ -63,7 +63,7 @@ def test_recorded_draws_give_the_recorded_pictures_and_gradients(shared_dir, cas
 
 
 @pytest.mark.parametrize("case", ["sq64", "odd33x50"])
-def test_recorded_colour_steps_one_after_another(shared_dir, case):
+def test_recorded_color_steps_one_after_another(shared_dir, case):
     arrays = section(recorded(shared_dir, "diffaug.npz"), f"{case}/")
     x = jnp.asarray(to_nhwc(arrays["x"]))
     for index, step in enumerate(augment.COLOR_STEPS):
@@ -82,16 +82,16 @@ def test_recorded_extreme_shifts_and_squares(shared_dir, case):
     shifts = {"draw0": arrays["translation_forced/tx"], "draw1": arrays["translation_forced/ty"]}
     moved = augment.apply(x, recorded_draws(shifts, "translation", height, width), "translation")
     np.testing.assert_array_equal(to_nchw(moved), arrays["translation_forced/out"])
-    centres = {"draw0": arrays["cutout_forced/ox"], "draw1": arrays["cutout_forced/oy"]}
-    holed = augment.apply(x, recorded_draws(centres, "cutout", height, width), "cutout")
+    centers = {"draw0": arrays["cutout_forced/ox"], "draw1": arrays["cutout_forced/oy"]}
+    holed = augment.apply(x, recorded_draws(centers, "cutout", height, width), "cutout")
     np.testing.assert_array_equal(to_nchw(holed), arrays["cutout_forced/out"])
     # The recording does hold the extremes.
     assert np.abs(arrays["translation_forced/tx"]).max() == int(height * 0.125 + 0.5)
     assert {0, _cutout_counts(height, width)[0] - 1} <= set(arrays["cutout_forced/ox"].ravel().tolist())
 
 
-def test_colour_by_hand():
-    """A picture of two pixels and two channels: means and factors worked out on paper."""
+def test_color_by_hand():
+    """An image of two pixels and two channels: means and factors worked out on paper."""
     x = jnp.array([[1.0, 0.0], [0.0, -1.0]]).reshape(1, 1, 2, 2)
     half, draws = jnp.full((1, 1), 0.5), {}
     draws = {"brightness": jnp.full((1, 1), 0.75), "saturation": half, "contrast": half}
@@ -100,7 +100,7 @@ def test_colour_by_hand():
     # each pixel halfway to the mean of its channels, 0.5 and -0.5
     np.testing.assert_allclose(augment.apply(x, draws, "color").ravel(), [0.75, 0.25, -0.25, -0.75])
     draws = {"brightness": half, "saturation": half, "contrast": jnp.full((1, 1), 0.75)}
-    # 1.25 times the distance from the mean of the picture, 0
+    # 1.25 times the distance from the mean of the image, 0
     np.testing.assert_allclose(augment.apply(x, draws, "color").ravel(), [1.25, 0, 0, -1.25])
 
 
@@ -142,14 +142,14 @@ def test_gradient_of_everything_matches_finite_differences():
         def value(step: float) -> jax.Array:
             return jnp.vdot(augment.apply(x + step * direction, draws, EVERYTHING), cotangent)
 
-        # The augmentation is affine in the picture, so that a central difference is exact to rounding.
+        # The augmentation is affine in the image, so that a central difference is exact to rounding.
         expected = (value(1.0) - value(-1.0)) / 2
         np.testing.assert_allclose(jax.grad(value)(0.0), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("policy", [EVERYTHING, "offset_h,cutout", "color,offset_v"])
-def test_the_draws_of_one_picture_change_that_picture_alone(policy):
-    x = pictures()
+def test_the_draws_of_one_image_change_that_image_alone(policy):
+    x = images()
     draws, others = (augment.draw(jax.random.key(seed), policy, len(x)) for seed in (0, 1))
     mixed = {name: value.at[2].set(others[name][2]) for name, value in draws.items()}
     before, after = augment.apply(x, draws, policy), augment.apply(x, mixed, policy)
@@ -157,16 +157,16 @@ def test_the_draws_of_one_picture_change_that_picture_alone(policy):
     assert changed == [False, False, True, False]
 
 
-def test_a_picture_does_not_see_its_batch_mates():
-    x, draws = pictures(), augment.draw(jax.random.key(0), EVERYTHING, 4)
+def test_a_image_does_not_see_its_batch_mates():
+    x, draws = images(), augment.draw(jax.random.key(0), EVERYTHING, 4)
     whole = augment.apply(x, draws, EVERYTHING)
     for index in range(4):
         alone = augment.apply(x[index, None], {k: v[index, None] for k, v in draws.items()}, EVERYTHING)
         np.testing.assert_allclose(alone[0], whole[index], rtol=1e-5, atol=1e-6)
 
 
-def test_neutral_draws_leave_pictures_unchanged():
-    x = pictures()
+def test_neutral_draws_leave_images_unchanged():
+    x = images()
     policy = "color,translation,offset"
     draws = {name: jnp.full_like(value, NEUTRAL.get(name, 0)) for name, value in _drawn(policy).items()}
     np.testing.assert_allclose(augment.apply(x, draws, policy), x, rtol=1e-5, atol=1e-6)
@@ -176,13 +176,13 @@ def _drawn(policy: str) -> dict[str, jax.Array]:
     return augment.draw(jax.random.key(0), policy, 4)
 
 
-def test_no_policy_returns_the_pictures():
-    x = pictures()
+def test_no_policy_returns_the_images():
+    x = images()
     np.testing.assert_array_equal(augment.apply(x, _drawn(""), ""), x)
 
 
 def test_the_gate_passes_the_stated_share_unchanged():
-    x, draws = pictures(), _drawn("color")
+    x, draws = images(), _drawn("color")
     draws = {**draws, "gate": jnp.array([[0.1], [0.29], [0.31], [0.9]])}
     augmented = augment.apply(x, draws, "color", probability=0.3)
     full = augment.apply(x, draws, "color")
@@ -198,10 +198,10 @@ def test_cutout_removes_one_rectangle_of_bounded_area(height, width, seed):
     ones = jnp.ones((8, height, width, 1))
     draws = augment.draw(jax.random.key(seed), "cutout", 8)
     kept = np.asarray(augment.apply(ones, draws, "cutout"))[..., 0]
-    for picture in kept:
-        rows, columns = (picture == 0).any(1), (picture == 0).any(0)
-        # A full rectangle, with contiguous sides between a quarter (clipped at a corner) and half of the picture's.
-        np.testing.assert_array_equal(picture == 0, rows[:, None] & columns[None])
+    for image in kept:
+        rows, columns = (image == 0).any(1), (image == 0).any(0)
+        # A full rectangle, with contiguous sides between a quarter (clipped at a corner) and half of the image's.
+        np.testing.assert_array_equal(image == 0, rows[:, None] & columns[None])
         for line, side in ((rows, height), (columns, width)):
             size, (places,) = int(side * 0.5 + 0.5), np.nonzero(line)
             assert max(1, size // 2) <= len(places) <= size
@@ -214,15 +214,15 @@ def test_cutout_centre_reaches_every_position():
     draws = {"cutout": jnp.asarray(np.stack([uniforms, np.full(900, 0.5)], 1), jnp.float32)}
     rows = np.asarray(augment.apply(jnp.ones((900, 8, 8, 1)), draws, "cutout"))[:, :, 4, 0] == 0
     spans = {(int(np.nonzero(row)[0][0]), int(np.nonzero(row)[0][-1])) for row in rows}
-    # squares of side 4 centred at 0 to 8
+    # squares of side 4 centered at 0 to 8
     assert spans == {(max(0, c - 2), min(7, c + 1)) for c in range(9)}
 
 
 @pytest.mark.parametrize(
     ("part", "shift"), [("offset", (4, 6)), ("offset_h", (0, 6)), ("offset_v", (4, 0))], ids=lambda value: str(value)
 )
-def test_offsets_roll_the_picture(part, shift):
-    x = pictures(batch=1, height=8, width=8)
+def test_offsets_roll_the_image(part, shift):
+    x = images(batch=1, height=8, width=8)
     uniforms = {"offset": [[0.55, 0.8]], "offset_h": [[0.8]], "offset_v": [[0.55]]}[part]
     rolled = augment.apply(x, {part: jnp.array(uniforms)}, part)
     np.testing.assert_array_equal(rolled, jnp.roll(x, (-shift[0], -shift[1]), (1, 2)))
@@ -239,23 +239,23 @@ def test_shifts_reach_an_eighth_of_the_side_and_no_more():
 def test_the_largest_uniform_number_stays_in_range():
     """In float32, 0.99999994 * count may round to count."""
     draws = {"offset": jnp.full((1, 2), np.nextafter(np.float32(1), np.float32(0)))}
-    x = pictures(batch=1, height=8, width=8)
+    x = images(batch=1, height=8, width=8)
     np.testing.assert_array_equal(augment.apply(x, draws, "offset"), jnp.roll(x, (-7, -7), (1, 2)))
 
 
-def test_alpha_keeps_its_values_under_colour_and_moves_with_the_picture():
-    x = pictures(channels=4)
+def test_alpha_keeps_its_values_under_color_and_moves_with_the_image():
+    x = images(channels=4)
     draws = _drawn("color,translation")
-    coloured = augment.apply(x, draws, "color")
-    np.testing.assert_array_equal(coloured[..., 3], x[..., 3])
-    np.testing.assert_allclose(coloured[..., :3], augment.apply(x[..., :3], draws, "color"), rtol=1e-6)
+    colored = augment.apply(x, draws, "color")
+    np.testing.assert_array_equal(colored[..., 3], x[..., 3])
+    np.testing.assert_allclose(colored[..., :3], augment.apply(x[..., :3], draws, "color"), rtol=1e-6)
     moved = augment.apply(x, draws, "translation")
     np.testing.assert_array_equal(moved[..., 3:], augment.apply(x[..., 3:], draws, "translation"))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_every_part_keeps_shape_and_type(channels):
-    x = pictures(channels=channels).astype(jnp.bfloat16)
+    x = images(channels=channels).astype(jnp.bfloat16)
     policy = ",".join(augment.POLICIES)
     result = jax.eval_shape(lambda x: augment.apply(x, _drawn(policy), policy, 0.5), x)
     assert (result.shape, result.dtype) == (x.shape, x.dtype)

@@ -15,18 +15,21 @@ from hypothesis import strategies as st
 from tool_modules import load_tool
 
 from configs import base, smoke
-from fastgan_jax import benchmark, benchmark_sides, operation_counts, perceptual
-from fastgan_jax import benchmark_report as report
+from fastgan_jax.benchmark import operation_counts
+from fastgan_jax.benchmark import paired as benchmark_sides
+from fastgan_jax.benchmark import results as report
+from fastgan_jax.benchmark import workload as benchmark
+from fastgan_jax.benchmark.device_peaks import PEAKS, peak_teraflops
 from fastgan_jax.benchmark_phases import make_phases, time_phases
 from fastgan_jax.data.order import batch_indices
-from fastgan_jax.device_peaks import PEAKS, peak_teraflops
 from fastgan_jax.errors import UserError
-from fastgan_jax.forms import Forms
-from fastgan_jax.image_ops import to_unit
+from fastgan_jax.models import lpips as perceptual
+from fastgan_jax.models.variants import Compute
+from fastgan_jax.utils.images import to_unit
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Operations of the reference program's iteration in 10^9 per picture, at 256, 512 and 1024.
+# Operations of the reference program's iteration in 10^9 per image, at 256, 512 and 1024.
 REFERENCE = {
     "G forward": (19.47, 26.83, 31.89),
     "D on real, forward": (10.91, 10.96, 11.33),
@@ -61,14 +64,14 @@ def test_counts_are_those_of_the_reference(index):
 
 
 def test_counts_do_not_depend_on_how_the_networks_are_computed(small):
-    forms = Forms("phase", "space_to_depth", "products", "output", "joint")
+    variants = Compute("phase", "space_to_depth", "products", "output", "joint")
     plain, special = (
         dataclasses.replace(
-            small.method,
-            generator=small.method.generator.clone(**options),
-            discriminator=small.method.discriminator.clone(**options),
+            small.spec,
+            generator=small.spec.generator.clone(**options),
+            discriminator=small.spec.discriminator.clone(**options),
         )
-        for options in ({}, {"remat": True, "dtype": jnp.bfloat16, "forms": forms})
+        for options in ({}, {"remat": True, "dtype": jnp.bfloat16, "variants": variants})
     )
     counts = operation_counts.count_iteration(plain, None)
     assert operation_counts.count_iteration(special, None) == counts
@@ -167,7 +170,7 @@ def test_the_second_compilation_comes_from_a_cache_that_is_gone_afterwards(runne
     assert "fastgan-jax-tests" in jax.config.jax_compilation_cache_dir
 
 
-def test_memory_is_without_the_set_of_pictures(runner, result):
+def test_memory_is_without_the_set_of_images(runner, result):
     memory, images = result["memory"]["program"], runner.workload.inputs[1]
     assert memory["images"] == images.nbytes == benchmark.NUM_IMAGES * 64 * 64 * 3
     state = sum(leaf.nbytes for leaf in jax.tree.leaves(runner.state.ema_params))
@@ -271,21 +274,21 @@ def test_random_perceptual_parameters_fit_the_network():
 
 
 def test_phases_compute_what_they_are_named_after(small):
-    decoded = len(small.method.discriminator.decoders)
-    phases = make_phases(small.method, small.state, None, to_unit(small.images), small.labels)
+    decoded = len(small.spec.discriminator.decoders)
+    phases = make_phases(small.spec, small.state, None, to_unit(small.images), small.labels)
     made = {name: jax.eval_shape(function, *arguments) for name, (function, arguments) in phases.items()}
     g, d = (jax.tree.map(jnp.shape, network.params) for network in (small.state.generator, small.state.discriminator))
-    assert [picture.shape for picture in made["G forward"]] == [(4, 64, 64, 3), (4, 32, 32, 3)]
+    assert [image.shape for image in made["G forward"]] == [(4, 64, 64, 3), (4, 32, 32, 3)]
     assert jax.tree.map(jnp.shape, made["D on real"]) == jax.tree.map(jnp.shape, made["D on fake"]) == d
-    assert jax.tree.map(jnp.shape, made["G update"]) == jax.tree.map(jnp.shape, made["optimiser and EMA"][2]) == g
+    assert jax.tree.map(jnp.shape, made["G update"]) == jax.tree.map(jnp.shape, made["optimizer and EMA"][2]) == g
     assert made["reconstruction distance"].shape == (4 * decoded, 64, 64, 3)
     _, generated, (gradient,) = made["augmentation"]
     assert jax.tree.map(jnp.shape, generated) == jax.tree.map(jnp.shape, gradient)
 
 
 def test_networks_without_decoders_have_no_reconstruction_to_time(small):
-    method = dataclasses.replace(small.method, discriminator=small.method.discriminator.clone(decoders=()))
-    phases = make_phases(method, small.state, None, to_unit(small.images), small.labels)
+    spec = dataclasses.replace(small.spec, discriminator=small.spec.discriminator.clone(decoders=()))
+    phases = make_phases(spec, small.state, None, to_unit(small.images), small.labels)
     assert "reconstruction distance" not in phases
 
 

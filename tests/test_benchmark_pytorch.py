@@ -11,13 +11,14 @@ import pytest
 from tool_modules import load_tool
 
 from configs import fewshot256
-from fastgan_jax import benchmark_report as report
-from fastgan_jax import benchmark_sides, perceptual
+from fastgan_jax.benchmark import paired as benchmark_sides
+from fastgan_jax.benchmark import results as report
 from fastgan_jax.errors import UserError
+from fastgan_jax.models import lpips as perceptual
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
-from fastgan_jax import torch_benchmark  # noqa: E402 (it imports PyTorch)
+from fastgan_jax.benchmark.pytorch import runner as torch_benchmark  # noqa: E402 (it imports PyTorch)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs" / "fewshot256.py")
@@ -77,8 +78,8 @@ def test_the_perceptual_stand_in_computes_what_ours_does():
     draws = np.random.RandomState(0)
     first, second = (draws.uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32) for _ in range(2))
     found = vgg(torch.as_tensor(first), torch.as_tensor(second))
-    ours = jax.jit(lambda *pictures: perceptual.lpips("vgg", params, *pictures))
-    expected = ours(*(jnp.asarray(pictures.transpose(0, 2, 3, 1)) for pictures in (first, second)))
+    ours = jax.jit(lambda *images: perceptual.lpips("vgg", params, *images))
+    expected = ours(*(jnp.asarray(images.transpose(0, 2, 3, 1)) for images in (first, second)))
     assert float(found) == pytest.approx(float(expected.sum()), rel=1e-4)
     assert float(found) > 0 and not any(parameter.requires_grad for parameter in vgg.parameters())
 
@@ -86,8 +87,8 @@ def test_the_perceptual_stand_in_computes_what_ours_does():
 @pytest.mark.parametrize(("name", "power"), [("l1", 1), ("l2", 2)])
 def test_plain_distances_are_summed_over_the_batch(name, power):
     distance = torch_benchmark._distance(name, torch.device("cpu"))
-    pictures, targets = torch.full((4, 3, 8, 8), 3.0), torch.zeros(4, 3, 8, 8)
-    assert float(distance(pictures, targets)) == 4 * 3**power
+    images, targets = torch.full((4, 3, 8, 8), 3.0), torch.zeros(4, 3, 8, 8)
+    assert float(distance(images, targets)) == 4 * 3**power
 
 
 def test_the_compiled_variant_computes_in_bfloat16_with_channels_last(monkeypatch):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from flax import struct
 
-from fastgan_jax import checkpoint
-from fastgan_jax.checkpoint import Checkpoints, find_checkpoint, load_sampler, load_state
 from fastgan_jax.errors import UserError
+from fastgan_jax.runs import checkpoint
+from fastgan_jax.runs.checkpoint import Checkpoints, find_checkpoint, load_sampler, load_state
 
 
 @struct.dataclass

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from configs import base, demo
-from fastgan_jax import augment
-from fastgan_jax import config as configuration
 from fastgan_jax.errors import UserError
+from fastgan_jax.gan import augment
 from fastgan_jax.models.discriminator import DECODERS
+from fastgan_jax.runs import config as configuration
 
 CONFIGS = Path(configuration.__file__).resolve().parents[1] / "configs"
 
@@ -56,7 +56,7 @@ def test_rules_name_fields_that_exist_and_lists_agree_with_the_code():
         ("data__resident", "maybe"),
         ("loss__adversarial", "wasserstein"),
         ("loss__reconstruction_weight", -1.0),
-        ("augment__policy", "colour"),
+        ("augment__policy", "color"),
         ("augment__probability", 1.5),
         ("optim__learning_rate", 0.0),
         ("optim__beta1", 1.0),
@@ -81,7 +81,7 @@ def test_impossible_values_are_named(field, value):
         ({"data__path": "x"}, r"exactly one source .* not 2 \(data.path=x, data.tfds=None, data.demo_images=400\)"),
         ({"data__demo_images": None}, "exactly one source .* not 0"),
         ({"loss__reconstruction": "lpips", "model__channels": 4}, "lpips takes 3 channels; use loss.reconstruction=l1"),
-        ({"model__num_classes": 2}, "the demo pictures have no classes"),
+        ({"model__num_classes": 2}, "the demo images have no classes"),
         ({"train__scan": 3}, "train.scan=3 does not divide train.log_every"),
     ],
 )

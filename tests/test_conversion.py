@@ -12,16 +12,17 @@ from reference import array, assert_close, assert_trees_close, logits_rows, quic
 
 import fastgan_jax
 from configs import base
-from fastgan_jax import config as configuration
-from fastgan_jax.checkpoint import Checkpoints, load_sampler, load_state
+from fastgan_jax.build import build_discriminator, build_generator
+from fastgan_jax.gan.state import create_train_state
 from fastgan_jax.interop import exporting, importing
-from fastgan_jax.models.build import build_discriminator, build_generator
-from fastgan_jax.models.spectral import power_iterate
-from fastgan_jax.train_state import create_train_state
+from fastgan_jax.models.spectral_norm import power_iterate
+from fastgan_jax.runs import config as configuration
+from fastgan_jax.runs.checkpoint import Checkpoints, load_sampler, load_state
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
-from fastgan_jax.interop import torch_twin, torch_twin_training  # noqa: E402 (they import PyTorch)
+from fastgan_jax.benchmark.pytorch import networks as torch_twin  # noqa: E402 (they import PyTorch)
+from fastgan_jax.benchmark.pytorch import step as torch_twin_training
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, NZ, BATCH = 8, 32, 2
@@ -42,7 +43,7 @@ def settle(net) -> None:
 
 @pytest.fixture(scope="module")
 def twin():
-    """Small networks after one iteration, so that optimiser, averages and running statistics are all their own."""
+    """Small networks after one iteration, so that optimizer, averages and running statistics are all their own."""
     torch.manual_seed(0)
     nets = torch_twin.Generator(256, WIDTH, NZ), torch_twin.Discriminator(256, WIDTH)
     for net in nets:
@@ -91,7 +92,7 @@ def moved(variables: dict, train: bool) -> dict:
 
 
 @pytest.mark.parametrize("train", [True, False], ids=["batch_statistics", "running_statistics"])
-def test_imported_generator_makes_the_same_pictures(twin, imported, train):
+def test_imported_generator_makes_the_same_images(twin, imported, train):
     state, config, _ = load_state(imported[0])
     rng = np.random.default_rng(1)
     z = rng.standard_normal((BATCH, NZ)).astype(np.float32)
@@ -119,7 +120,7 @@ def test_imported_discriminator_judges_and_reconstructs_the_same(twin, imported,
     before = {key: value.clone() for key, value in twin.discriminator.state_dict().items()}
     small = torch_twin.to_128(torch.from_numpy(real))
     with torch.no_grad():
-        logits, pictures = twin.discriminator.train(train)(torch.from_numpy(real), small, 2)
+        logits, images = twin.discriminator.train(train)(torch.from_numpy(real), small, 2)
     twin.discriminator.load_state_dict(before)
 
     module = build_discriminator(ml_collections.ConfigDict(config).model)
@@ -131,8 +132,8 @@ def test_imported_discriminator_judges_and_reconstructs_the_same(twin, imported,
     )
     ours, _ = apply(variables, to_nhwc(real), to_nhwc(small.numpy()))
     errors = [assert_close(ours.logits, logits_rows(logits.numpy(), BATCH), rtol=TOLERANCE, what="logits")]
-    for name, picture in pictures.items():
-        errors.append(assert_close(to_nchw(ours.reconstructions[name]), picture, rtol=TOLERANCE, what=name))
+    for name, image in images.items():
+        errors.append(assert_close(to_nchw(ours.reconstructions[name]), image, rtol=TOLERANCE, what=name))
     report(f"imported discriminator, training mode {train}", max(errors), TOLERANCE)
 
 
@@ -140,7 +141,7 @@ def test_round_trip_gives_every_tensor_back(twin, file, imported, tmp_path):
     out = tmp_path / "back.pth"
     assert exporting.export_checkpoint(imported[0], out) == 30
     assert_equal(torch.load(out, weights_only=True), torch.load(file, weights_only=True))
-    # The file also loads as the reference loads it, into new networks and optimisers.
+    # The file also loads as the reference loads it, into new networks and optimizers.
     content = torch.load(out, weights_only=True)
     new = torch_twin_training.create_twin(torch_twin.Generator(256, WIDTH, NZ), torch_twin.Discriminator(256, WIDTH))
     new.generator.load_state_dict(content["g"], strict=True)
@@ -198,8 +199,8 @@ def test_imported_run_samples_the_averaged_generator(twin, imported):
     running = array(twin.generator.init.init[1].running_mean)
     np.testing.assert_array_equal(state["generator"]["batch_stats"]["initial"]["norm"]["mean"], running)
     assert not np.allclose(variables["batch_stats"]["initial"]["norm"]["mean"], running, rtol=0.1)
-    pictures = fastgan_jax.load(imported[0]).sample(1)
-    assert pictures.shape == (1, 256, 256, 3) and pictures.std() > 0
+    images = fastgan_jax.load(imported[0]).sample(1)
+    assert images.shape == (1, 256, 256, 3) and images.std() > 0
 
 
 def to_nchw_weight(kernel: jax.Array) -> np.ndarray:

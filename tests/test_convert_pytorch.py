@@ -13,10 +13,10 @@ import pytest
 from test_interop import adam_of, random_state_dict
 
 from configs import base
-from fastgan_jax import config as configuration
-from fastgan_jax.checkpoint import load_sampler, read_json_item
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import adam, exporting, expressible, importing, reading
+from fastgan_jax.runs import config as configuration
+from fastgan_jax.runs.checkpoint import load_sampler, read_json_item
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
@@ -57,7 +57,7 @@ def file(content, tmp_path_factory) -> Path:
 
 def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys):
     run = tmp_path / "a run"
-    settings = ["--config.train.batch_size=4", "--config.data.path=/pictures"]
+    settings = ["--config.train.batch_size=4", "--config.data.path=/images"]
     assert tool.main(["import", "--checkpoint", str(file), "--out", str(run), *settings]) == 0
     made, *notes, sample, train = capsys.readouterr().out.splitlines()
     assert made == f"{run}: iteration 60000, resolution 64, ngf 2, ndf 2, nz 3, 3 channels"
@@ -167,7 +167,7 @@ def test_only_run_folders_are_overwritten(file, tmp_path):
     ("name", "step"),
     [("all_50000", 50_000), ("7", 7), ("model_iter300", 300), ("step-12", 12), ("art512", 9), ("final", 9)],
 )
-def test_iteration_comes_from_the_name_or_else_from_the_optimiser(content, name, step):
+def test_iteration_comes_from_the_name_or_else_from_the_optimizer(content, name, step):
     moments = adam.Moments({}, {}, updates=9)
     sizes = reading.Sizes(64, 3, 2, 3, 2)
     checkpoint = reading.ReferenceCheckpoint(sizes, content["g"], None, None, {"generator": moments}, ())
@@ -183,12 +183,12 @@ def test_impossible_iteration_is_refused(content):
         importing.step_of(Path("3000000000.pth"), checkpoint)
 
 
-def test_optimisers_that_differ_are_named(content):
+def test_optimizers_that_differ_are_named(content):
     slower = content["opt_d"] | {"param_groups": [content["opt_d"]["param_groups"][0] | {"lr": 5e-5}]}
     checkpoint = reading.sort_checkpoint(content | {"opt_d": slower})
     config, notes = importing.configure(base.get_config(), checkpoint)
     assert (config.optim.learning_rate, config.optim.beta1, config.optim.beta2) == (1e-4, 0.4, 0.99)
-    assert any("the optimisers differ in (learning rate, betas)" in note and "5e-05" in note for note in notes)
+    assert any("the optimizers differ in (learning rate, betas)" in note and "5e-05" in note for note in notes)
     # A file may be silent about them, or from the end of a schedule that brought the learning rate to zero.
     parameters = {"params": content["opt_d"]["param_groups"][0]["params"]}
     for group, noted in ((parameters, False), (parameters | {"lr": 0.0, "betas": (0.5, 0.9)}, True)):

@@ -1,4 +1,4 @@
-"""Convolutions: the plain form against PyTorch, the faster equal forms against the plain one."""
+"""Convolutions: the plain form against PyTorch, the faster equal variants against the plain one."""
 
 from functools import partial
 
@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reference import assert_close, to_nchw
 
-from fastgan_jax.forms import WAYS
-from fastgan_jax.models import convolution
+from fastgan_jax.models import conv as convolution
+from fastgan_jax.models.variants import VARIANTS
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
@@ -46,7 +46,7 @@ def test_upsample_nearest_repeats_each_pixel():
     np.testing.assert_array_equal(result[0, :, :, 0], expected)
 
 
-@pytest.mark.parametrize("form", WAYS["upsample"])
+@pytest.mark.parametrize("form", VARIANTS["upsample"])
 def test_upsample_convolve_equals_pytorch(form):
     torch = pytest.importorskip("torch", reason="needs PyTorch as the oracle")
     with jax.enable_x64(True):
@@ -77,7 +77,7 @@ def test_phase_form_equals_repeat_form(height, width):
         arrays = normal(10 * height + width, 2, height, width, 2), normal(1, 3, 3, 2, 3)
         plain, fast = (
             values_and_gradients(partial(convolution.upsample_convolve, form=form), *arrays)
-            for form in WAYS["upsample"]
+            for form in VARIANTS["upsample"]
         )
         for name in plain:
             assert_close(fast[name], plain[name], rtol=1e-12, what=name)
@@ -92,7 +92,7 @@ def test_downsampling_forms_equal_the_strided_one(height, width):
         arrays = normal(10 * height + width, 2, 2 * height, 2 * width, 3), normal(1, 4, 4, 3, 5)
         plain, *others = (
             values_and_gradients(partial(convolution.downsample_convolve, form=form), *arrays)
-            for form in WAYS["downsample"]
+            for form in VARIANTS["downsample"]
         )
         for other in others:
             for name in plain:
@@ -130,7 +130,7 @@ def test_the_way_to_the_kernels_gradient_is_chosen_by_size():
     assert products(16, side=15) == products(16, side=8, batch=32) == 0
 
 
-@pytest.mark.parametrize("way", WAYS["kernel_gradient"])
+@pytest.mark.parametrize("way", VARIANTS["kernel_gradient"])
 def test_the_kernels_gradient_of_bfloat16_is_rounded_once(way):
     """Sums of bfloat16 products are float32's, so that one rounding to bfloat16 (2^-8) is the difference."""
     x, kernel, came = (jnp.asarray(normal(seed, *s), jnp.bfloat16) for seed, s in enumerate(BFLOAT16_SHAPES))

@@ -26,10 +26,10 @@ from fastgan_jax.data import cache, dataset
 from fastgan_jax.data.cache import CacheEntry
 from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.data.decode import Format, collected_warnings, decode
-from fastgan_jax.data.demo import draw_demo_picture, draw_demo_set
+from fastgan_jax.data.demo import draw_demo_image, draw_demo_set
 from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
 from fastgan_jax.data.order import batch_indices, epoch_order
-from fastgan_jax.data.source import is_picture_name, open_source
+from fastgan_jax.data.source import is_image_name, open_source
 from fastgan_jax.errors import UserError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -59,7 +59,7 @@ def load(tmp_path, resolution=16, channels=3, num_classes=0, **fields) -> ImageS
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five pictures of which one is broken, in nested folders with awkward names."""
+    """Five images of which one is broken, in nested folders with awkward names."""
     root = tmp_path / "pictures"
     (root / "sub" / "ünïcode").mkdir(parents=True)
     Image.new("RGB", (20, 10), RED).save(root / "a.PNG")
@@ -68,7 +68,7 @@ def folder(tmp_path):
     Image.new("P", (10, 10)).save(root / "sub" / "d.gif")
     (root / "broken.jpg").write_bytes(encoded(Image.new("RGB", (64, 64), BLUE), "JPEG")[:300])
     (root / "empty.png").write_bytes(b"")
-    (root / "notes.txt").write_text("no picture")
+    (root / "notes.txt").write_text("no image")
     (root / "._a.png").write_bytes(b"a Mac's twin")
     return root
 
@@ -86,7 +86,7 @@ def folder(tmp_path):
         (encoded(Image.fromarray(np.full((9, 9), 257 * 7, np.uint16))), (7, 7, 7)),
         (encoded(Image.new("CMYK", (9, 9), (0, 255, 255, 0)), "JPEG", quality=100), RED),
     ],
-    ids=["rgb", "grey", "bilevel", "transparent", "grey-alpha", "palette", "white16", "dark16", "cmyk"],
+    ids=["rgb", "gray", "bilevel", "transparent", "gray-alpha", "palette", "white16", "dark16", "cmyk"],
 )
 def test_every_mode_becomes_rgb(data, expected):
     pixels = decoded(data)
@@ -103,19 +103,19 @@ def test_palette_with_transparency_is_composited():
 def test_channels_one_and_four():
     half = Image.new("RGBA", (8, 8), (255, 0, 0, 128))
     assert decoded(encoded(half), channels=4).reshape(-1, 4)[0].tolist() == [255, 0, 0, 128]
-    grey = decoded(encoded(Image.new("RGB", (8, 8), (10, 10, 10))), channels=1)
-    assert grey.shape == (8, 8, 1) and grey[0, 0, 0] == 10
+    gray = decoded(encoded(Image.new("RGB", (8, 8), (10, 10, 10))), channels=1)
+    assert gray.shape == (8, 8, 1) and gray[0, 0, 0] == 10
     assert decoded(encoded(Image.new("CMYK", (8, 8)), "JPEG"), channels=4)[0, 0].tolist() == [255, 255, 255, 255]
 
 
-def test_invisible_colour_does_not_bleed_into_edges():
+def test_invisible_color_does_not_bleed_into_edges():
     image = Image.new("RGBA", (64, 64), (0, 255, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 31, 64))
     pixels = decoded(encoded(image), side=16, channels=4)
     assert pixels[..., 1][pixels[..., 3] > 16].max() <= 8
 
 
-def test_exif_orientation_is_honoured():
+def test_exif_orientation_is_honored():
     image = Image.new("RGB", (8, 8), RED)
     image.paste(BLUE, (0, 0, 8, 4))
     exif = Image.Exif()
@@ -142,7 +142,7 @@ def test_every_orientation_is_turned_upright(kind, orientation):
 
 
 @pytest.mark.parametrize(("kind", "reports"), [("PNG", 1), ("WEBP", 1), ("JPEG", 0)])  # of JPEG, Pillow says nothing
-def test_a_damaged_exif_block_does_not_cost_the_picture(tmp_path, caplog, capfd, kind, reports):
+def test_a_damaged_exif_block_does_not_cost_the_image(tmp_path, caplog, capfd, kind, reports):
     (tmp_path / "pictures").mkdir()
     name = f"a.{kind.lower()}"
     Image.new("RGB", (16, 16), RED).save(tmp_path / "pictures" / name, exif=b"Exif\0\0no TIFF header", quality=100)
@@ -173,7 +173,7 @@ def test_warnings_of_other_threads_are_not_collected():
 
 
 @pytest.mark.parametrize("exif", [None, with_orientation(3)], ids=["upright", "turned"])
-def test_transparency_of_16_bits_is_honoured(exif):
+def test_transparency_of_16_bits_is_honored(exif):
     values = np.full((8, 8), 257 * 9, np.uint16)
     values[:, :4] = 1000  # transparent; 1001 rounds to the same 8 bits and is not
     values[:, 4] = 1001
@@ -185,7 +185,7 @@ def test_transparency_of_16_bits_is_honoured(exif):
     assert (pixels[:, 4] == (4, 4, 4, 255)).all() and (pixels[:, 5:] == (9, 9, 9, 255)).all()
 
 
-def test_invisible_pixels_have_the_background_colour():
+def test_invisible_pixels_have_the_background_color():
     image = Image.new("RGBA", (16, 8), (255, 0, 0, 0))
     assert (decoded(encoded(image), channels=4, fit="pad", background="lime") == (*GREEN, 0)).all()
 
@@ -224,13 +224,13 @@ def test_a_folder_is_read_with_its_faults_named(folder, tmp_path, caplog):
     assert sorted(images.skipped) == ["broken.jpg", "empty.png"]
     for name in images.skipped:
         assert caplog.text.count(f"skipped {name} (") == 1
-    assert "skipped empty.png (no known picture format, 0 bytes)" in caplog.text
+    assert "skipped empty.png (no known image format, 0 bytes)" in caplog.text
     assert "4 decoded to 16x16x3, 2 skipped" in caplog.text
     assert "1 not square (squash)" in caplog.text
 
 
 def test_a_zip_holds_the_same_set(folder, tmp_path):
-    archive = tmp_path / "pictures.zip"
+    archive = tmp_path / "images.zip"
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(folder.rglob("*")):
             file.write(path, path.relative_to(folder))
@@ -277,7 +277,7 @@ def test_streaming_gives_the_arrays_that_decoding_at_once_gives(tmp_path):
     assert isinstance(images.images, np.memmap) and images.images.dtype == np.uint8 and images.labels.dtype == np.int32
 
 
-def test_pictures_wait_in_bounded_number():
+def test_images_wait_in_bounded_number():
     started, taken = [], 0
     with ThreadPoolExecutor(2) as pool:
         for result in dataset._in_order(pool, lambda index: started.append(index) or index, 50, ahead=5):
@@ -487,11 +487,11 @@ def test_a_failing_rename_is_named(tmp_path, monkeypatch):
 
 def test_a_writer_takes_only_what_fits(tmp_path):
     with CacheEntry(tmp_path / "key").writer((2, 2, 3)) as writer:
-        with pytest.raises(ValueError, match=r"picture 0 is uint8 \(2, 2, 1\), not uint8 \(2, 2, 3\)"):
+        with pytest.raises(ValueError, match=r"image 0 is uint8 \(2, 2, 1\), not uint8 \(2, 2, 3\)"):
             writer.append(np.zeros((2, 2, 1), np.uint8))
-        with pytest.raises(ValueError, match="picture 0 is float32"):
+        with pytest.raises(ValueError, match="image 0 is float32"):
             writer.append(np.zeros((2, 2, 3), np.float32))
-        with pytest.raises(ValueError, match="1 labels for 0 pictures"):
+        with pytest.raises(ValueError, match="1 labels for 0 images"):
             writer.finish(np.zeros(1, np.int32), {})
 
 
@@ -515,10 +515,10 @@ def test_hidden_folders_are_left_out(folder, tmp_path):
     hidden.mkdir()
     Image.new("RGB", (8, 8)).save(hidden / "a.png")
     assert not [name for name in open_source(str(folder)).names if ".thumbnails" in name]
-    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as file:
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
         for name in ("./a.png", ".hidden/b.png", "c/.hidden/d.png", "c/e.png", "__MACOSX/._a.png"):
             file.writestr(name, b"")
-    source = open_source(str(tmp_path / "pictures.zip"))
+    source = open_source(str(tmp_path / "images.zip"))
     assert source.names == ["./a.png", "c/e.png"]
     source.close()
 
@@ -533,7 +533,7 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, caplog, monkeypatch):
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
     assert open_source(str(folder)).names == ["a.PNG", "broken.jpg", "empty.png"]
-    assert caplog.text.count("sub cannot be listed (Permission denied): its pictures are missing") == 1
+    assert caplog.text.count("sub cannot be listed (Permission denied): its images are missing") == 1
 
 
 @pytest.mark.parametrize(
@@ -543,14 +543,14 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, caplog, monkeypatch):
         ({"path": "{here}/empty"}, "no file ends in"),
         ({"path": "{here}/file.zip"}, "is not a readable zip"),
         ({"path": "{here}/bad"}, "none of 1 files can be read; the first, x.png, fails with"),
-        ({"path": "{here}/bad", "background": "whiteish"}, "data.background='whiteish' is no colour"),
+        ({"path": "{here}/bad", "background": "whiteish"}, "data.background='whiteish' is no color"),
         ({"tfds": "no_such_data_set"}, "tensorflow-datasets knows no such data set"),
     ],
 )
 def test_unusable_sources_are_named(tmp_path, fields, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "x.png").write_bytes(b"not a picture")
+    (tmp_path / "bad" / "x.png").write_bytes(b"not an image")
     (tmp_path / "file.zip").write_bytes(b"not a zip")
     fields = {name: value.replace("{here}", str(tmp_path)) for name, value in fields.items()}
     with pytest.raises(UserError, match=message.replace(".", r"\.").replace("(", r"\(")):
@@ -567,7 +567,7 @@ def test_a_prepared_tfds_set_is_read_without_tensorflow(tmp_path, folder):
     import tensorflow_datasets as tfds
 
     class Tiny(tfds.core.GeneratorBasedBuilder):
-        """Three pictures of two classes."""
+        """Three images of two classes."""
 
         VERSION = tfds.core.Version("1.0.0")
 
@@ -610,16 +610,16 @@ def test_first_level_folders_are_classes(tmp_path):
         load(tmp_path, path=str(root), num_classes=2)
 
 
-def test_picture_names():
-    assert all(is_picture_name(name) for name in ("a.PNG", "b.JpEg", "c.tif", "ö.webp"))
-    assert not any(is_picture_name(name) for name in ("a.txt", "._a.png", "png"))
+def test_image_names():
+    assert all(is_image_name(name) for name in ("a.PNG", "b.JpEg", "c.tif", "ö.webp"))
+    assert not any(is_image_name(name) for name in ("a.txt", "._a.png", "png"))
 
 
-def test_demo_pictures_depend_on_seed_and_index_alone(tmp_path):
+def test_demo_images_depend_on_seed_and_index_alone(tmp_path):
     few, many = draw_demo_set(2, 0, 32), draw_demo_set(4, 0, 32)
     np.testing.assert_array_equal(few, many[:2])
-    assert len({picture.tobytes() for picture in many}) == 4
-    assert not np.array_equal(draw_demo_picture(1, 0, 32), few[0])
+    assert len({image.tobytes() for image in many}) == 4
+    assert not np.array_equal(draw_demo_image(1, 0, 32), few[0])
     images = load(tmp_path, demo_images=3, channels=4)
     assert images.images.shape == (3, 16, 16, 4) and (images.images[..., 3] == 255).all()
     assert (tmp_path / "run" / "data").is_dir()
@@ -694,4 +694,4 @@ def test_real_folders(shared_dir, tmp_path, name, count, skipped):
 
 def test_open_source_accepts_a_home_folder(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
-    assert len(open_source("~/pictures").names) == 6
+    assert len(open_source("~/images").names) == 6

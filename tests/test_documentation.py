@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tool_modules import load_tool
 
-from fastgan_jax.config import split_overrides
+from fastgan_jax.runs.config import split_overrides
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -1,25 +1,37 @@
 """The random numbers of an iteration: shapes, distributions, and that none depends on another."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
 from reference import quick_jit
 
-from fastgan_jax.draws import StepDraws, draw_step
+from fastgan_jax.gan.randomness import StepDraws, draw_step
 
 POLICY = "color,translation"
-OPTIONS = {"batch": 6, "latent_size": 16, "resolution": 64, "logits_map": 5, "policy": POLICY}
+
+
+def spec_of(*, shared: bool = False) -> SimpleNamespace:
+    """The part of a specification that draws depend on."""
+    return SimpleNamespace(
+        generator=SimpleNamespace(resolution=64),
+        discriminator=SimpleNamespace(logits_map=5),
+        latent_size=16,
+        policy=POLICY,
+        augment_shared=shared,
+    )
 
 
 @pytest.fixture(scope="module")
 def many() -> StepDraws:
     """The draws of 400 iterations, each leaf with a leading axis."""
     keys = jax.random.split(jax.random.key(0), 400)
-    return quick_jit(jax.vmap(lambda key: draw_step(key, **OPTIONS, shared=False)))(keys)
+    return quick_jit(jax.vmap(lambda key: draw_step(key, spec_of(), 6)))(keys)
 
 
 def test_shapes_follow_the_options():
-    draws = draw_step(jax.random.key(0), **OPTIONS, shared=False)
+    draws = draw_step(jax.random.key(0), spec_of(), 6)
     assert draws.z.shape == (6, 16)
     assert [noise.shape for noise in draws.noise] == [(6, side, side, 1) for side in (8, 8, 32, 32)]
     assert (draws.flip.shape, draws.flip.dtype) == ((6,), bool)
@@ -62,13 +74,13 @@ def test_no_two_draws_are_correlated(many):
 
 def test_shared_augmentation_gives_the_small_copies_the_large_ones_numbers():
     for shared in (True, False):
-        draws = draw_step(jax.random.key(0), **OPTIONS, shared=shared)
+        draws = draw_step(jax.random.key(0), spec_of(shared=shared), 6)
         same = [np.array_equal(draws.augment_full[name], draws.augment_small[name]) for name in draws.augment_full]
         assert all(same) if shared else not any(same)
         assert not np.array_equal(draws.augment_real["brightness"], draws.augment_full["brightness"])
 
 
 def test_the_key_alone_decides():
-    first, again, other = (draw_step(jax.random.key(seed), **OPTIONS, shared=False) for seed in (0, 0, 1))
+    first, again, other = (draw_step(jax.random.key(seed), spec_of(), 6) for seed in (0, 0, 1))
     jax.tree.map(np.testing.assert_array_equal, first, again)
     assert not np.array_equal(first.z, other.z)

@@ -14,16 +14,19 @@ from tool_modules import load_tool
 
 import fastgan_jax
 from configs import smoke
-from fastgan_jax import config as configuration
-from fastgan_jax import evaluate, evaluation_report, main, train
-from fastgan_jax.comparison import PictureDistance, compared_rows, real_nearness, rgb, searched_of
-from fastgan_jax.diagnosis import baselines, diagnose
+from fastgan_jax import main, train
 from fastgan_jax.errors import UserError
-from fastgan_jax.features import NETWORKS, FeatureExtractor
-from fastgan_jax.metrics.names import BASELINES, FEWEST, METRICS
-from fastgan_jax.weights import store
-from fastgan_jax.weights.formats import read_arrays, write_arrays
-from fastgan_jax.writers import read_metrics
+from fastgan_jax.evaluation import evaluator as evaluate
+from fastgan_jax.evaluation import results as evaluation_report
+from fastgan_jax.evaluation.diagnosis import baselines, diagnose
+from fastgan_jax.evaluation.features import NETWORKS, FeatureExtractor
+from fastgan_jax.evaluation.perceptual import PerceptualDistance, compared_rows, real_nearness, searched_of
+from fastgan_jax.metrics.registry import BASELINES, FEWEST, METRICS
+from fastgan_jax.pretrained import store
+from fastgan_jax.pretrained.formats import read_arrays, write_arrays
+from fastgan_jax.runs import config as configuration
+from fastgan_jax.runs.logging import read_metrics
+from fastgan_jax.utils.images import rgb
 
 ALL = "frechet,kid,precision_recall,density_coverage,diversity,nearest"
 
@@ -55,7 +58,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def real(smoke_run) -> np.ndarray:
-    """The demo pictures that the smoke run is trained on, uint8 [20, 64, 64, 3]."""
+    """The demo images that the smoke run is trained on, uint8 [20, 64, 64, 3]."""
     (file,) = smoke_run.glob("data/*/images.npy")
     return np.load(file)
 
@@ -103,26 +106,26 @@ def test_mirrored_copies_are_copies_where_training_mirrors(config, real, tmp_pat
     values = evaluator.judge(real[:, :, ::-1])
     lines = [{"step": 1} | {f"eval/{name}": value for name, value in values.items()}]
     assert (values["nearest"] == 0) == flip
-    assert [line.split(":")[0] for line in told(lines, "fid", flip)] == ["memorisation"] * flip
+    assert [line.split(":")[0] for line in told(lines, "fid", flip)] == ["memorization"] * flip
 
 
 def test_sets_with_their_own_mirror_images_leave_something_to_compare_with(real):
-    """Neither pictures that are their own mirror images nor sets that hold each picture's make everything sound."""
-    distance, half = PictureDistance.load("squeeze_caffe"), real[:8]
+    """Neither images that are their own mirror images nor sets that hold each image's make everything sound."""
+    distance, half = PerceptualDistance.load("squeeze_caffe"), real[:8]
     symmetric = np.concatenate([half[:, :, :32], half[:, :, 31::-1]], axis=2)
-    for pictures in (symmetric, np.concatenate([half, half[:, :, ::-1]])):
-        values = real_nearness(distance, pictures, mirrored=True)
+    for images in (symmetric, np.concatenate([half, half[:, :, ::-1]])):
+        values = real_nearness(distance, images, mirrored=True)
         assert min(baselines(values, mirrored=True).values()) > 0
         lines = [{"step": 1, "eval/nearest": 0.0} | {f"eval/{name}": value for name, value in values.items()}]
         assert len(told(lines, "fid", mirrored=True)) == 1
     assert real_nearness(distance, symmetric, mirrored=True)["nearest_flipped"] == 0
 
 
-def test_the_nearest_other_picture_may_be_mirrored(real):
-    distance = PictureDistance.load("squeeze_caffe")
+def test_the_nearest_other_image_may_be_mirrored(real):
+    distance = PerceptualDistance.load("squeeze_caffe")
     shifted = np.roll(real[:1, :, ::-1], 1, axis=2)
-    pictures = np.concatenate([real[:1], shifted])
-    plain, both = (real_nearness(distance, pictures, mirrored=mirrored)["nearest_real"] for mirrored in (False, True))
+    images = np.concatenate([real[:1], shifted])
+    plain, both = (real_nearness(distance, images, mirrored=mirrored)["nearest_real"] for mirrored in (False, True))
     assert 0 < both < plain
 
 
@@ -130,17 +133,17 @@ def test_the_batch_size_does_not_change_the_numbers(evaluator, judged, real, mon
     flipped = real[:, :, ::-1]
     whole = evaluator._extract(flipped)
     parts = [evaluator._extract(flipped[start:end]) for start, end in ((0, 1), (1, 6), (6, 20))]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)  # whatever comes with a picture, to the last digit
-    monkeypatch.setattr("fastgan_jax.features.CHUNK", 7)  # pictures per device call: to rounding
+    np.testing.assert_array_equal(np.concatenate(parts), whole)  # whatever comes with an image, to the last digit
+    monkeypatch.setattr("fastgan_jax.features.CHUNK", 7)  # images per device call: to rounding
     for name, value in evaluator.judge(flipped).items():
         assert value == pytest.approx(judged["flipped"][name], rel=1e-5, abs=1e-7), name
 
 
 def test_products_are_true_float32_whatever_the_default(evaluator):
     """A GPU's default keeps 10 bits of each factor, and digits would depend on the device."""
-    pictures = np.zeros((16, 48, 48, 3), np.float32)
+    images = np.zeros((16, 48, 48, 3), np.float32)
     with jax.default_matmul_precision("bfloat16"):
-        program = str(jax.make_jaxpr(evaluator._extract._apply)(evaluator._extract._params, pictures))
+        program = str(jax.make_jaxpr(evaluator._extract._apply)(evaluator._extract._params, images))
     assert program.count("conv_general_dilated") > 20
     assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == program.count("conv_general_dilated")
 
@@ -164,7 +167,7 @@ def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluato
         own._real_features = None
         caplog.clear()
         np.testing.assert_array_equal(own.real_features(), expected)
-        told_why = "the features of the real pictures are computed again"
+        told_why = "the features of the real images are computed again"
         assert (told_why in caplog.text) == (damaged and content == b"cut off"), caplog.text
         damaged = True
     np.testing.assert_array_equal(read_arrays(next(tmp_path.iterdir()))["features"], expected)
@@ -177,12 +180,12 @@ def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp
     assert "will be computed again next time" in caplog.text
 
 
-def test_every_real_picture_counts_once(evaluator, config, real, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluate, "PICTURES_AT_ONCE", 7)  # so that they are read in parts, the last one smaller
+def test_every_real_image_counts_once(evaluator, config, real, tmp_path, monkeypatch):
+    monkeypatch.setattr(evaluate, "IMAGES_AT_ONCE", 7)  # so that they are read in parts, the last one smaller
     features = evaluate.Evaluator(config, real, "content", tmp_path).real_features()
     assert features.shape == (len(real), 512)
-    for index, picture in enumerate(real):
-        np.testing.assert_array_equal(features[index], evaluator._extract(picture[None])[0])
+    for index, image in enumerate(real):
+        np.testing.assert_array_equal(features[index], evaluator._extract(image[None])[0])
 
 
 def test_an_evaluation_does_only_what_is_asked_for(config, real, tmp_path, monkeypatch):
@@ -202,7 +205,7 @@ def test_an_evaluation_does_only_what_is_asked_for(config, real, tmp_path, monke
     monkeypatch.setattr(evaluate, "_statistics", lambda features: computed.append(len(features)) or made(features))
     first, second = (evaluator.evaluate(Generator()) for _ in range(2))
     assert first == second and asked == [(0, 12)] * 2
-    assert sorted(computed) == [12, 12, 20]  # the real pictures' statistics once
+    assert sorted(computed) == [12, 12, 20]  # the real images' statistics once
 
 
 def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
@@ -214,7 +217,7 @@ def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
     own.eval.metrics, own.eval.num_samples = "frechet,kid", 130
     sampler = type("Generator", (), {"sample": lambda _, num, *a, **k: np.zeros((num, 64, 64, 3), np.uint8)})()
     evaluate.Evaluator(own, real, "content", tmp_path).evaluate(sampler)
-    assert shown == [("samples, by 64", 3), ("real pictures, by 64", 1), ("metrics", 2)]
+    assert shown == [("samples, by 64", 3), ("real images, by 64", 1), ("metrics", 2)]
 
 
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
@@ -231,11 +234,11 @@ def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     ("metrics", "num_samples", "num_real", "message"),
     [
         ("precision_recall", 3, 20, "eval.num_samples is 3, and precision_recall needs 4"),
-        ("kid,density_coverage", 12, 5, "the number of real pictures is 5, and density_coverage needs 6"),
-        ("frechet", 12, 1, "the number of real pictures is 1, and frechet needs 2"),
+        ("kid,density_coverage", 12, 5, "the number of real images is 5, and density_coverage needs 6"),
+        ("frechet", 12, 1, "the number of real images is 1, and frechet needs 2"),
     ],
 )
-def test_too_few_pictures_are_refused_before_training(config, real, tmp_path, metrics, num_samples, num_real, message):
+def test_too_few_images_are_refused_before_training(config, real, tmp_path, metrics, num_samples, num_real, message):
     own = config.copy_and_resolve_references()
     own.eval.metrics, own.eval.num_samples = metrics, num_samples
     with pytest.raises(UserError, match=f"{message}: leave it out of eval.metrics"):
@@ -243,7 +246,7 @@ def test_too_few_pictures_are_refused_before_training(config, real, tmp_path, me
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_the_fewest_pictures_are_enough(config, real, tmp_path, metric):
+def test_the_fewest_images_are_enough(config, real, tmp_path, metric):
     own = config.copy_and_resolve_references()
     own.eval.metrics = metric if metric != "fid" else "frechet"
     samples, reals = FEWEST[metric]
@@ -252,7 +255,7 @@ def test_the_fewest_pictures_are_enough(config, real, tmp_path, metric):
     assert all(np.isfinite(value) for name, value in values.items() if name not in BASELINES)
 
 
-def test_classes_are_asked_for_in_the_shares_of_the_real_pictures(config, real, tmp_path):
+def test_classes_are_asked_for_in_the_shares_of_the_real_images(config, real, tmp_path):
     asked = []
 
     class Conditional:
@@ -269,26 +272,26 @@ def test_classes_are_asked_for_in_the_shares_of_the_real_pictures(config, real, 
     assert sum(asked[:20]) > 0 and asked[:20] == asked[20:]
 
 
-def test_searched_and_compared_pictures_are_spread_over_the_set(real):
+def test_searched_and_compared_images_are_spread_over_the_set(real):
     numbers = np.arange(2500)
     assert searched_of(numbers).tolist() == list(range(0, 2500, 3))
     assert searched_of(numbers[:1000]).tolist() == list(range(1000))
     rows = compared_rows(1000)
     assert len(rows) == len(set(rows)) == 64 and rows[0] == 0 and rows[-1] == 999
     assert compared_rows(3).tolist() == [0, 1, 2]
-    assert np.isnan(real_nearness(PictureDistance.load("squeeze_caffe"), real[:1], mirrored=True)["nearest_real"])
+    assert np.isnan(real_nearness(PerceptualDistance.load("squeeze_caffe"), real[:1], mirrored=True)["nearest_real"])
 
 
-def test_grey_and_transparent_pictures_are_judged_as_rgb():
-    grey = np.full((1, 2, 2, 1), 7, np.uint8)
-    np.testing.assert_array_equal(rgb(grey), np.full((1, 2, 2, 3), 7))
+def test_gray_and_transparent_images_are_judged_as_rgb():
+    gray = np.full((1, 2, 2, 1), 7, np.uint8)
+    np.testing.assert_array_equal(rgb(gray), np.full((1, 2, 2, 3), 7))
     clear = np.zeros((1, 1, 2, 4), np.uint8)
     clear[0, 0, 1] = (10, 20, 30, 255)
     np.testing.assert_array_equal(rgb(clear), [[[[255, 255, 255], [10, 20, 30]]]])
 
 
 def test_a_matrix_holds_the_distances_of_pairs(real):
-    distance = PictureDistance.load("squeeze_caffe")
+    distance = PerceptualDistance.load("squeeze_caffe")
     matrix = distance.matrix(real[:3], real[:10])
     assert matrix.shape == (3, 10)
     np.testing.assert_allclose(np.diag(matrix[:, 1:]), distance.pairs(real[:3], real[1:4]), rtol=1e-4)
@@ -355,7 +358,7 @@ def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, 
     saved.eval.every = 2
     current = saved.copy_and_resolve_references()
     current.eval.update(changes)
-    train._warn_of_other_judgement(saved.to_dict(), current.to_dict())
+    train._warn_of_other_evaluation(saved.to_dict(), current.to_dict())
     assert expected in caplog.text and ("cannot be compared" in caplog.text) == bool(expected)
 
 
@@ -382,7 +385,7 @@ def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_ru
     assert main.main(arguments + [f"--config.eval.{setting}" for setting in settings]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[-2:] == [str(run / "evaluation.json"), str(run / "evaluation.png")]
-    assert re.match(r"run: 12 samples against 20 real pictures \(squeeze_caffe, legacy resize\)", table[0])
+    assert re.match(r"run: 12 samples against 20 real images \(squeeze_caffe, legacy resize\)", table[0])
     assert [line.split()[0] for line in table[2:5]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
     written = json.loads((run / "evaluation.json").read_text())
     assert [row["step"] for row in written["checkpoints"]] == [0, 2, 4]
@@ -470,20 +473,20 @@ def test_noise_of_a_kid_near_zero_is_no_overtraining():
     assert line.startswith("over-training: kid")
 
 
-def test_memorisation_is_told_when_samples_are_as_near_as_copies():
+def test_memorization_is_told_when_samples_are_as_near_as_copies():
     far = {"nearest": [0.4], "nearest_flipped": [0.3], "nearest_cropped": [0.2], "nearest_real": [0.5]}
     assert told(history(**far), "fid") == []
     (line,) = told(history(**(far | {"nearest": [0.1]})), "fid")
     assert (
-        line.startswith("memorisation: samples are 0.1 from") and "(0.2), and than they are to each other (0.5)" in line
+        line.startswith("memorization: samples are 0.1 from") and "(0.2), and than they are to each other (0.5)" in line
     )
     assert told(history(**(far | {"nearest": [0.1], "nearest_real": [0.05]})), "fid") == []
     assert told(history(**(far | {"nearest": [0.15]})), "fid") == []  # as near as a typical sample may come
-    # A mirror image is a training picture where training mirrors them: how near it comes does not count.
+    # A mirror image is a training image where training mirrors them: how near it comes does not count.
     symmetric = history(**(far | {"nearest": [0.1], "nearest_flipped": [0.0]}))
     assert told(symmetric, "fid") == []
     (line,) = told(symmetric, "fid", mirrored=True)
-    assert "than training pictures are to their own cropped copies (0.2), and than" in line
+    assert "than training images are to their own cropped copies (0.2), and than" in line
 
 
 def test_collapse_is_told_when_diversity_halves():
@@ -493,7 +496,7 @@ def test_collapse_is_told_when_diversity_halves():
     assert told(history(diversity=[0.3], diversity_real=[0.5]), "fid") == []
     assert told(history(diversity=[0.9, 0.3], diversity_real=[0.5, 0.5]), "fid") == []
     (line,) = told(history(diversity=[0.2], diversity_real=[0.5]), "fid")
-    assert line == "collapse: the mean distance between samples is 0.2; that between training pictures is 0.5"
+    assert line == "collapse: the mean distance between samples is 0.2; that between training images is 0.5"
 
 
 def test_nothing_is_told_without_evaluations():

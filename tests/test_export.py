@@ -14,22 +14,23 @@ from flax import traverse_util
 
 import fastgan_jax
 from configs import smoke
+from fastgan_jax.build import build_generator
 from fastgan_jax.errors import UserError
 from fastgan_jax.export.forward import example_inputs, fixed_noise, image_function, noise_names
 from fastgan_jax.export.onnx_model import check_onnx, onnx_bytes
 from fastgan_jax.export.stablehlo import stablehlo_bytes
 from fastgan_jax.export.weights import safetensors_bytes
-from fastgan_jax.models.build import build_generator
+from fastgan_jax.inference.sampler import Sampler
+from fastgan_jax.inference.standing_statistics import standing_statistics
 from fastgan_jax.models.generator import noise_sides
-from fastgan_jax.models.initialization import initial_variables
-from fastgan_jax.sampling import Sampler, standing_statistics
+from fastgan_jax.models.init import initial_variables
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 safetensors = pytest.importorskip("safetensors", reason="needs the extra onnx")
 
 ROOT = Path(__file__).resolve().parents[1]
-ROUNDING = 2e-5  # of values of order 1; a layer left out or a wrong axis changes pictures by 0.1 and more
+ROUNDING = 2e-5  # of values of order 1; a layer left out or a wrong axis changes images by 0.1 and more
 
 
 def make_sampler(**model) -> Sampler:
@@ -79,7 +80,7 @@ def session(model: bytes):
 
 
 def own_noise(sampler: Sampler, count: int, seed: int) -> dict[str, np.ndarray]:
-    """Noise maps of `count` pictures by name, each picture its own."""
+    """Noise maps of `count` images by name, each image its own."""
     random = np.random.RandomState(seed)
     return {
         name: random.standard_normal((count, side, side, 1)).astype(np.float32)
@@ -92,7 +93,7 @@ def test_onnx_equals_jax_for_the_default_noise_and_for_given_noise(sampler):
     z = sampler.latents(3, seed=4)
     (image,) = exported.run(["image"], {"z": z})
     assert image.shape == (3, 64, 64, 3) and image.dtype == np.float32
-    assert image.std() > 0.1, "pictures must have contrast for the comparison to mean anything"
+    assert image.std() > 0.1, "images must have contrast for the comparison to mean anything"
     expected = jax.jit(image_function(sampler.generator, sampler.variables, fixed_noise(64, 3), False))(z)
     np.testing.assert_allclose(image, expected, atol=ROUNDING)
     as_bytes = np.clip(np.round((image + 1) * 127.5), 0, 255)
@@ -107,7 +108,7 @@ def test_onnx_equals_jax_for_the_default_noise_and_for_given_noise(sampler):
 
 def test_onnx_style_mix_equals_jax_with_noise_of_each_latent(rich):
     """The sampler's own style mixing, to a step of uint8: content and style with the noise of their own latents."""
-    from fastgan_jax.sampling import _draw_noise, noise_keys
+    from fastgan_jax.inference.sampler import _draw_noise, noise_keys
 
     exported = session(onnx_bytes(rich, style_mix=True))
     content, style = rich.latents(1, seed=1), rich.latents(1, seed=2)
@@ -133,7 +134,7 @@ def test_onnx_with_every_part_equals_jax(rich, tmp_path):
 @pytest.mark.parametrize(
     "model",
     [{"resolution": 1024, "output_tanh": None}, {"skip_excitation": False, "output_tanh": True, "channels": 1}],
-    ids=["1024", "no excitation, tanh, grey"],
+    ids=["1024", "no excitation, tanh, gray"],
 )
 def test_onnx_of_other_networks_equals_jax(model, tmp_path):
     check(make_sampler(**model), tmp_path / "g.onnx")

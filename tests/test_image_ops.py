@@ -1,4 +1,4 @@
-"""Value range, resizes and quadrants of pictures."""
+"""Value range, resizes and quadrants of images."""
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgan_jax import image_ops
+from fastgan_jax.utils import images as image_ops
 
 
 def numbered(height: int, width: int) -> jax.Array:
-    """A picture [1, height, width, 1] whose pixels hold their own index."""
+    """An image [1, height, width, 1] whose pixels hold their own index."""
     return jnp.arange(height * width).reshape(1, height, width, 1)
 
 
@@ -33,14 +33,14 @@ def test_to_uint8_rounds_to_the_nearest_and_clips():
 
 
 def test_nearest_halving_takes_the_top_left_pixel_of_each_block():
-    picture = numbered(8, 8)
-    np.testing.assert_array_equal(image_ops.resize_nearest(picture, 4), picture[:, ::2, ::2])
+    image = numbered(8, 8)
+    np.testing.assert_array_equal(image_ops.resize_nearest(image, 4), image[:, ::2, ::2])
 
 
 def test_nearest_doubling_repeats_pixels():
-    picture = numbered(3, 3)
+    image = numbered(3, 3)
     np.testing.assert_array_equal(
-        image_ops.resize_nearest(picture, 6), np.repeat(np.repeat(np.asarray(picture), 2, 1), 2, 2)
+        image_ops.resize_nearest(image, 6), np.repeat(np.repeat(np.asarray(image), 2, 1), 2, 2)
     )
 
 
@@ -55,9 +55,9 @@ def test_nearest_reads_the_floor_of_the_scaled_position(height, width, side):
 @pytest.mark.parametrize(("before", "after"), [(256, 128), (512, 128), (1024, 128), (64, 128), (96, 32), (50, 33)])
 def test_nearest_equals_pytorch(before, after):
     torch = pytest.importorskip("torch", reason="needs PyTorch as the oracle")
-    picture = np.random.default_rng(0).standard_normal((1, before, before, 2)).astype(np.float32)
-    expected = torch.nn.functional.interpolate(torch.from_numpy(picture).permute(0, 3, 1, 2), size=after)
-    np.testing.assert_array_equal(image_ops.resize_nearest(picture, after), expected.permute(0, 2, 3, 1).numpy())
+    image = np.random.default_rng(0).standard_normal((1, before, before, 2)).astype(np.float32)
+    expected = torch.nn.functional.interpolate(torch.from_numpy(image).permute(0, 3, 1, 2), size=after)
+    np.testing.assert_array_equal(image_ops.resize_nearest(image, after), expected.permute(0, 2, 3, 1).numpy())
 
 
 def test_antialias_averages_what_nearest_aliases():
@@ -70,13 +70,13 @@ def test_antialias_averages_what_nearest_aliases():
 
 
 @pytest.mark.parametrize("resize", image_ops.RESIZES.values(), ids=image_ops.RESIZES.keys())
-def test_resizes_keep_a_constant_picture(resize):
+def test_resizes_keep_a_constant_image(resize):
     np.testing.assert_allclose(resize(jnp.full((2, 24, 16, 3), 0.25), 8), np.full((2, 8, 8, 3), 0.25), rtol=1e-6)
 
 
 def test_quadrants_are_numbered_row_by_row():
-    picture = numbered(6, 4)
+    image = numbered(6, 4)
     crop = jax.jit(image_ops.crop_quadrant)  # the number is a traced value in training
-    expected = [picture[:, :3, :2], picture[:, :3, 2:], picture[:, 3:, :2], picture[:, 3:, 2:]]
+    expected = [image[:, :3, :2], image[:, :3, 2:], image[:, 3:, :2], image[:, 3:, 2:]]
     for quadrant in range(4):
-        np.testing.assert_array_equal(crop(picture, quadrant), expected[quadrant])
+        np.testing.assert_array_equal(crop(image, quadrant), expected[quadrant])

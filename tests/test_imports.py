@@ -13,7 +13,7 @@ PACKAGE = ROOT / "fastgan_jax"
 # Upward only: a module imports from its own line (if it is a package) and the lines above it.
 LAYERS = [
     "errors",
-    "forms",
+    "variants",
     "tool_support",
     "image_ops",
     "metrics",

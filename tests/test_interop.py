@@ -1,4 +1,4 @@
-"""Names, layouts and forms of the reference program's checkpoints; files and run folders: test_conversion.py."""
+"""Names, layouts and variants of the reference program's checkpoints; files and run folders: test_conversion.py."""
 
 import json
 
@@ -168,7 +168,7 @@ def test_all_forms_in_circulation_read_the_same(small_networks):
     def without_counters(tensors: dict) -> dict:
         return {key: value for key, value in tensors.items() if not key.endswith(names.COUNTER)}
 
-    forms = [
+    variants = [
         {"g": g, "d": d, "g_ema": list(average.values())},
         {"g": g, "d": d, "g_ema": average},
         {"g": g, "d": d, "g_ema": g | average, "epoch": 3},
@@ -176,7 +176,7 @@ def test_all_forms_in_circulation_read_the_same(small_networks):
         {"g": renamed(g), "d": wrapped(renamed(d)), "g_ema": renamed(average)},
         {"g": g, "d": d, "g_ema": tuple(average.values()), "opt_g": None},
     ]
-    for form in forms:
+    for form in variants:
         read = reading.sort_checkpoint(form)
         assert read.sizes == reading.Sizes(resolution=64, channels=3, ngf=WIDTH, nz=NZ, ndf=WIDTH)
         assert_same(read.generator, g)
@@ -205,7 +205,7 @@ def test_adams_state_is_found_by_parameter(small_networks):
             np.testing.assert_array_equal(moments[net].second[key], state_dict[key] + 2)
 
 
-def test_an_optimiser_that_is_not_adam_is_left_out_and_named(small_networks):
+def test_an_optimizer_that_is_not_adam_is_left_out_and_named(small_networks):
     g = small_networks["g"]
     adam = adam_of(g, "generator")
     shorter = {**adam, "param_groups": [{"params": [0, 1]}]}
@@ -214,7 +214,7 @@ def test_an_optimiser_that_is_not_adam_is_left_out_and_named(small_networks):
         (shorter, "it is of 2 parameters, the network has"),
         (momentum, "it is not Adam's: init.init.1.weight has no step and exp_avg"),
         ({**adam, "state": {1: adam["state"][1] | {"step": "many"}}}, "it has 'many' where a number belongs"),
-        ({"state": []}, "it is not the state_dict of an optimiser"),
+        ({"state": []}, "it is not the state_dict of an optimizer"),
     ):
         read = reading.sort_checkpoint({"g": g, "opt_g": optimizer})
         assert read.moments == {}

@@ -1,4 +1,4 @@
-"""What an iteration keeps in memory: what rematerialisation, batch size and precision change."""
+"""What an iteration keeps in memory: what rematerialization, batch size and precision change."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from configs import smoke
-from fastgan_jax import kept_memory
-from fastgan_jax.kept_memory import kept_bytes
+from fastgan_jax.benchmark import kept_memory
+from fastgan_jax.benchmark.kept_memory import kept_bytes
 
 
 def kept(**train) -> dict[str, int]:
@@ -25,7 +25,7 @@ def test_the_state_is_that_of_training(small, plain):
     assert plain["state"] == sum(leaf.nbytes for leaf in jax.tree.leaves(small.state))
 
 
-def test_rematerialisation_keeps_less(plain):
+def test_rematerialization_keeps_less(plain):
     blocks, full = kept(remat="blocks"), kept(remat="full")
     for network in ("G", "D"):
         assert 0 <= full[network] < blocks[network] < plain[network]

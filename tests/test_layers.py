@@ -1,4 +1,4 @@
-"""Layers and blocks: by hand where a hand suffices, and against PyTorch's own layers put together as in the method."""
+"""Layers and blocks: by hand where a hand suffices, and against PyTorch's own layers put together as in the spec."""
 
 import flax.linen as nn
 import jax
@@ -17,9 +17,9 @@ from reference import (
     to_nhwc,
 )
 
-from fastgan_jax.forms import Forms
 from fastgan_jax.models import blocks, layers
-from fastgan_jax.models.spectral import power_iterate
+from fastgan_jax.models.spectral_norm import power_iterate
+from fastgan_jax.models.variants import Compute
 
 # float32: a few dozen operations in another order, batch norm among them, which divides by what may be a small standard
 # deviation; float64 shows that it is rounding.
@@ -133,7 +133,7 @@ def _select(variables: dict, name: str) -> dict:
 
 
 class TorchBlocks:
-    """The blocks of the method, section 1 and 2, from PyTorch's own layers; `parts` maps our layers to theirs."""
+    """The blocks of the spec, section 1 and 2, from PyTorch's own layers; `parts` maps our layers to theirs."""
 
     def __init__(self, torch):
         self.torch, self.nn = torch, torch.nn
@@ -236,11 +236,11 @@ class TorchBlocks:
         return parts, call
 
 
-# name: (how PyTorch builds it, our module, shapes [N, C, H, W] of the inputs, whether it normalises batches)
+# name: (how PyTorch builds it, our module, shapes [N, C, H, W] of the inputs, whether it normalizes batches)
 BLOCKS = {
     "InitBlock": (TorchBlocks.init_block, blocks.InitBlock(4), [(3, 6, 1, 1)], True),
     "UpBlock": (TorchBlocks.up_block, blocks.UpBlock(4), [(3, 6, 4, 4)], True),
-    "UpBlock by phase": (TorchBlocks.up_block, blocks.UpBlock(4, Forms(upsample="phase")), [(3, 6, 4, 4)], True),
+    "UpBlock by phase": (TorchBlocks.up_block, blocks.UpBlock(4, Compute(upsample="phase")), [(3, 6, 4, 4)], True),
     "UpBlockComp": (TorchBlocks.up_block_comp, blocks.UpBlockComp(4), [(3, 6, 4, 4), *[(3, 1, 8, 8)] * 2], True),
     "SkipLayerExcitation": (
         lambda torch_blocks: torch_blocks.excitation("swish"),
@@ -330,7 +330,7 @@ def test_block_in_bfloat16_keeps_its_variables_in_float32(name):
     _, module, shapes, has_norm = BLOCKS[name]
     args = inputs_of(name, [np.zeros(shape, np.float32) for shape in shapes])
     flags = (True,) if has_norm else ()
-    module = module.clone(dtype=jnp.bfloat16)
+    module = module.clone(compute=Compute(dtype=jnp.bfloat16))
 
     def run(key):
         variables = module.init(key, *args, *flags)
@@ -339,7 +339,7 @@ def test_block_in_bfloat16_keeps_its_variables_in_float32(name):
     variables, (value, mutated) = jax.eval_shape(run, jax.random.key(0))
     leaves = traverse_util.flatten_dict(variables) | traverse_util.flatten_dict(mutated)
     assert {leaf.dtype for leaf in leaves.values()} == {jnp.dtype(jnp.float32)}
-    # Excitation multiplies onto the map that it is given, here in float32; pictures leave a decoder in float32.
+    # Excitation multiplies onto the map that it is given, here in float32; images leave a decoder in float32.
     expected = jnp.float32 if name.startswith(("Skip", "Decoder")) else jnp.bfloat16
     assert value.dtype == expected
 

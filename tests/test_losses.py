@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fastgan_jax import losses
+from fastgan_jax.gan import losses
 
 
 def test_margins_span_the_range_of_the_reference():
@@ -15,7 +15,7 @@ def test_margins_span_the_range_of_the_reference():
 def test_hinge_by_hand():
     real, fake = jnp.array([[2.0, 0.5], [-1.0, 0.9]]), jnp.array([[-2.0, -0.5], [1.0, 0.25]])
     real_margins, fake_margins = jnp.array([[1.0, 1.0], [0.8, 0.8]]), jnp.array([[1.0, 0.9], [1.0, 0.75]])
-    on_real, on_fake = losses.discriminator_hinge(real, fake, real_margins, fake_margins)
+    on_real, on_fake = losses.hinge(real, fake, real_margins, fake_margins)
     # relu(1 - 2), relu(1 - 0.5), relu(0.8 + 1), relu(0.8 - 0.9)
     np.testing.assert_allclose(on_real, (0 + 0.5 + 1.8 + 0) / 4, rtol=1e-6)
     # relu(1 - 2), relu(0.9 - 0.5), relu(1 + 1), relu(0.75 + 0.25)
@@ -25,10 +25,10 @@ def test_hinge_by_hand():
 def test_relativistic_hinge_by_hand():
     real, fake = jnp.array([[1.0], [3.0]]), jnp.array([[-1.0], [0.0]])  # means 2 and -0.5
     ones = jnp.ones((2, 1))
-    on_real, on_fake = losses.discriminator_hinge(real, fake, ones, ones, relativistic=True)
+    on_real, on_fake = losses.relativistic_hinge(real, fake, ones, ones)
     # real - mean fake = 1.5, 3.5: beyond the margin; a fake at -1 - 2 = -3 and at 0 - 2 = -2: beyond it too
     np.testing.assert_allclose([on_real, on_fake], [0.0, 0.0])
-    on_real, on_fake = losses.discriminator_hinge(fake, real, ones, ones, relativistic=True)
+    on_real, on_fake = losses.relativistic_hinge(fake, real, ones, ones)
     # the two swapped: 1 - (-1 - 2) = 4, 1 - (0 - 2) = 3; 1 + (1 + 0.5) = 2.5, 1 + (3 + 0.5) = 4.5
     np.testing.assert_allclose([on_real, on_fake], [3.5, 3.5], rtol=1e-6)
 
@@ -36,8 +36,8 @@ def test_relativistic_hinge_by_hand():
 def test_relativistic_hinge_ignores_a_common_shift_of_the_logits():
     real, fake = jax.random.normal(jax.random.key(0), (2, 3, 50))
     ones = jnp.ones((3, 50))
-    plain = losses.discriminator_hinge(real, fake, ones, ones, relativistic=True)
-    shifted = losses.discriminator_hinge(real + 5, fake + 5, ones, ones, relativistic=True)
+    plain = losses.relativistic_hinge(real, fake, ones, ones)
+    shifted = losses.relativistic_hinge(real + 5, fake + 5, ones, ones)
     np.testing.assert_allclose(plain, shifted, rtol=1e-5)
 
 
@@ -46,10 +46,10 @@ def test_generator_loss_is_minus_the_mean_logit():
 
 
 @pytest.mark.parametrize(("name", "expected"), [("l1", [1.0, 0.25]), ("l2", [1.0, 0.25])])
-def test_distances_are_means_over_each_picture(name, expected):
+def test_distances_are_means_over_each_image(name, expected):
     prediction = jnp.zeros((2, 4, 4, 3))
     target = jnp.stack([-jnp.ones((4, 4, 3)), jnp.zeros((4, 4, 3)).at[:, 0].set(-1)])
-    np.testing.assert_allclose(losses.DISTANCES[name].compare(None, prediction, target), expected, rtol=1e-6)
+    np.testing.assert_allclose(losses.RECONSTRUCTION[name]("vgg", None)(None, prediction, target), expected, rtol=1e-6)
 
 
 def test_distances_differ_off_the_unit():

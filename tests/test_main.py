@@ -11,8 +11,9 @@ from PIL import Image
 
 import fastgan_jax
 from fastgan_jax import main as command_line
-from fastgan_jax import restore, train
+from fastgan_jax import train
 from fastgan_jax.errors import UserError
+from fastgan_jax.inference import restore
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = sorted(path.name for path in (ROOT / "tools").glob("*.py"))
@@ -81,15 +82,15 @@ def test_load_gives_a_sampler_of_the_run(smoke_run):
     sampler = fastgan_jax.load(str(smoke_run))
     assert (sampler.resolution, sampler.z_dim, sampler.step) == (64, 8, 4)
     assert sampler.config.train.batch_size == 4
-    pictures = sampler.sample(3, seed=1)
-    np.testing.assert_array_equal(pictures, sampler.generate(sampler.latents(3, seed=1)))
+    images = sampler.sample(3, seed=1)
+    np.testing.assert_array_equal(images, sampler.generate(sampler.latents(3, seed=1)))
     assert restore.load(smoke_run, 2).step == 2
     with pytest.raises(UserError, match="it has 0, 2, 4"):
         fastgan_jax.load(str(smoke_run), step=3)
 
 
 def test_load_takes_running_statistics_on_request(smoke_run):
-    from fastgan_jax.checkpoint import load_state
+    from fastgan_jax.runs.checkpoint import load_state
 
     state, _, _ = load_state(smoke_run)
     sampler = fastgan_jax.load(str(smoke_run), statistics="running")
@@ -104,14 +105,14 @@ def test_load_takes_running_statistics_on_request(smoke_run):
 
 def test_the_runs_own_grid_is_what_load_samples(smoke_run):
     """The grid written while training equals a sample of the restored generator: seed train.seed, indices from 0."""
-    from fastgan_jax.writers import image_grid
+    from fastgan_jax.utils.grids import image_grid
 
     with Image.open(smoke_run / "samples" / "000000004.png") as grid:
         np.testing.assert_array_equal(np.asarray(grid), image_grid(fastgan_jax.load(str(smoke_run)).sample(4, seed=0)))
 
 
 def test_two_runs_on_one_folder_are_refused(smoke_run, process_environment):
-    from fastgan_jax.run_folder import RunFolder
+    from fastgan_jax.runs.folder import RunFolder
 
     with RunFolder(smoke_run).lock():
         result = run("-m", "fastgan_jax.main", "--config", SMOKE, "--workdir", str(smoke_run), env=process_environment)

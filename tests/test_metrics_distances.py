@@ -1,4 +1,4 @@
-"""Streaming statistics, the Fréchet distance and the kernel distance, against plain numpy and closed forms."""
+"""Streaming statistics, the Fréchet distance and the kernel distance, against plain numpy and closed variants."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch_packages import import_or_skip
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.frechet import frechet_distance
-from fastgan_jax.metrics.kernel import kernel_distance
+from fastgan_jax.metrics.fid import frechet_distance
+from fastgan_jax.metrics.kid import kernel_distance
 from fastgan_jax.metrics.statistics import FeatureStatistics
 
 
@@ -69,7 +69,7 @@ def test_statistics_survive_being_stored():
 
 def test_statistics_refuse_what_they_cannot_hold():
     statistics = statistics_of(features(0, 1, 5))
-    with pytest.raises(UserError, match="at least 2 pictures, there are 1"):
+    with pytest.raises(UserError, match="at least 2 images, there are 1"):
         _ = statistics.covariance
     with pytest.raises(UserError, match="features have length 4, these statistics are of length 5"):
         statistics.update(features(0, 3, 4))
@@ -130,7 +130,7 @@ def test_frechet_distance_of_commuting_gaussians_is_the_closed_form(seed, dimens
     seed=st.integers(0, 10_000), sizes=st.tuples(st.integers(2, 40), st.integers(2, 40)), dimensions=st.integers(1, 20)
 )
 def test_frechet_distance_is_symmetric_nonnegative_and_zero_for_equals(seed, sizes, dimensions):
-    """Also with fewer pictures than dimensions."""
+    """Also with fewer images than dimensions."""
     a = statistics_of(features(seed, sizes[0], dimensions))
     b = statistics_of(features(seed + 1, sizes[1], dimensions))
     forth, back = frechet_distance(a, b), frechet_distance(b, a)
@@ -139,12 +139,12 @@ def test_frechet_distance_is_symmetric_nonnegative_and_zero_for_equals(seed, siz
     assert frechet_distance(a, a) <= 1e-13 * scale
 
 
-def test_frechet_distance_of_few_pictures_is_that_of_the_pictures_themselves():
-    """With singular covariances the trace of the root is the nuclear norm of the cross product of centred features."""
+def test_frechet_distance_of_few_images_is_that_of_the_images_themselves():
+    """With singular covariances the trace of the root is the nuclear norm of the cross product of centered features."""
     a, b = features(0, 9, 30), features(1, 12, 30)
-    centred_a, centred_b = (x - x.mean(0) for x in (a, b))
-    root = np.linalg.norm(centred_a @ centred_b.T, "nuc") / np.sqrt(8 * 11)
-    wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + (centred_a**2).sum() / 8 + (centred_b**2).sum() / 11 - 2 * root
+    centered_a, centered_b = (x - x.mean(0) for x in (a, b))
+    root = np.linalg.norm(centered_a @ centered_b.T, "nuc") / np.sqrt(8 * 11)
+    wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + (centered_a**2).sum() / 8 + (centered_b**2).sum() / 11 - 2 * root
     assert frechet_distance(statistics_of(a), statistics_of(b)) == pytest.approx(wanted, rel=1e-12)
 
 

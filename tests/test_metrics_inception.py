@@ -111,6 +111,6 @@ def test_parameters_survive_being_stored_flat(state):
 
 
 @pytest.mark.parametrize("shape", [(1, 256, 256, 3), (1, 3, 299, 299), (299, 299, 3), (1, 299, 299, 1)])
-def test_pictures_of_another_shape_are_refused(shape):
+def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(UserError, match="resize them first"):
         inception.features({}, jnp.zeros(shape))

@@ -1,4 +1,4 @@
-"""Precision, recall, density, coverage and nearest pictures against loops over pairs, duplicates included."""
+"""Precision, recall, density, coverage and nearest images against loops over pairs, duplicates included."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.manifold import DensityCoverage, PrecisionRecall, density_coverage, nearest, precision_recall
+from fastgan_jax.metrics.precision_recall import (
+    DensityCoverage,
+    PrecisionRecall,
+    density_coverage,
+    nearest,
+    precision_recall,
+)
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -41,8 +47,8 @@ def sets(seed: int, shift: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_metrics_agree_with_loops_over_pairs(seed, k):
     real, fake = sets(seed)
-    assert precision_recall(real, fake, neighbours=k, block=8) == plain_precision_recall(real, fake, k)
-    found, wanted = density_coverage(real, fake, neighbours=k, block=8), plain_density_coverage(real, fake, k)
+    assert precision_recall(real, fake, neighbors=k, block=8) == plain_precision_recall(real, fake, k)
+    found, wanted = density_coverage(real, fake, neighbors=k, block=8), plain_density_coverage(real, fake, k)
     assert found.density == pytest.approx(wanted.density, rel=1e-12)
     assert found.coverage == wanted.coverage
 
@@ -57,16 +63,16 @@ def test_ties_and_duplicates_follow_the_rule_and_not_rounding(seed, offset, k):
     wanted_density = plain_density_coverage(real, fake, k)
     # an offset and a scale that are no powers of two make rounding decide if nothing else does
     real, fake = real / 3 + offset, fake / 3 + offset
-    assert precision_recall(real, fake, neighbours=k, block=5) == wanted
-    found = density_coverage(real, fake, neighbours=k, block=5)
+    assert precision_recall(real, fake, neighbors=k, block=5) == wanted
+    found = density_coverage(real, fake, neighbors=k, block=5)
     assert (found.density, found.coverage) == (pytest.approx(wanted_density.density), wanted_density.coverage)
 
 
 def test_defaults_are_those_of_the_papers():
     real, fake = sets(4)
-    assert precision_recall(real, fake) == precision_recall(real, fake, neighbours=3)
-    assert density_coverage(real, fake) == density_coverage(real, fake, neighbours=5)
-    assert density_coverage(real, fake) != density_coverage(real, fake, neighbours=3)
+    assert precision_recall(real, fake) == precision_recall(real, fake, neighbors=3)
+    assert density_coverage(real, fake) == density_coverage(real, fake, neighbors=5)
+    assert density_coverage(real, fake) != density_coverage(real, fake, neighbors=3)
 
 
 def test_a_set_against_itself_is_perfect():
@@ -81,8 +87,8 @@ def test_sets_far_apart_share_nothing():
     assert density_coverage(real, fake + 1000) == DensityCoverage(0.0, 0.0)
 
 
-def test_copies_of_one_real_picture_are_precise_and_recall_little():
-    """A collapsed generator: every fake is a copy of a real picture, so its own balls have radius 0."""
+def test_copies_of_one_real_image_are_precise_and_recall_little():
+    """A collapsed generator: every fake is a copy of a real image, so its own balls have radius 0."""
     real, _ = sets(7)
     result = precision_recall(real, np.repeat(real[:1], 20, 0))
     assert result == PrecisionRecall(1.0, 1 / len(real))
@@ -127,15 +133,15 @@ def test_float32_features_of_usual_size_agree_with_loops():
     np.testing.assert_allclose(lengths, distances(fake.astype(float), real.astype(float)).min(1), rtol=1e-12)
 
 
-def test_too_few_pictures_or_neighbours_are_refused():
+def test_too_few_images_or_neighbors_are_refused():
     real, fake = sets(12)
-    with pytest.raises(UserError, match="3 neighbours of each of 3 fake pictures"):
+    with pytest.raises(UserError, match="3 neighbors of each of 3 fake images"):
         precision_recall(real, fake[:3])
-    with pytest.raises(UserError, match="5 neighbours of each of 0 real pictures"):
+    with pytest.raises(UserError, match="5 neighbors of each of 0 real images"):
         density_coverage(real[:0], fake)
-    with pytest.raises(UserError, match="0 neighbours of each of 31 real pictures"):
-        density_coverage(real, fake, neighbours=0)
-    with pytest.raises(UserError, match="at least 1 fake picture"):
+    with pytest.raises(UserError, match="0 neighbors of each of 31 real images"):
+        density_coverage(real, fake, neighbors=0)
+    with pytest.raises(UserError, match="at least 1 fake image"):
         density_coverage(real, fake[:0])
     with pytest.raises(UserError, match="nearest of no references"):
         nearest(fake, real[:0])

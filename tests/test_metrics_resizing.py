@@ -12,14 +12,14 @@ from fastgan_jax.metrics.resizing import cubic_weights, linear_weights, resize_f
 SIZES = [(64, 64, 75), (256, 256, 75), (75, 75, 75), (33, 50, 40), (1, 7, 12), (130, 90, 31), (1024, 40, 299)]
 
 
-def pictures(height: int, width: int, count: int = 2) -> np.ndarray:
+def random_images(height: int, width: int, count: int = 2) -> np.ndarray:
     return np.random.default_rng(height * width).integers(0, 256, (count, height, width, 3), np.uint8)
 
 
 @pytest.mark.parametrize(("height", "width", "side"), SIZES)
 def test_legacy_is_pytorchs_bilinear_without_antialiasing(height, width, side):
     torch = pytest.importorskip("torch", reason="needs PyTorch as an oracle (pip install torch)")
-    images = pictures(height, width)
+    images = random_images(height, width)
     x = torch.from_numpy(images.transpose(0, 3, 1, 2)).float() / 255
     x = torch.nn.functional.interpolate(x, size=(side, side), mode="bilinear", align_corners=False)
     wanted = (2 * x - 1).numpy().transpose(0, 2, 3, 1)
@@ -39,7 +39,7 @@ def pillow_clean(image: np.ndarray, side: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("height", "width", "side"), SIZES)
 def test_clean_is_pillows_bicubic_in_floating_point(height, width, side):
-    images = pictures(height, width)
+    images = random_images(height, width)
     wanted = np.stack([pillow_clean(image, side) for image in images])
     found = np.asarray(resize_for_network(images, side, "clean"))
     assert found.dtype == np.float32
@@ -47,7 +47,7 @@ def test_clean_is_pillows_bicubic_in_floating_point(height, width, side):
 
 
 def test_at_the_right_size_pixels_pass_unchanged():
-    images = pictures(20, 20)
+    images = random_images(20, 20)
     # XLA multiplies by 1 / 255, so the last bit may differ
     np.testing.assert_allclose(
         resize_for_network(images, 20, "legacy"), 2 * (images / np.float32(255)) - 1, rtol=0, atol=2e-7
@@ -56,7 +56,7 @@ def test_at_the_right_size_pixels_pass_unchanged():
 
 
 def test_only_clean_antialiases():
-    """Fine stripes become even grey with antialiasing; bilinear sampling without it turns them into coarse ones."""
+    """Fine stripes become even gray with antialiasing; bilinear sampling without it turns them into coarse ones."""
     stripes = np.zeros((1, 128, 128, 3), np.uint8)
     stripes[:, :, ::2] = 255
     assert np.asarray(resize_for_network(stripes, 40, "clean"))[0, 5:-5, 5:-5].std() < 0.05
@@ -73,8 +73,8 @@ def test_weights_sum_to_one_and_mirror(size, side, weights):
     np.testing.assert_allclose(found, found[::-1, ::-1], rtol=0, atol=5e-4)
 
 
-def test_a_picture_depends_on_itself_alone():
-    images = pictures(48, 48, 5)
+def test_a_image_depends_on_itself_alone():
+    images = random_images(48, 48, 5)
     for convention in ("legacy", "clean"):
         together = np.asarray(resize_for_network(images, 30, convention))
         apart = np.concatenate([resize_for_network(images[i : i + 1], 30, convention) for i in range(5)])
@@ -83,7 +83,7 @@ def test_a_picture_depends_on_itself_alone():
 
 def test_unknown_conventions_and_other_arrays_are_refused():
     with pytest.raises(UserError, match="'nearest' is unknown: choose one of legacy, clean"):
-        resize_for_network(pictures(8, 8), 8, "nearest")
-    for images in (pictures(8, 8).astype(np.float32), pictures(8, 8)[..., :1], pictures(8, 8)[0]):
+        resize_for_network(random_images(8, 8), 8, "nearest")
+    for images in (random_images(8, 8).astype(np.float32), random_images(8, 8)[..., :1], random_images(8, 8)[0]):
         with pytest.raises(UserError, match=r"give uint8 \[B, H, W, 3\]"):
             resize_for_network(images, 8, "legacy")

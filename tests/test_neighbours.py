@@ -1,4 +1,4 @@
-"""Nearest training pictures: a copy finds its original, the order is that of distances, and the tool tells it all."""
+"""Nearest training images: a copy finds its original, the order is that of distances, and the tool tells it all."""
 
 import json
 import re
@@ -10,13 +10,15 @@ from test_perceptual import perceptual_params
 from tool_modules import load_tool
 
 import fastgan_jax
-from fastgan_jax import comparison, neighbours, restore
-from fastgan_jax.comparison import PictureDistance, mean_nearest, real_nearness
 from fastgan_jax.errors import UserError
-from fastgan_jax.restore import load_run_perceptual, load_training_set
-from fastgan_jax.weights import store
-from fastgan_jax.weights.formats import write_arrays
-from fastgan_jax.writers import save_png
+from fastgan_jax.evaluation import neighbors as neighbors
+from fastgan_jax.evaluation import perceptual as comparison
+from fastgan_jax.evaluation.perceptual import PerceptualDistance, mean_nearest, real_nearness
+from fastgan_jax.inference import restore
+from fastgan_jax.inference.restore import load_run_perceptual, load_training_set
+from fastgan_jax.pretrained import store
+from fastgan_jax.pretrained.formats import write_arrays
+from fastgan_jax.utils.grids import save_png
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,8 +34,8 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def distance() -> PictureDistance:
-    return PictureDistance.load("squeeze_caffe")
+def distance() -> PerceptualDistance:
+    return PerceptualDistance.load("squeeze_caffe")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def config(smoke_run):
 
 @pytest.fixture(scope="module")
 def real(smoke_run, config) -> np.ndarray:
-    """The demo pictures that the smoke run is trained on, uint8 [20, 64, 64, 3]."""
+    """The demo images that the smoke run is trained on, uint8 [20, 64, 64, 3]."""
     return load_training_set(smoke_run, config).images
 
 
@@ -52,38 +54,38 @@ def noise(real) -> np.ndarray:
     return np.random.RandomState(0).randint(0, 256, (3, *real.shape[1:])).astype(np.uint8)
 
 
-def test_a_training_picture_is_nearest_to_itself(distance, real):
-    found = neighbours.nearest_neighbours(distance, real[[7, 2]], real, 3, mirrored=False)
+def test_a_training_image_is_nearest_to_itself(distance, real):
+    found = neighbors.nearest_neighbors(distance, real[[7, 2]], real, 3, mirrored=False)
     assert found.rows[:, 0].tolist() == [7, 2]
     np.testing.assert_array_equal(found.distances[:, 0], 0)
     assert (found.distances[:, 1:] > 0).all()
 
 
-def test_neighbours_are_the_least_of_all_distances_in_order(distance, real, noise, monkeypatch):
-    monkeypatch.setattr(neighbours, "AT_ONCE", 7)  # so that the set is searched in parts
-    found = neighbours.nearest_neighbours(distance, noise, real, 4, mirrored=False)
-    for picture, rows, distances in zip(noise, found.rows, found.distances, strict=True):
-        every = distance.pairs(np.repeat(picture[None], len(real), axis=0), np.asarray(real))
+def test_neighbors_are_the_least_of_all_distances_in_order(distance, real, noise, monkeypatch):
+    monkeypatch.setattr(neighbors, "AT_ONCE", 7)  # so that the set is searched in parts
+    found = neighbors.nearest_neighbors(distance, noise, real, 4, mirrored=False)
+    for image, rows, distances in zip(noise, found.rows, found.distances, strict=True):
+        every = distance.pairs(np.repeat(image[None], len(real), axis=0), np.asarray(real))
         assert rows.tolist() == np.argsort(every, kind="stable")[:4].tolist()
         np.testing.assert_allclose(distances, np.sort(every)[:4], rtol=1e-4)
         assert (np.diff(distances) >= 0).all()
 
 
-def test_of_equal_pictures_the_first_comes_first(distance, real):
+def test_of_equal_images_the_first_comes_first(distance, real):
     doubled = np.concatenate([real[3:4], real[:4]])
-    assert neighbours.nearest_neighbours(distance, real[3:4], doubled, 2, mirrored=False).rows.tolist() == [[0, 4]]
+    assert neighbors.nearest_neighbors(distance, real[3:4], doubled, 2, mirrored=False).rows.tolist() == [[0, 4]]
 
 
 @pytest.mark.parametrize("count", [0, 21])
-def test_more_neighbours_than_pictures_are_refused(distance, real, count):
-    with pytest.raises(UserError, match=f"neighbours={count}: the training set has 20 pictures; give 1 to 20"):
-        neighbours.nearest_neighbours(distance, real[:1], real, count, mirrored=False)
+def test_more_neighbors_than_images_are_refused(distance, real, count):
+    with pytest.raises(UserError, match=f"neighbors={count}: the training set has 20 images; give 1 to 20"):
+        neighbors.nearest_neighbors(distance, real[:1], real, count, mirrored=False)
 
 
-def report_of(distance, pictures, real, count=1, mirrored=False):
-    found = neighbours.nearest_neighbours(distance, pictures, real, count, mirrored=mirrored)
+def report_of(distance, images, real, count=1, mirrored=False):
+    found = neighbors.nearest_neighbors(distance, images, real, count, mirrored=mirrored)
     names = [f"{i}.png" for i in range(len(real))]
-    return neighbours.neighbour_report(distance, real, found, names, mirrored=mirrored)
+    return neighbors.neighbor_report(distance, real, found, names, mirrored=mirrored)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -95,49 +97,49 @@ def test_the_report_has_the_means_of_the_evaluation(distance, real, noise, mirro
     assert report["means"]["nearest_searched"] == pytest.approx(expected, rel=1e-6)
     assert [sample["index"] for sample in report["samples"]] == [0, 1, 2]
     assert all(len(sample["neighbours"]) == 2 for sample in report["samples"])
-    assert not report["warnings"] and "*" not in neighbours.table(report)
+    assert not report["warnings"] and "*" not in neighbors.table(report)
     json.dumps(report, allow_nan=False)
 
 
 def test_copies_are_marked_and_warned_of(distance, real, noise):
     report = report_of(distance, np.concatenate([real[4:6], noise[:1]]), real)
-    lines = neighbours.table(report).splitlines()
+    lines = neighbors.table(report).splitlines()
     assert [line for line in lines if re.search(r"0\.0000\* +[45]\.png$", line)] == lines[2:4]
-    assert lines[-1].startswith("* far nearer than training pictures") and lines[-1].endswith("2 of 3 samples")
+    assert lines[-1].startswith("* far nearer than training images") and lines[-1].endswith("2 of 3 samples")
     warned = report_of(distance, real[4:6], real)
     (warning,) = warned["warnings"]
-    assert warning.startswith("memorisation: ") and neighbours.table(warned).endswith(warning)
+    assert warning.startswith("memorization: ") and neighbors.table(warned).endswith(warning)
 
 
 def test_mirrored_copies_are_marked_where_training_mirrors(distance, real):
-    pictures = real[4:6, :, ::-1]
-    assert report_of(distance, pictures, real)["means"]["nearest"] > 0
-    report = report_of(distance, pictures, real, 2, mirrored=True)
+    images = real[4:6, :, ::-1]
+    assert report_of(distance, images, real)["means"]["nearest"] > 0
+    report = report_of(distance, images, real, 2, mirrored=True)
     assert report["means"]["nearest"] == 0
     assert [sample["neighbours"][0]["mirrored"] for sample in report["samples"]] == [True, True]
-    lines = neighbours.table(report).splitlines()
+    lines = neighbors.table(report).splitlines()
     assert len([line for line in lines if re.search(r"0\.0000\* +[45]\.png \(mirrored\)$", line)]) == 2
     (warning,) = report["warnings"]
-    assert warning.startswith("memorisation: ") and lines[-1] == warning
-    found = neighbours.nearest_neighbours(distance, pictures, real, 1, mirrored=True)
-    grid = neighbours.neighbour_grid(pictures, real, found)
-    np.testing.assert_array_equal(grid[:64, 66:], pictures[0])
+    assert warning.startswith("memorization: ") and lines[-1] == warning
+    found = neighbors.nearest_neighbors(distance, images, real, 1, mirrored=True)
+    grid = neighbors.neighbor_grid(images, real, found)
+    np.testing.assert_array_equal(grid[:64, 66:], images[0])
 
 
-def test_samples_and_real_pictures_are_judged_among_the_same(distance, real, monkeypatch):
-    """A copy that only the whole set holds says nothing about the mean among the pictures that are searched."""
+def test_samples_and_real_images_are_judged_among_the_same(distance, real, monkeypatch):
+    """A copy that only the whole set holds says nothing about the mean among the images that are searched."""
     monkeypatch.setattr(comparison, "MOST_SEARCHED", 10)  # every second one
-    monkeypatch.setattr(PictureDistance, "matrix", counted := Counted(PictureDistance.matrix))
+    monkeypatch.setattr(PerceptualDistance, "matrix", counted := Counted(PerceptualDistance.matrix))
     report = report_of(distance, real[[1, 3]], real)
-    assert counted.calls == 2  # samples with all, real pictures among each other
+    assert counted.calls == 2  # samples with all, real images among each other
     assert report["means"]["nearest"] == 0 < report["means"]["nearest_searched"] and not report["warnings"]
 
 
 class Counted:
     """A method that counts its calls."""
 
-    def __init__(self, method):
-        self.method, self.calls = method, 0
+    def __init__(self, spec):
+        self.spec, self.calls = spec, 0
 
     def __get__(self, instance, owner):
         def call(*arguments):
@@ -147,22 +149,22 @@ class Counted:
         return call
 
 
-def test_a_set_of_one_picture(distance, real, noise):
+def test_a_set_of_one_image(distance, real, noise):
     report = report_of(distance, noise, real[:1])
     assert report["means"]["nearest_real"] is None
     json.dumps(report, allow_nan=False)
-    assert " -   a training picture from its nearest other (1 among 1)" in neighbours.table(report)
+    assert " -   a training image from its nearest other (1 among 1)" in neighbors.table(report)
 
 
 def test_where_a_part_was_searched_both_means_are_told(distance, real, noise):
     report = report_of(distance, noise, real)
-    assert "of them" not in neighbours.table(report)
-    assert "nearest of 12 of them" in neighbours.table(report | {"searched": 12})
+    assert "of them" not in neighbors.table(report)
+    assert "nearest of 12 of them" in neighbors.table(report | {"searched": 12})
 
 
-def test_the_grid_shows_sample_and_neighbours(distance, real, noise):
-    found = neighbours.nearest_neighbours(distance, noise, real, 2, mirrored=False)
-    grid = neighbours.neighbour_grid(noise, real, found)
+def test_the_grid_shows_sample_and_neighbors(distance, real, noise):
+    found = neighbors.nearest_neighbors(distance, noise, real, 2, mirrored=False)
+    grid = neighbors.neighbor_grid(noise, real, found)
     assert grid.shape[1] == 3 * 64 + 2 * 2
     height = (len(grid) + 2) // 3
     assert len(grid) == 3 * height - 2 and height > 64 + 8  # with captions
@@ -179,7 +181,7 @@ def tool():
     return load_tool("nearest")
 
 
-def test_the_tool_writes_picture_and_table(tool, smoke_run, tmp_path, capsys):
+def test_the_tool_writes_image_and_table(tool, smoke_run, tmp_path, capsys):
     out = tmp_path / "new" / "nearest.png"
     command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--num", "2", "--neighbours", "3", "--out", str(out)]
     assert tool.main([*command, "--seed", "5"]) == 0
@@ -198,14 +200,14 @@ def test_the_tool_writes_picture_and_table(tool, smoke_run, tmp_path, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
-def test_the_tool_searches_other_pictures(tool, smoke_run, real, tmp_path, capsys):
+def test_the_tool_searches_other_images(tool, smoke_run, real, tmp_path, capsys):
     (tmp_path / "moved").mkdir()
     for index in range(3):
         save_png(tmp_path / "moved" / f"näher {index}.png", real[index])
     out = tmp_path / "nearest.png"
     command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--num", "1", "--out", str(out)]
     assert tool.main([*command, "--data", str(tmp_path / "moved")]) == 0
-    assert "nearest of 3 training pictures" in capsys.readouterr().out
+    assert "nearest of 3 training images" in capsys.readouterr().out
     names = {found["name"] for found in json.loads(out.with_suffix(".json").read_text())["samples"][0]["neighbours"]}
     assert names == {f"näher {index}.png" for index in range(3)}
 
@@ -216,7 +218,7 @@ def test_the_tool_searches_other_pictures(tool, smoke_run, real, tmp_path, capsy
         (["--num", "0"], "--num 0: give at least 1"),
         (["--seed", "-1"], "--seed -1: give a number from 0"),
         (["--neighbours", "0"], "--neighbours 0: give at least 1"),
-        (["--neighbours", "21"], "neighbours=21: the training set has 20 pictures"),
+        (["--neighbours", "21"], "neighbors=21: the training set has 20 images"),
         (["--out", "nearest.jpg"], "--out nearest.jpg: give a .png file"),
         (["--step", "3"], "has no checkpoint 3"),
         (["--data", "/nowhere"], "--data /nowhere: no such folder or zip"),

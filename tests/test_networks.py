@@ -1,5 +1,6 @@
 """Both networks: sizes, shapes under every option, initial values, and properties that any weights must have."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -9,18 +10,19 @@ import pytest
 from flax import traverse_util
 from reference import assert_close, assert_trees_close, quick_jit
 
-from fastgan_jax.forms import FASTEST, WAYS, Forms
 from fastgan_jax.models import discriminator as d_module
 from fastgan_jax.models import generator as g_module
-from fastgan_jax.models import layers, spectral
+from fastgan_jax.models import layers
+from fastgan_jax.models import spectral_norm as spectral
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator
-from fastgan_jax.models.initialization import initial_variables
+from fastgan_jax.models.init import initial_variables
+from fastgan_jax.models.variants import FASTEST, VARIANTS, Compute
 
 NZ = 256
 
-FASTEST_ON_CPU = Forms(**FASTEST["cpu"])
-LAST = Forms(*(ways[-1] for ways in WAYS.values()))  # none of them plain
+FASTEST_ON_CPU = Compute(**FASTEST["cpu"])
+LAST = Compute(*(ways[-1] for ways in VARIANTS.values()))  # none of them plain
 
 
 def g_inputs(module: Generator, batch: int = 2, nz: int = NZ) -> tuple:
@@ -86,20 +88,20 @@ def test_parameter_counts_are_the_published_ones(resolution, generator_parameter
 def test_shapes_at_every_resolution(resolution):
     generator, discriminator = Generator(resolution, ngf=8), Discriminator(resolution, ndf=8)
     small = min(128, resolution // 2)
-    variables, pictures, _, evaluated = abstract(generator, g_inputs(generator, nz=16))
-    assert [p.shape for p in pictures] == [(2, resolution, resolution, 3), (2, small, small, 3)]
-    assert pictures == evaluated
+    variables, images, _, evaluated = abstract(generator, g_inputs(generator, nz=16))
+    assert [p.shape for p in images] == [(2, resolution, resolution, 3), (2, small, small, 3)]
+    assert images == evaluated
     assert {path[0] for path in traverse_util.flatten_dict(variables["params"]) if path[0].startswith("sle")} == {
         f"sle_{side}" for side in (64, 128, 256, 512) if side <= resolution
     }
-    _, judgement, _, evaluated = abstract(discriminator, d_inputs(discriminator))
-    assert judgement.logits.shape == (2, 50)
+    _, output, _, evaluated = abstract(discriminator, d_inputs(discriminator))
+    assert output.logits.shape == (2, 50)
     side = min(128, resolution)
-    assert {name: p.shape for name, p in judgement.reconstructions.items()} == {
+    assert {name: p.shape for name, p in output.reconstructions.items()} == {
         name: (2, side, side, 3) for name in ("big", "part", "small")
     }
-    assert [f.shape for f in judgement.features] == [(2, 16, 16, 32), (2, 8, 8, 64)]
-    assert jax.tree.leaves(judgement) == jax.tree.leaves(evaluated)
+    assert [f.shape for f in output.features] == [(2, 16, 16, 32), (2, 8, 8, 64)]
+    assert jax.tree.leaves(output) == jax.tree.leaves(evaluated)
 
 
 def test_generator_widths_are_those_of_the_method():
@@ -128,7 +130,7 @@ GENERATOR_OPTIONS = [
     {"channels": 4},
     {"sle_activation": "leaky_relu"},
     {"output_tanh": True},
-    {"forms": Forms(upsample="phase", spectral="output")},
+    {"compute": Compute(upsample="phase", spectral="output")},
     {"remat": True},
 ]
 DISCRIMINATOR_OPTIONS = [
@@ -140,7 +142,7 @@ DISCRIMINATOR_OPTIONS = [
     {"channels": 1},
     {"channels": 4},
     {"sle_activation": "leaky_relu"},
-    {"forms": Forms(upsample="phase", spectral="output")},
+    {"compute": Compute(upsample="phase", spectral="output")},
     {"remat": True},
 ]
 
@@ -153,9 +155,9 @@ def changed_name(options: dict) -> str:
 def test_generator_options_build_and_run(options):
     resolution = 256
     module = Generator(resolution, ngf=8, **options)
-    variables, pictures, mutated, evaluated = abstract(module, g_inputs(module, nz=16))
-    assert pictures[0].shape == (2, resolution, resolution, options.get("channels", 3))
-    assert pictures == evaluated
+    variables, images, mutated, evaluated = abstract(module, g_inputs(module, nz=16))
+    assert images[0].shape == (2, resolution, resolution, options.get("channels", 3))
+    assert images == evaluated
     assert jax.tree.structure(mutated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
     names = set(variables["params"])
     assert any(name.startswith("sle") for name in names) == options.get("skip_excitation", True)
@@ -167,21 +169,24 @@ def test_generator_options_build_and_run(options):
 def test_discriminator_options_build_and_run(options):
     resolution = 256
     module = Discriminator(resolution, ndf=8, **options)
-    variables, judgement, mutated, _ = abstract(module, d_inputs(module))
+    variables, output, mutated, _ = abstract(module, d_inputs(module))
     decoders = options.get("decoders", ("big", "part", "small"))
-    assert judgement.logits.shape == (2, 2 * options.get("logits_map", 5) ** 2)
+    assert output.logits.shape == (2, 2 * options.get("logits_map", 5) ** 2)
     side = min(128, resolution)
-    assert {name: p.shape for name, p in judgement.reconstructions.items()} == {
+    assert {name: p.shape for name, p in output.reconstructions.items()} == {
         name: (2, side, side, options.get("channels", 3)) for name in decoders
     }
     assert {name for name in variables["params"] if name.startswith("decoder")} == {f"decoder_{n}" for n in decoders}
     assert jax.tree.structure(mutated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
 
 
-@pytest.mark.parametrize(("resolution", "forms"), [(256, Forms()), (256, FASTEST_ON_CPU), (256, LAST), (1024, Forms())])
-def test_bfloat16_computes_in_it_but_keeps_variables_and_results_in_float32(resolution, forms):
-    generator = Generator(resolution, ngf=8, attention=True, num_classes=3, forms=forms, dtype=jnp.bfloat16)
-    discriminator = Discriminator(resolution, ndf=8, num_classes=3, forms=forms, dtype=jnp.bfloat16)
+@pytest.mark.parametrize(
+    ("resolution", "compute"), [(256, Compute()), (256, FASTEST_ON_CPU), (256, LAST), (1024, Compute())]
+)
+def test_bfloat16_computes_in_it_but_keeps_variables_and_results_in_float32(resolution, compute):
+    compute = dataclasses.replace(compute, dtype=jnp.bfloat16)
+    generator = Generator(resolution, ngf=8, attention=True, num_classes=3, compute=compute)
+    discriminator = Discriminator(resolution, ndf=8, num_classes=3, compute=compute)
     for module, inputs in ((generator, g_inputs(generator)), (discriminator, d_inputs(discriminator))):
         variables, output, mutated, evaluated = abstract(module, inputs)
         assert {leaf.dtype for leaf in jax.tree.leaves((variables, mutated))} == {jnp.dtype(jnp.float32)}
@@ -234,15 +239,15 @@ def value_state_gradient(module, variables: dict, args: tuple) -> tuple:
 
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_remat_changes_neither_variables_nor_results(network, request):
-    """Rematerialisation only recomputes: the same tree, outputs, state and gradients, to rounding in float32."""
+    """Rematerialization only recomputes: the same tree, outputs, state and gradients, to rounding in float32."""
     module, variables = request.getfixturevalue(network)
-    if network == "discriminator":  # decoders are never rematerialised
+    if network == "discriminator":  # decoders are never rematerialized
         module = module.clone(decoders=())
         trunk = {k: {n: t for n, t in tree.items() if "decoder" not in n} for k, tree in variables.items()}
         variables, inputs = trunk, d_inputs(module)
     else:
         inputs = g_inputs(module, nz=8)
-    other = module.clone(remat=True)
+    other = module.clone(compute=Compute(remat=True))
     shapes = jax.tree.map(lambda leaf: leaf.shape, variables)
     assert jax.tree.map(lambda leaf: leaf.shape, dict(abstract(other, inputs)[0])) == shapes
     args = concrete(inputs)
@@ -255,21 +260,21 @@ def test_remat_changes_neither_variables_nor_results(network, request):
 
 
 def test_generator_in_evaluation_maps_each_latent_by_itself(generator):
-    """Permuting the batch permutes the pictures, and a latent alone gives the picture it gives in company."""
+    """Permuting the batch permutes the images, and a latent alone gives the image it gives in company."""
     module, variables = generator
     z, noise, _ = concrete(g_inputs(module, batch=4, nz=8))
     apply = quick_jit(lambda z, noise: module.apply(variables, z, noise, train=False))
-    pictures = apply(z, noise)
+    images = apply(z, noise)
     order = jnp.array([2, 0, 3, 1])
     permuted = apply(z[order], tuple(n[order] for n in noise))
     alone = apply(z[3:], tuple(n[3:] for n in noise))
-    for whole, moved, single in zip(pictures, permuted, alone, strict=True):
+    for whole, moved, single in zip(images, permuted, alone, strict=True):
         assert_close(moved, whole[order], rtol=1e-5)
         assert_close(single, whole[3:], rtol=1e-5)
 
 
 def test_generator_in_training_sees_its_batch(generator):
-    """The opposite of the above: batch statistics couple the pictures, which is why sampling does not use them."""
+    """The opposite of the above: batch statistics couple the images, which is why sampling does not use them."""
     module, variables = generator
     z, noise, _ = concrete(g_inputs(module, batch=4, nz=8))
     apply = quick_jit(lambda z, n: module.apply(variables, z, n, train=True, mutable=["batch_stats"])[0][0])
@@ -335,7 +340,7 @@ def test_only_the_part_decoder_sees_the_quadrant(discriminator):
     assert float(jnp.max(jnp.abs(first["part"] - last["part"]))) > 1e-3
 
 
-def test_small_head_sees_the_small_picture_alone(discriminator):
+def test_small_head_sees_the_small_image_alone(discriminator):
     module, variables = discriminator
     full, small, quadrant, _ = concrete(d_inputs(module))
     apply = quick_jit(lambda small: module.apply(variables, full, small, quadrant, train=False))
@@ -353,17 +358,17 @@ def test_class_term_is_the_projection_on_the_mean_of_the_last_map():
     full, small, _, _ = concrete(inputs)
     labels = jnp.array([2, 0])
     apply = quick_jit(lambda variables: module.apply(variables, full, small, labels=labels, train=False))
-    judgement = apply(variables)
+    output = apply(variables)
     silent = jax.tree.map(lambda leaf: leaf, variables)
     for name in ("embed_big", "embed_small"):
         silent["params"][name] = {"embedding": jnp.zeros_like(variables["params"][name]["embedding"])}
     table = np.asarray(variables["params"]["embed_big"]["embedding"])
-    score = (table[np.array(labels)] * np.asarray(judgement.features[1]).mean((1, 2))).mean(-1)
-    difference = np.asarray(judgement.logits - apply(silent).logits)[:, :25]
+    score = (table[np.array(labels)] * np.asarray(output.features[1]).mean((1, 2))).mean(-1)
+    difference = np.asarray(output.logits - apply(silent).logits)[:, :25]
     np.testing.assert_allclose(difference, np.repeat(score[:, None], 25, 1), rtol=1e-3, atol=1e-5)
 
 
-def test_class_changes_the_picture_of_a_conditional_generator():
+def test_class_changes_the_image_of_a_conditional_generator():
     module = Generator(64, ngf=4, num_classes=3)
     variables = settled_variables(module, g_inputs(module, nz=8))
     z, noise, _ = concrete(g_inputs(module, nz=8))

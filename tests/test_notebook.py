@@ -16,18 +16,18 @@ NOTEBOOK = ROOT / "notebooks" / "sample.ipynb"
 
 
 def sizes(cell) -> list[tuple[int, int]]:
-    """Width and height of the pictures that a cell has shown."""
+    """Width and height of the images that a cell has shown."""
     found = []
     for output in cell.outputs:
         kinds = [kind for kind in output.get("data", {}) if kind.startswith("image/")]
-        if kinds:  # Pillow offers the same picture in several formats
+        if kinds:  # Pillow offers the same image in several formats
             found.append(Image.open(io.BytesIO(base64.b64decode(output.data[kinds[0]]))).size)
     return found
 
 
 # Libraries of the kernel and its client warn of their own future; nothing here can be done about it.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
-def test_the_notebook_runs_and_shows_its_pictures(smoke_run, process_environment, monkeypatch):
+def test_the_notebook_runs_and_shows_its_images(smoke_run, process_environment, monkeypatch):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     for name, value in process_environment.items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""Whole training iterations against the reference program, with recorded weights, pictures and random draws.
+"""Whole training iterations against the reference program, with recorded weights, images and random draws.
 
 The recording (tests/fixtures) is in float64, where the order of summation moves results by 1e-14 per operation, so that
 three iterations agree to 1e-9 or something is wrong; the same iteration in float32 shows how much of a difference is
@@ -23,13 +23,13 @@ from flax import traverse_util
 from reference import FIXTURES, assert_close, logits_flat, logits_rows, quick_jit, recipe, report, to_nchw, to_nhwc
 
 from configs import base
-from fastgan_jax.assemble import method_from_config
-from fastgan_jax.draws import StepDraws
+from fastgan_jax.build import spec_from_config
+from fastgan_jax.gan.randomness import StepDraws
+from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.state import NetworkState, TrainState
+from fastgan_jax.gan.step import update
 from fastgan_jax.interop.pytorch import state_dict_to_variables, variables_to_state_dict
-from fastgan_jax.method import Method
 from fastgan_jax.models.generator import noise_sides, small_side
-from fastgan_jax.train_state import NetworkState, TrainState
-from fastgan_jax.train_step import update
 
 SEED, BATCH, RESOLUTION, WIDTH, NZ = 7, 4, 256, 8, 32
 ITERATIONS = 3
@@ -49,7 +49,7 @@ class Iteration(NamedTuple):
 
 
 class Recorder:
-    """Stands in for a network of the method: passes every call on and notes what it returns."""
+    """Stands in for a network of the spec: passes every call on and notes what it returns."""
 
     def __init__(self, network: Any, tags: tuple[str, ...], log: dict):
         self.network, self.tags, self.log, self.count = network, tags, log, 0
@@ -72,7 +72,7 @@ def gradient_recorder() -> optax.GradientTransformation:
     )
 
 
-def method_of_the_recording(log: dict) -> Method:
+def spec_of_the_recording(log: dict) -> Spec:
     """The default method with the recording's deviations: small, no augmentation, L1 for LPIPS."""
     config = base.get_config()
     with config.unlocked():
@@ -80,22 +80,22 @@ def method_of_the_recording(log: dict) -> Method:
         config.loss.update(reconstruction="l1", reconstruction_weight=1.0)
         config.augment.policy = ""
         config.data.flip = False
-    method = method_from_config(config)
+    spec = spec_from_config(config)
     return dataclasses.replace(
-        method,
-        generator=Recorder(method.generator, ("generator",), log),
-        discriminator=Recorder(method.discriminator, ("real", "fake", "g"), log),
-        optimizer=optax.chain(gradient_recorder(), method.optimizer),
+        spec,
+        generator=Recorder(spec.generator, ("generator",), log),
+        discriminator=Recorder(spec.discriminator, ("real", "fake", "g"), log),
+        optimizer=optax.chain(gradient_recorder(), spec.optimizer),
     )
 
 
-def recorded_state(method: Method, dtype: type) -> TrainState:
+def recorded_state(spec: Spec, dtype: type) -> TrainState:
     """The recipe's state before the first iteration."""
     states = {}
     for name, network in NETWORKS.items():
-        values = recorded_state_dict(name, getattr(method, network).network)
+        values = recorded_state_dict(name, getattr(spec, network).network)
         variables = jax.tree.map(partial(jnp.asarray, dtype=dtype), state_dict_to_variables(values, network))
-        states[network] = NetworkState(**variables, optimizer=method.optimizer.init(variables["params"]))
+        states[network] = NetworkState(**variables, optimizer=spec.optimizer.init(variables["params"]))
     average = jax.tree.map(jnp.copy, states["generator"].params)
     return TrainState(step=jnp.int32(0), **states, ema_params=average, rng=jax.random.key(0))
 
@@ -105,8 +105,8 @@ def recorded_state_dict(name: str, network: nn.Module) -> dict[str, np.ndarray]:
     """The recipe's initial values by PyTorch's names; their shapes are those of our own variables."""
     sides = (RESOLUTION, small_side(RESOLUTION))
     noise = tuple(jnp.zeros((1, side, side, 1)) for side in noise_sides(RESOLUTION))
-    pictures = tuple(jnp.zeros((1, side, side, 3)) for side in sides)
-    args = {"G": (jnp.zeros((1, NZ)), noise), "D": (*pictures, jnp.int32(0))}[name]
+    images = tuple(jnp.zeros((1, side, side, 3)) for side in sides)
+    args = {"G": (jnp.zeros((1, NZ)), noise), "D": (*images, jnp.int32(0))}[name]
     shapes = jax.eval_shape(partial(network.init, train=True), jax.random.key(0), *args)
     zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float64(0), leaf.shape), shapes)
     template = variables_to_state_dict(zeros, NETWORKS[name])
@@ -141,22 +141,22 @@ def recorded_draws(index: int, quadrant: int, dtype: type) -> StepDraws:
     )
 
 
-def real_pictures(index: int, dtype: type) -> jax.Array:
+def real_images(index: int, dtype: type) -> jax.Array:
     small = np.tanh(recipe().arr(SEED, f"real/{index}", (BATCH, 3, 32, 32)))
     return jnp.asarray(to_nhwc(small.repeat(8, 2).repeat(8, 3)), dtype)
 
 
-def run(parts: np.ndarray, iterations: int, dtype: type, jit: Callable) -> tuple[list[Iteration], TrainState, Method]:
+def run(parts: np.ndarray, iterations: int, dtype: type, jit: Callable) -> tuple[list[Iteration], TrainState, Spec]:
     """Makes the recording's iterations."""
     log = {}
-    method = method_of_the_recording(log)
-    state = recorded_state(method, dtype)
-    step = jit(partial(update, method))
+    spec = spec_of_the_recording(log)
+    state = recorded_state(spec, dtype)
+    step = jit(partial(update, spec))
     results = []
     for index in range(iterations):
         labels = jnp.zeros(BATCH, jnp.int32)
         draws = recorded_draws(index, parts[index], dtype)
-        state, metrics = jax.block_until_ready(step(state, real_pictures(index, dtype), labels, draws))
+        state, metrics = jax.block_until_ready(step(state, real_images(index, dtype), labels, draws))
         jax.effects_barrier()
         networks = {name: getattr(state, network) for name, network in NETWORKS.items()}
         results.append(
@@ -172,7 +172,7 @@ def run(parts: np.ndarray, iterations: int, dtype: type, jit: Callable) -> tuple
             )
         )
         log.clear()
-    return results, state, method
+    return results, state, spec
 
 
 def _outputs(log: dict) -> dict[str, dict[str, np.ndarray]]:
@@ -180,8 +180,8 @@ def _outputs(log: dict) -> dict[str, dict[str, np.ndarray]]:
     full, small = log["generator"]
     outputs = {"generator": {"full": to_nchw(full), "small": to_nchw(small)}}
     for tag in ("real", "fake", "g"):
-        pictures = {name: to_nchw(picture) for name, picture in log[tag].reconstructions.items()}
-        outputs[tag] = {"logits": logits_flat(log[tag].logits), **pictures}
+        images = {name: to_nchw(image) for name, image in log[tag].reconstructions.items()}
+        outputs[tag] = {"logits": logits_flat(log[tag].logits), **images}
     return outputs
 
 
@@ -202,7 +202,7 @@ def recording() -> dict[str, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def double(recording) -> tuple[list[Iteration], TrainState, Method]:
+def double(recording) -> tuple[list[Iteration], TrainState, Spec]:
     """Three iterations in float64."""
     with double_precision():
         return run(recording["parts"], ITERATIONS, jnp.float64, jax.jit)
@@ -225,7 +225,7 @@ def test_names_and_counters_are_those_of_the_reference(recording, double):
 
 
 @each_iteration
-def test_pictures_and_logits(recording, double, index):
+def test_images_and_logits(recording, double, index):
     calls = double[0][index].calls
     expected = {
         "pred_real": calls["real"]["logits"],
@@ -239,7 +239,7 @@ def test_pictures_and_logits(recording, double, index):
         assert_close(value, recording[f"iter{index}/{name}"], rtol=STRICT, what=name)
         for name, value in expected.items()
     ]
-    report(f"iteration {index + 1}, float64: pictures, reconstructions, logits", max(errors), STRICT)
+    report(f"iteration {index + 1}, float64: images, reconstructions, logits", max(errors), STRICT)
 
 
 @each_iteration
@@ -284,11 +284,11 @@ def test_parameters(recording, double, name, index):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_normalization_state(recording, double, name, index):
     """BatchNorm's averages and counters, and the spectral vectors: G's move once in an iteration and D's three times,
-    but those of its decoders once, as only real pictures are reconstructed."""
+    but those of its decoders once, as only real images are reconstructed."""
     tensors = double[0][index].tensors[name]
     worst = worst_projection(tensors, recording[f"buffer_names/{name}"], recording[f"iter{index}/buffer/{name}"])
     assert worst[0] <= STRICT, worst
-    report(f"iteration {index + 1}, float64: all normalisation state of {name}", worst[0], STRICT)
+    report(f"iteration {index + 1}, float64: all normalization state of {name}", worst[0], STRICT)
 
 
 @each_iteration
@@ -301,22 +301,19 @@ def test_moving_average(recording, double, index):
 
 def test_evaluation_after_three_iterations(recording, double):
     """Both networks in evaluation mode, on the first iteration's inputs and with the state that training left."""
-    _, state, method = double
+    _, state, spec = double
     with double_precision():
-        draws, real = recorded_draws(0, 1, jnp.float64), real_pictures(0, jnp.float64)
+        draws, real = recorded_draws(0, 1, jnp.float64), real_images(0, jnp.float64)
 
-        def variables(part: NetworkState) -> dict:
-            return {"params": part.params, "batch_stats": part.batch_stats, "spectral": part.spectral}
-
-        generate = partial(method.generator.network.apply, train=False)
-        judge = partial(method.discriminator.network.apply, train=False)
-        full, small = jax.jit(generate)(variables(state.generator), draws.z, draws.noise)
-        judgement = jax.jit(judge)(variables(state.discriminator), real, real[:, ::2, ::2], draws.quadrant)
+        generate = partial(spec.generator.network.apply, train=False)
+        discriminate = partial(spec.discriminator.network.apply, train=False)
+        full, small = jax.jit(generate)(state.generator.variables, draws.z, draws.noise)
+        output = jax.jit(discriminate)(state.discriminator.variables, real, real[:, ::2, ::2], draws.quadrant)
     expected = {
         "im_256_s8": to_nchw(full)[:, :, ::8, ::8],
         "im_128_s4": to_nchw(small)[:, :, ::4, ::4],
-        "logits": logits_flat(judgement.logits),
-        **{f"rec_{name}_s4": to_nchw(x)[:, :, ::4, ::4] for name, x in judgement.reconstructions.items()},
+        "logits": logits_flat(output.logits),
+        **{f"rec_{name}_s4": to_nchw(x)[:, :, ::4, ::4] for name, x in output.reconstructions.items()},
     }
     errors = [
         assert_close(value, recording[f"final_eval/{name}"], rtol=STRICT, what=name) for name, value in expected.items()
@@ -370,4 +367,4 @@ def test_float32_normalization_state_differs_by_rounding(double, single):
 
     error = relative_differences(buffers(single), buffers(double[0][0]))[-1]
     assert error <= 1e-5
-    report("iteration 1, float32 against float64: normalisation state, relative l2 of the worst tensor", error, 1e-5)
+    report("iteration 1, float32 against float64: normalization state, relative l2 of the worst tensor", error, 1e-5)

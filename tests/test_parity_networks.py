@@ -1,7 +1,7 @@
 """Both networks in float32 against numbers recorded from the reference program (256, 512) and a PyTorch twin (1024).
 
 Tolerances are relative to the largest value of a tensor. The reference in float32 against itself in float64 shows 1e-6
-(G's pictures), 5e-6 (D's logits), 2e-5 (reconstructions) and 1e-7 (state); the bounds leave a few times that, because
+(G's images), 5e-6 (D's logits), 2e-5 (reconstructions) and 1e-7 (state); the bounds leave a few times that, because
 two float32 programs differ by the sum of both errors.
 """
 
@@ -26,12 +26,12 @@ from reference import (
 from fastgan_jax.interop.pytorch import state_dict_to_variables
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator, noise_sides, small_side
-from fastgan_jax.models.spectral import power_iterate
+from fastgan_jax.models.spectral_norm import power_iterate
 
 WIDTH = 8  # ngf and ndf of the recordings
-PICTURES, LOGITS, RECONSTRUCTIONS, STATE = 2e-5, 2e-5, 1e-4, 5e-6
+IMAGES, LOGITS, RECONSTRUCTIONS, STATE = 2e-5, 2e-5, 1e-4, 5e-6
 SETTLED = 5e-5  # vectors that have not converged after forty steps carry the rounding of all of them
-PICTURES_F64 = 1e-11  # at 1024 float32 shows 2e-4 against itself in float64, which would hide much
+IMAGES_F64 = 1e-11  # at 1024 float32 shows 2e-4 against itself in float64, which would hide much
 
 
 def variables_of(state_dict: dict[str, np.ndarray], network: str) -> dict:
@@ -58,7 +58,7 @@ def state_of(variables: dict) -> dict:
 
 
 def recorded_state(buffers: dict[str, np.ndarray], initial: dict[str, np.ndarray], network: str) -> dict:
-    """The normalisation state that recorded buffers hold; `initial` has the weights, which give the layout."""
+    """The normalization state that recorded buffers hold; `initial` has the weights, which give the layout."""
     return state_of(state_dict_to_variables(initial | buffers, network))
 
 
@@ -73,8 +73,8 @@ def generator_run(shared_dir, resolution: int) -> tuple:
     return arrays, variables, train, evaluate
 
 
-def check_pictures(arrays: dict, prefix: str, pictures: tuple, resolution: int) -> None:
-    full, small = map(to_nchw, pictures)
+def check_images(arrays: dict, prefix: str, images: tuple, resolution: int) -> None:
+    full, small = map(to_nchw, images)
     found = {f"im_{resolution}": full, "im_128": small}
     if resolution > 256:
         found = {
@@ -87,12 +87,12 @@ def check_pictures(arrays: dict, prefix: str, pictures: tuple, resolution: int) 
         }
     expected = {name: value for name, value in section(arrays, prefix).items() if name.startswith("im_")}
     assert found.keys() == expected.keys()
-    # Means and deviations are measured by the pictures' scale.
+    # Means and deviations are measured by the images' scale.
     scale = float(np.max(np.abs(expected["im_128"])))
     for name, value in expected.items():
-        assert_close(found[name], value, rtol=0, atol=PICTURES * scale, what=f"{prefix}{name}")
+        assert_close(found[name], value, rtol=0, atol=IMAGES * scale, what=f"{prefix}{name}")
     error = max(float(np.max(np.abs(found[name] - value))) for name, value in expected.items()) / scale
-    report(f"G at {resolution}, {prefix.rstrip('/')}: both pictures", error, PICTURES)
+    report(f"G at {resolution}, {prefix.rstrip('/')}: both images", error, IMAGES)
 
 
 @pytest.mark.parametrize("resolution", [256, 512])
@@ -100,12 +100,12 @@ def test_generator(shared_dir, resolution):
     """One pass in training mode and one in evaluation mode after it; then the settled state of forty passes."""
     arrays, variables, train, evaluate = generator_run(shared_dir, resolution)
     initial = section(arrays, "G/")
-    pictures, after = train(variables)
-    check_pictures(arrays, "G_train/", pictures, resolution)
+    images, after = train(variables)
+    check_images(arrays, "G_train/", images, resolution)
     expected = recorded_state(section(arrays, "G_train/buffers/"), initial, "generator")
     error = assert_trees_close(state_of(after), expected, rtol=STATE)
-    report(f"G at {resolution}, G_train: all normalisation state", error, STATE)
-    check_pictures(arrays, "G_eval1/", evaluate(after), resolution)
+    report(f"G at {resolution}, G_train: all normalization state", error, STATE)
+    check_images(arrays, "G_eval1/", evaluate(after), resolution)
 
     # The latents of the other passes were not recorded: batch norm's averages are taken from the recording. The
     # spectral vectors do not depend on latents.
@@ -113,15 +113,15 @@ def test_generator(shared_dir, resolution):
     vectors = power_iterate(variables["params"], variables["spectral"], steps=40)
     error = assert_trees_close(vectors, settled["spectral"], rtol=SETTLED)
     report(f"G at {resolution}, spectral vectors after forty passes", error, SETTLED)
-    check_pictures(arrays, "G_eval40/", evaluate({"params": variables["params"], **settled}), resolution)
+    check_images(arrays, "G_eval40/", evaluate({"params": variables["params"], **settled}), resolution)
 
 
-def check_judgement(arrays: dict, prefix: str, judgement, resolution: int) -> None:
-    error = assert_close(logits_flat(judgement.logits), arrays[f"{prefix}/logits"], rtol=LOGITS, what=prefix)
+def check_output(arrays: dict, prefix: str, output, resolution: int) -> None:
+    error = assert_close(logits_flat(output.logits), arrays[f"{prefix}/logits"], rtol=LOGITS, what=prefix)
     report(f"D at {resolution}, {prefix}: logits", error, LOGITS)
     errors = [
-        assert_close(to_nchw(picture), arrays[f"{prefix}/rec_{name}"], rtol=RECONSTRUCTIONS, what=f"{prefix} {name}")
-        for name, picture in judgement.reconstructions.items()
+        assert_close(to_nchw(image), arrays[f"{prefix}/rec_{name}"], rtol=RECONSTRUCTIONS, what=f"{prefix} {name}")
+        for name, image in output.reconstructions.items()
     ]
     if errors:
         report(f"D at {resolution}, {prefix}: three reconstructions", max(errors), RECONSTRUCTIONS)
@@ -133,11 +133,11 @@ def check_state(arrays: dict, prefix: str, variables: dict, resolution: int) -> 
         buffers = section(arrays, "D_real_train/part0/buffers/") | buffers
     expected = recorded_state(buffers, section(arrays, "D/"), "discriminator")
     error = assert_trees_close(state_of(variables), expected, rtol=STATE, what=prefix)
-    report(f"D at {resolution}, {prefix}: all normalisation state", error, STATE)
+    report(f"D at {resolution}, {prefix}: all normalization state", error, STATE)
 
 
 @pytest.mark.parametrize("resolution", [256, 512])
-def test_discriminator_on_real_pictures(shared_dir, resolution):
+def test_discriminator_on_real_images(shared_dir, resolution):
     """Training mode from the same state with each quadrant, and evaluation mode after the first."""
     arrays = recorded(shared_dir, f"d_{resolution}.npz")
     real = to_nhwc((arrays if resolution == 256 else recorded(shared_dir, "d_512_full.npz"))["real"])
@@ -146,33 +146,33 @@ def test_discriminator_on_real_pictures(shared_dir, resolution):
     initial = variables_of(section(arrays, "D/"), "discriminator")
     train = quick_jit(partial(training_pass, module))
     for quadrant in range(4):
-        judgement, variables = train(initial, real, small, jnp.int32(quadrant))
+        output, variables = train(initial, real, small, jnp.int32(quadrant))
         prefix = f"D_real_train/part{quadrant}"
-        check_judgement(arrays, prefix, judgement, resolution)
+        check_output(arrays, prefix, output, resolution)
         check_state(arrays, prefix, variables, resolution)
         if quadrant == 0:
             evaluate = quick_jit(lambda variables: module.apply(variables, real, small, jnp.int32(0), train=False))
-            check_judgement(arrays, "D_real_eval1/part0", evaluate(variables), resolution)
+            check_output(arrays, "D_real_eval1/part0", evaluate(variables), resolution)
     # The quadrants differ, so that a wrong number could not pass.
     parts = [arrays[f"D_real_train/part{quadrant}/rec_part"] for quadrant in range(4)]
     assert all(np.abs(a - b).max() > 0.01 for i, a in enumerate(parts) for b in parts[:i])
 
 
 @pytest.mark.parametrize("resolution", [256, 512])
-def test_discriminator_on_generated_pictures(shared_dir, resolution):
+def test_discriminator_on_generated_images(shared_dir, resolution):
     arrays, generated = recorded(shared_dir, f"d_{resolution}.npz"), recorded(shared_dir, f"g_{resolution}.npz")
     if resolution == 256:
         fakes = [to_nhwc(generated["G_train/im_256"]), to_nhwc(generated["G_train/im_128"])]
-    else:  # the large picture was not recorded in full, so that it is made again
+    else:  # the large image was not recorded in full, so that it is made again
         _, variables, train, _ = generator_run(shared_dir, resolution)
         fakes, _ = train(variables)
     module = Discriminator(resolution, ndf=WIDTH)
     initial = variables_of(section(arrays, "D/"), "discriminator")
-    judgement, variables = quick_jit(partial(training_pass, module))(initial, *fakes)
-    check_judgement(arrays, "D_fake_train", judgement, resolution)
+    output, variables = quick_jit(partial(training_pass, module))(initial, *fakes)
+    check_output(arrays, "D_fake_train", output, resolution)
     check_state(arrays, "D_fake_train", variables, resolution)
     evaluate = quick_jit(lambda variables: module.apply(variables, *fakes, train=False))
-    check_judgement(arrays, "D_fake_eval1", evaluate(variables), resolution)
+    check_output(arrays, "D_fake_eval1", evaluate(variables), resolution)
 
 
 def twin_arrays(network) -> dict[str, np.ndarray]:
@@ -182,7 +182,7 @@ def twin_arrays(network) -> dict[str, np.ndarray]:
 def test_generator_at_1024():
     """No recording is at hand: the PyTorch twin stands in, the same code as at the sizes that are recorded."""
     torch = pytest.importorskip("torch", reason="needs PyTorch as the oracle")
-    from fastgan_jax.interop import torch_twin
+    from fastgan_jax.benchmark.pytorch import networks as torch_twin
 
     torch.manual_seed(0)
     twin = torch_twin.Generator(1024, ngf=WIDTH, nz=16).double()
@@ -197,26 +197,24 @@ def test_generator_at_1024():
         with torch.no_grad():
             expected = {"train": twin.train()(torch.from_numpy(z)), "state": twin_arrays(twin)}
             expected["eval"] = twin.eval()(torch.from_numpy(z))
-        pictures, variables = quick_jit(lambda v: training_pass(module, v, z, noise))(variables)
-        found = {"train": pictures}
+        images, variables = quick_jit(lambda v: training_pass(module, v, z, noise))(variables)
+        found = {"train": images}
         found["eval"] = quick_jit(lambda v: module.apply(v, z, noise, train=False))(variables)
         for mode, pair in found.items():
             assert float(jnp.max(jnp.abs(pair[0]))) <= 1  # tanh
             errors = [
-                assert_close(to_nchw(ours), theirs.numpy(), rtol=PICTURES_F64, what=mode)
+                assert_close(to_nchw(ours), theirs.numpy(), rtol=IMAGES_F64, what=mode)
                 for ours, theirs in zip(pair, expected[mode], strict=True)
             ]
-            report(
-                f"G at 1024 in float64, {mode} mode, against the PyTorch twin: both pictures", max(errors), PICTURES_F64
-            )
+            report(f"G at 1024 in float64, {mode} mode, against the PyTorch twin: both images", max(errors), IMAGES_F64)
         state = state_of(state_dict_to_variables(expected["state"], "generator"))
-        error = assert_trees_close(state_of(variables), state, rtol=PICTURES_F64)
-        report("G at 1024 in float64, against the PyTorch twin: all normalisation state", error, PICTURES_F64)
+        error = assert_trees_close(state_of(variables), state, rtol=IMAGES_F64)
+        report("G at 1024 in float64, against the PyTorch twin: all normalization state", error, IMAGES_F64)
 
 
 def test_discriminator_at_1024():
     torch = pytest.importorskip("torch", reason="needs PyTorch as the oracle")
-    from fastgan_jax.interop import torch_twin
+    from fastgan_jax.benchmark.pytorch import networks as torch_twin
 
     torch.manual_seed(0)
     twin = torch_twin.Discriminator(1024, ndf=WIDTH)
@@ -228,18 +226,18 @@ def test_discriminator_at_1024():
         expected = {"train": twin.train()(*theirs, 2), "state": twin_arrays(twin)}
         expected["eval"] = twin.eval()(*theirs, 2)
     train = quick_jit(lambda v: training_pass(module, v, real, small, jnp.int32(2)))
-    judgement, variables = train(variables)
-    found = {"train": judgement}
+    output, variables = train(variables)
+    found = {"train": output}
     found["eval"] = quick_jit(lambda v: module.apply(v, real, small, jnp.int32(2), train=False))(variables)
-    for mode, judgement in found.items():
-        logits, pictures = expected[mode]
-        error = assert_close(logits_flat(judgement.logits), logits.numpy(), rtol=LOGITS, what=mode)
+    for mode, output in found.items():
+        logits, images = expected[mode]
+        error = assert_close(logits_flat(output.logits), logits.numpy(), rtol=LOGITS, what=mode)
         report(f"D at 1024, {mode} mode, against the PyTorch twin: logits", error, LOGITS)
         errors = [
-            assert_close(to_nchw(judgement.reconstructions[name]), picture.numpy(), rtol=RECONSTRUCTIONS, what=mode)
-            for name, picture in pictures.items()
+            assert_close(to_nchw(output.reconstructions[name]), image.numpy(), rtol=RECONSTRUCTIONS, what=mode)
+            for name, image in images.items()
         ]
         report(f"D at 1024, {mode} mode, against the PyTorch twin: reconstructions", max(errors), RECONSTRUCTIONS)
     state = state_of(state_dict_to_variables(expected["state"], "discriminator"))
     error = assert_trees_close(state_of(variables), state, rtol=STATE)
-    report("D at 1024, against the PyTorch twin: all normalisation state", error, STATE)
+    report("D at 1024, against the PyTorch twin: all normalization state", error, STATE)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from torch_packages import import_or_skip
 
-from fastgan_jax import perceptual
-from fastgan_jax.weights import store
-from fastgan_jax.weights.layouts import LPIPS_INPUT, by_layer, convert
-from fastgan_jax.weights.perceptual_networks import load_perceptual
+from fastgan_jax.models import lpips as perceptual
+from fastgan_jax.pretrained import store
+from fastgan_jax.pretrained.layouts import LPIPS_INPUT, by_layer, convert
+from fastgan_jax.pretrained.networks import load_perceptual
 
 SIDES = {"vgg": (36, 34), "squeeze": (66, 64)}  # not multiples of the poolings, so that their edges are tested too
 
@@ -31,7 +31,7 @@ def perceptual_params(network: str, seed: int = 0) -> dict:
     }
 
 
-def pictures(seed: int, height: int = 32, width: int = 32, count: int = 2) -> np.ndarray:
+def images(seed: int, height: int = 32, width: int = 32, count: int = 2) -> np.ndarray:
     return np.float32(np.random.RandomState(seed).uniform(-1, 1, (count, height, width, 3)))
 
 
@@ -57,7 +57,7 @@ def package(request):
 def test_values_and_gradients_equal_those_of_the_pytorch_package(package):
     torch = pytest.importorskip("torch")
     network, model, params = package
-    first, second = (pictures(seed, *SIDES[network]) for seed in (0, 1))
+    first, second = (images(seed, *SIDES[network]) for seed in (0, 1))
     first[:, :20] = 1.0  # white, as in photographs: of equal values in a window, the first one gets the gradient
     as_torch = [torch.tensor(x.transpose(0, 3, 1, 2)) for x in (first, second)]
     as_torch[0].requires_grad_(True)
@@ -82,22 +82,22 @@ def squeeze():
 
 def test_it_is_a_distance(squeeze):
     _, distance = squeeze
-    first, second = pictures(0), pictures(1)
+    first, second = images(0), images(1)
     np.testing.assert_array_equal(distance(first, first), 0)
     np.testing.assert_allclose(distance(first, second), distance(second, first), rtol=1e-6)
     assert (np.asarray(distance(first, second)) > 0).all()
 
 
-def test_each_picture_has_its_own_value(squeeze):
+def test_each_image_has_its_own_value(squeeze):
     params, distance = squeeze
-    first, second = pictures(0), pictures(1)
+    first, second = images(0), images(1)
     swapped = distance(first[::-1], second[::-1])
     np.testing.assert_allclose(distance(first, second), swapped[::-1], rtol=1e-6)
 
 
 def test_bfloat16_agrees_to_its_precision_and_gives_float32(squeeze):
     params, distance = squeeze
-    first, second = pictures(0), pictures(1)
+    first, second = images(0), images(1)
     coarse = jax.jit(lambda: perceptual.lpips("squeeze", params, first, second, jnp.bfloat16))()
     assert coarse.dtype == jnp.float32
     np.testing.assert_allclose(coarse, distance(first, second), rtol=0.03)
@@ -106,15 +106,15 @@ def test_bfloat16_agrees_to_its_precision_and_gives_float32(squeeze):
 def test_the_gradient_is_finite_where_all_features_are_zero():
     params = perceptual_params("squeeze")
     params["backbone"]["conv1"]["bias"] -= 1e3
-    gradient = jax.jit(jax.grad(lambda x: perceptual.lpips("squeeze", params, x, jnp.asarray(pictures(1))).sum()))
-    assert np.isfinite(gradient(jnp.asarray(pictures(0)))).all()
+    gradient = jax.jit(jax.grad(lambda x: perceptual.lpips("squeeze", params, x, jnp.asarray(images(1))).sum()))
+    assert np.isfinite(gradient(jnp.asarray(images(0)))).all()
 
 
 @pytest.mark.parametrize("side", [5, 6, 7, 8, 9])
 @pytest.mark.parametrize(("window", "beyond_edge"), [(2, False), (3, False), (3, True)])
 def test_max_pool_equals_pytorch(side, window, beyond_edge):
     torch = pytest.importorskip("torch", reason="needs PyTorch as an oracle")
-    x = np.abs(pictures(0, side, side))
+    x = np.abs(images(0, side, side))
     expected = torch.nn.functional.max_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), window, 2, ceil_mode=beyond_edge)
     pooled = perceptual.max_pool(jnp.asarray(x), window, beyond_edge=beyond_edge)
     np.testing.assert_array_equal(pooled, expected.numpy().transpose(0, 2, 3, 1))
@@ -122,7 +122,7 @@ def test_max_pool_equals_pytorch(side, window, beyond_edge):
 
 def test_without_heads_the_distance_is_one_minus_the_cosine(shared_dir):
     params = load_perceptual("squeeze_caffe", shared_dir / "weights" / "squeezenet_v1.1_features.npz")
-    first, second = pictures(0), pictures(1)
+    first, second = images(0), images(1)
     embedded = [perceptual.embed("squeeze", params, jnp.asarray(x)) for x in (first, second)]
     cosines = [np.einsum("bhwc,bhwc->bhw", embedded[0][depth], embedded[1][depth]) for depth in embedded[0]]
     expected = np.mean([1 - cosine.mean((1, 2)) for cosine in cosines], axis=0)
@@ -133,7 +133,7 @@ def test_the_caffe_network_sees_bgr_minus_its_mean(shared_dir):
     path = shared_dir / "weights" / "squeezenet_v1.1_features.npz"
     published = np.load(path)
     layers = by_layer(store.read_file(path, "squeezenet_caffe"))
-    x = pictures(0)
+    x = images(0)
     caffe_input = (x[..., ::-1] + 1) * 127.5 - np.array([103.939, 116.779, 123.68])
     expected = jax.lax.conv_general_dilated(
         jnp.float32(caffe_input), published["conv1/kernel"], (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -144,8 +144,8 @@ def test_the_caffe_network_sees_bgr_minus_its_mean(shared_dir):
 
 
 def test_pooled_features_tell_photographs_apart(shared_dir):
-    """The network has learned: nearest neighbours of photographs and drawings are of their own set."""
-    from fastgan_jax.features import FeatureExtractor
+    """The network has learned: nearest neighbors of photographs and drawings are of their own set."""
+    from fastgan_jax.evaluation.features import FeatureExtractor
 
     path = shared_dir / "weights" / "squeezenet_v1.1_features.npz"
     extract = FeatureExtractor.load("squeeze_caffe", "legacy", path)

@@ -1,4 +1,4 @@
-"""The feature-extractor test: fresh decoders learn from a frozen discriminator's maps, but not held-out pictures."""
+"""The feature-extractor test: fresh decoders learn from a frozen discriminator's maps, but not held-out images."""
 
 import jax
 import jax.numpy as jnp
@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastgan_jax import probe as probing
 from fastgan_jax.errors import UserError
-from fastgan_jax.image_ops import resize_nearest, to_unit
-from fastgan_jax.losses import DISTANCES
+from fastgan_jax.gan.losses import DISTANCES
+from fastgan_jax.inference import probe as probing
+from fastgan_jax.inference.probe import Probe, blocks_to_channels, run_probe, split
+from fastgan_jax.inference.restore import load_discriminator, load_training_set
 from fastgan_jax.models.discriminator import Discriminator
-from fastgan_jax.probe import Probe, blocks_to_channels, run_probe, split
-from fastgan_jax.restore import load_discriminator, load_training_set
+from fastgan_jax.utils.images import resize_nearest, to_unit
 
 SETTINGS = {"iterations": 20, "batch_size": 4, "held_out": 0.25}
 
@@ -25,7 +25,7 @@ def trained(smoke_run):
 
 @pytest.fixture(scope="module")
 def images(smoke_run, trained) -> np.ndarray:
-    """The demo pictures of the smoke run, uint8 [20, 64, 64, 3]."""
+    """The demo images of the smoke run, uint8 [20, 64, 64, 3]."""
     return load_training_set(smoke_run, trained.config).images
 
 
@@ -46,13 +46,13 @@ def test_the_loss_falls(result):
         assert losses[-5:].mean() < 0.7 * losses[:5].mean()
 
 
-def test_held_out_pictures_are_rebuilt_better_after_than_before(result):
+def test_held_out_images_are_rebuilt_better_after_than_before(result):
     for name in probing.MAPS:
         assert result.before[name].shape == result.after[name].shape == (5,)
         assert result.after[name].mean() < 0.8 * result.before[name].mean()
 
 
-def test_distances_are_those_of_the_pictures_shown(result, images):
+def test_distances_are_those_of_the_images_shown(result, images):
     """Also of the fifth, which is alone in its chunk."""
     np.testing.assert_array_equal(result.shown["real"], images[result.held_out])
     for name in probing.MAPS:
@@ -70,7 +70,7 @@ def test_equal_seeds_equal_results(probe, trained, images, result):
     assert other.held_out.tolist() != result.held_out.tolist()
 
 
-def test_held_out_pictures_are_not_learned_from(probe, trained, images, result, monkeypatch):
+def test_held_out_images_are_not_learned_from(probe, trained, images, result, monkeypatch):
     seen = []
 
     def record(probe, variables, pretrained, decoders, batch):
@@ -81,14 +81,14 @@ def test_held_out_pictures_are_not_learned_from(probe, trained, images, result, 
     calls = []
     nothing = run_probe(probe, trained.variables, None, images, **SETTINGS, on_progress=calls.append)
     assert sum(calls) == len(seen) == 20
-    learned = {picture.tobytes() for batch in seen for picture in batch}
+    learned = {image.tobytes() for batch in seen for image in batch}
     held_out = {images[row].tobytes() for row in result.held_out}
     assert not learned & held_out and len(learned) == len(images) - len(held_out)
     for name in probing.MAPS:
         np.testing.assert_array_equal(nothing.before[name], nothing.after[name])
 
 
-def test_decoders_read_what_the_discriminator_says_of_the_pictures(probe, trained, images):
+def test_decoders_read_what_the_discriminator_says_of_the_images(probe, trained, images):
     batch = jnp.asarray(images[:4])
     read, targets = probing._features_and_targets(probe, trained.variables, batch)
     real = to_unit(batch)
@@ -106,13 +106,13 @@ def test_a_conditional_discriminator_needs_no_classes():
     variables = jax.eval_shape(lambda *x: d.init(jax.random.key(0), *x[:2], labels=x[2], train=False), *shapes, labels)
     conditional = Probe(d, "antialias", DISTANCES["l2"], 1e-3)
     decoders = jax.eval_shape(lambda: probing.create_decoders(conditional, jax.random.key(0)))
-    pictures = jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.uint8)
-    _, shown = jax.eval_shape(lambda *x: probing._judge(conditional, *x), variables, None, decoders, pictures)
+    images = jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.uint8)
+    _, shown = jax.eval_shape(lambda *x: probing._judge(conditional, *x), variables, None, decoders, images)
     assert {name: x.shape for name, x in shown.items()} == dict.fromkeys(("real", "f1", "f2"), (2, 128, 128, 3))
 
 
 @given(st.integers(2, 300), st.floats(0.01, 0.99), st.integers(0, 5))
-def test_every_picture_is_either_learned_from_or_held_out(size, share, seed):
+def test_every_image_is_either_learned_from_or_held_out(size, share, seed):
     learned, held_out = split(size, share, seed)
     assert sorted([*learned, *held_out]) == list(range(size))
     assert len(learned) >= 1 and len(held_out) >= 1
@@ -139,7 +139,7 @@ def test_blocks_become_channels_without_loss():
         ({"seed": -1}, "seed=-1: a seed is from 0 to 4294967295"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"learning_rate": float("inf")}, "learning_rate=inf"),
-        ({"size": 1}, "there is 1 picture: the test needs two"),
+        ({"size": 1}, "there is 1 image: the test needs two"),
     ],
 )
 def test_bad_arguments(trained, images, options, message):

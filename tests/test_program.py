@@ -8,9 +8,9 @@ import optax
 import pytest
 
 from configs import base
-from fastgan_jax import program
 from fastgan_jax.errors import UserError
-from fastgan_jax.train_state import create_train_state
+from fastgan_jax.gan import program
+from fastgan_jax.gan.state import create_train_state
 
 
 def copy(state):
@@ -20,18 +20,16 @@ def copy(state):
 @pytest.fixture(scope="module")
 def resident(small):
     """The program of one iteration on a resident set, compiled as training compiles it."""
-    function = program.make_program(small.method, iterations=1, resident=True, unroll=False)
+    function = program.make_program(small.spec, iterations=1, resident=True, unroll=False)
     return program.compile_program(function, small.state, None, small.images, small.labels, np.zeros((1, 4), np.int32))
 
 
 def test_scanned_iterations_equal_single_ones(small):
     # Plain gradient descent: Adam would turn rounding of gradients near zero into whole steps.
-    method = dataclasses.replace(small.method, optimizer=optax.sgd(1e-3))
-    state = create_train_state(
-        jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
-    )
+    spec = dataclasses.replace(small.spec, optimizer=optax.sgd(1e-3))
+    state = create_train_state(jax.random.key(0), spec)
     indices = np.array([[0, 1, 2, 3], [3, 1, 0, 0]])
-    single, scanned = (jax.jit(program.make_program(method, iterations=k, resident=True, unroll=False)) for k in (1, 2))
+    single, scanned = (jax.jit(program.make_program(spec, iterations=k, resident=True, unroll=False)) for k in (1, 2))
     at_once, metrics_at_once = scanned(state, None, small.images, small.labels, indices)
     for row in indices:
         state, metrics = single(state, None, small.images, small.labels, row[None])
@@ -53,7 +51,7 @@ def test_resident_rows_are_drawn_by_index(small, resident):
 
 
 def test_streamed_batches_are_taken_as_they_come(small):
-    streamed = program.make_program(small.method, iterations=1, resident=False, unroll=False)
+    streamed = program.make_program(small.spec, iterations=1, resident=False, unroll=False)
     indices = np.array([[2, 0, 3, 1]])
     jaxpr = jax.make_jaxpr(streamed)(small.state, None, small.images[indices], small.labels[indices])
     assert jaxpr.in_avals[-2].shape == (1, 4, 64, 64, 3)

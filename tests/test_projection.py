@@ -1,4 +1,4 @@
-"""Projection: it finds what a generator can make, each picture by itself; what it saves gives the pictures again."""
+"""Projection: it finds what a generator can make, each image by itself; what it saves gives the images again."""
 
 import dataclasses
 import importlib.util
@@ -14,33 +14,32 @@ from PIL import Image
 from test_perceptual import perceptual_params
 
 import fastgan_jax
-from fastgan_jax import latent_search
-from fastgan_jax.comparison import rgb
 from fastgan_jax.errors import UserError
-from fastgan_jax.image_ops import to_uint8, to_unit
-from fastgan_jax.latent_search import Objective
-from fastgan_jax.perceptual import lpips
-from fastgan_jax.projection import LONGEST_CALL, project, updates_per_call
-from fastgan_jax.restore import load_training_set
-from fastgan_jax.sampling import Sampler, noise_keys
-from fastgan_jax.weights import store
-from fastgan_jax.weights.formats import write_arrays
-from fastgan_jax.writers import save_png
+from fastgan_jax.inference import latent_search
+from fastgan_jax.inference.latent_search import Objective
+from fastgan_jax.inference.projection import LONGEST_CALL, project, updates_per_call
+from fastgan_jax.inference.restore import load_training_set
+from fastgan_jax.inference.sampler import Sampler, noise_keys
+from fastgan_jax.models.lpips import lpips
+from fastgan_jax.pretrained import store
+from fastgan_jax.pretrained.formats import write_arrays
+from fastgan_jax.utils.grids import save_png
+from fastgan_jax.utils.images import rgb, to_uint8, to_unit
 
 SETTINGS = {"updates": 50, "starts": 8, "batch_size": 2, "noise_seed": 5}
 
 
 @dataclasses.dataclass(frozen=True)
 class Linear:
-    """A generator that compiles in no time: a matrix; class 1 has the colours of class 0 inverted."""
+    """A generator that compiles in no time: a matrix; class 1 has the colors of class 0 inverted."""
 
     num_classes: int = 0
     resolution: int = 64
     channels: int = 3
 
     def apply(self, variables, z, noise, labels, *, train):
-        pictures = jnp.tanh(z @ variables["matrix"]).reshape(-1, 64, 64, 3)
-        return (pictures * (1 - 2 * labels[:, None, None, None]) if self.num_classes else pictures), None
+        images = jnp.tanh(z @ variables["matrix"]).reshape(-1, 64, 64, 3)
+        return (images * (1 - 2 * labels[:, None, None, None]) if self.num_classes else images), None
 
 
 def linear_sampler(**fields) -> Sampler:
@@ -60,7 +59,7 @@ def sampler(smoke_run) -> Sampler:
 
 @pytest.fixture(scope="module")
 def targets(sampler) -> np.ndarray:
-    """Three pictures that the generator makes of latents where no search begins."""
+    """Three images that the generator makes of latents where no search begins."""
     return sampler.generate(sampler.latents(3, seed=9), noise_seed=SETTINGS["noise_seed"])
 
 
@@ -74,7 +73,7 @@ def squeeze() -> dict:
     return perceptual_params("squeeze")
 
 
-def test_the_generators_own_pictures_are_found(found):
+def test_the_generators_own_images_are_found(found):
     assert (found.distances < 0.1 * found.start_distances).all()
     assert (found.losses.min(0) < 0.2 * found.losses[0]).all()  # with the distance from the prior
 
@@ -96,7 +95,7 @@ def test_the_best_latent_counts_not_the_last():
     np.testing.assert_allclose(found.losses.min(0), loss_of(found), rtol=0.1)
 
 
-def test_latents_give_the_pictures_again(sampler, found):
+def test_latents_give_the_images_again(sampler, found):
     np.testing.assert_array_equal(found.images, sampler.generate(found.z, noise_seed=found.noise_seed))
     assert not np.array_equal(found.images, sampler.generate(found.z, noise_seed=found.noise_seed + 1))
 
@@ -104,7 +103,7 @@ def test_latents_give_the_pictures_again(sampler, found):
 def test_losses_are_those_of_the_latents(found, targets):
     """The least of the recorded losses is that of the result: its distance, and that of its length from the prior."""
     assert found.losses.shape == (SETTINGS["updates"] + 1, 3)
-    np.testing.assert_allclose(found.losses.min(0), loss_of(found), rtol=0.1)  # pictures are rounded to uint8
+    np.testing.assert_allclose(found.losses.min(0), loss_of(found), rtol=0.1)  # images are rounded to uint8
     differences = np.square(targets / 127.5 - found.images / 127.5).mean((1, 2, 3))
     np.testing.assert_allclose(found.distances, differences, rtol=1e-3)
 
@@ -185,25 +184,25 @@ def test_calls_of_the_program_make_up_all_updates(updates, expected):
 
 
 @pytest.mark.parametrize(("side", "seen"), [(64, 64), (128, 64), (256, 128)])
-def test_large_pictures_are_pooled(side, seen, monkeypatch):
+def test_large_images_are_pooled(side, seen, monkeypatch):
     shapes = []
     monkeypatch.setattr(latent_search, "embed", lambda network, params, x: shapes.append(x.shape) or x)
-    pictures = jnp.asarray(np.random.RandomState(0).uniform(-1, 1, (1, side, side, 3)).astype(np.float32))
-    features = latent_search._features(Objective(None, "squeeze", 0, 0, 0), None, pictures)
+    images = jnp.asarray(np.random.RandomState(0).uniform(-1, 1, (1, side, side, 3)).astype(np.float32))
+    features = latent_search._features(Objective(None, "squeeze", 0, 0, 0), None, images)
     assert shapes == [(1, seen, seen, 3)]
-    corner = pictures[0, : side // seen, : side // seen].mean((0, 1))
+    corner = images[0, : side // seen, : side // seen].mean((0, 1))
     np.testing.assert_allclose(features[0, 0, 0], corner, rtol=1e-5)
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_pictures_are_seen_as_rgb(channels):
+def test_images_are_seen_as_rgb(channels):
     images = np.random.RandomState(0).randint(0, 256, (2, 4, 4, channels)).astype(np.uint8)
     seen = to_uint8(latent_search._rgb(to_unit(jnp.asarray(images))))
     assert np.abs(np.int32(seen) - rgb(images)).max() <= 1  # rounding
 
 
 def test_classes():
-    """Of a conditional generator, each search begins at and stays with pictures of its own class."""
+    """Of a conditional generator, each search begins at and stays with images of its own class."""
     conditional = linear_sampler(num_classes=2)
     wanted = conditional.generate(conditional.latents(2, seed=9), labels=[1, 0])
     result = project(conditional, wanted, None, labels=[1, 0], **SETTINGS)
@@ -255,7 +254,7 @@ def tool():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, targets) -> Path:
-    """A folder with one of the targets, and a wide grey picture in a subfolder."""
+    """A folder with one of the targets, and a wide gray image in a subfolder."""
     folder = tmp_path_factory.mktemp("pictures")
     save_png(folder / "own.png", targets[0])
     (folder / "sub").mkdir()
@@ -277,13 +276,13 @@ def test_the_tool_writes_what_it_says(tool, folder, smoke_run, tmp_path, capsys)
 
     saved = np.load(out / "projected.npz")
     loaded = fastgan_jax.load(smoke_run)
-    pictures = loaded.generate(saved["z"], noise_seed=int(saved["noise_seed"]))
-    for picture, name in zip(pictures, names, strict=True):
+    images = loaded.generate(saved["z"], noise_seed=int(saved["noise_seed"]))
+    for image, name in zip(images, names, strict=True):
         with Image.open(out / name) as file:
-            np.testing.assert_array_equal(np.asarray(file), picture)
+            np.testing.assert_array_equal(np.asarray(file), image)
             assert file.text["noise_seed"] == "0" and file.text["step"] == str(loaded.step)
     assert saved["names"].tolist() == [str(folder / "own.png"), str(folder / "sub/wide.jpg"), str(folder / "own.png")]
-    np.testing.assert_allclose(saved["z"][0], saved["z"][2], atol=1e-3)  # the same picture twice
+    np.testing.assert_allclose(saved["z"][0], saved["z"][2], atol=1e-3)  # the same image twice
 
     written = json.loads((out / "table.json").read_text())
     assert written["measure"] in printed and written["updates"] == 5
@@ -292,13 +291,13 @@ def test_the_tool_writes_what_it_says(tool, folder, smoke_run, tmp_path, capsys)
         assert f"{row['after']:.4f}" in printed
     with Image.open(out / "side_by_side.png") as file:
         grid = np.asarray(file)
-    np.testing.assert_array_equal(grid[:64, 66:130], pictures[0])
+    np.testing.assert_array_equal(grid[:64, 66:130], images[0])
 
     assert tool.main(command) == 2
     assert "is there already" in capsys.readouterr().err
 
 
-def test_the_tool_projects_training_pictures(tool, smoke_run, tmp_path, capsys):
+def test_the_tool_projects_training_images(tool, smoke_run, tmp_path, capsys):
     command = ["--run", str(smoke_run), "--out", str(tmp_path / "out"), *QUICK, "--training"]
     assert tool.main([*command, "3,5"]) == 0
     training = load_training_set(smoke_run, fastgan_jax.load(smoke_run).config).images
@@ -308,7 +307,7 @@ def test_the_tool_projects_training_pictures(tool, smoke_run, tmp_path, capsys):
         np.testing.assert_array_equal(grid[66 * row : 66 * row + 64, :64], training[number])
         assert (tmp_path / "out" / f"00{row}_training_00000{number}.png").is_file()
     assert tool.main([*command, "3,20", "--overwrite"]) == 2
-    assert "--training 3,20: the set has 20 pictures, counted from 0" in capsys.readouterr().err
+    assert "--training 3,20: the set has 20 images, counted from 0" in capsys.readouterr().err
 
 
 def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, squeeze, tmp_path, monkeypatch, capsys):
@@ -334,8 +333,8 @@ def unreachable(*_):
     ("arguments", "message"),
     [
         (["--images", "{folder}/none.png"], "{folder}/none.png: no such file or folder"),
-        (["--images", "{folder}/empty"], "there is no picture in this folder"),
-        (["--images", "{folder}/broken.png"], "broken.png: not a readable picture"),
+        (["--images", "{folder}/empty"], "there is no image in this folder"),
+        (["--images", "{folder}/broken.png"], "broken.png: not a readable image"),
         (["--images", "{folder}/own.png", "--labels", "a"], "--labels a: give numbers"),
         (["--images", "{folder}/own.png", "--labels", "1"], "unconditional"),
         (["--images", "{folder}/own.png", "--step", "new"], "--step new"),
@@ -345,7 +344,7 @@ def unreachable(*_):
 )
 def test_the_tools_errors(tool, folder, smoke_run, tmp_path, capsys, arguments, message):
     (folder / "empty").mkdir(exist_ok=True)
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     out = tmp_path / "out"
     filled = [argument.format(folder=folder) for argument in arguments]
     assert tool.main(["--run", str(smoke_run), "--out", str(out), *QUICK, *filled]) == 2

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tool_modules import load_tool
 
-from fastgan_jax.charts import embedded_picture, line_chart
 from fastgan_jax.errors import UserError
-from fastgan_jax.report import write_report
-from fastgan_jax.writers import save_png
+from fastgan_jax.report.charts import embedded_image, line_chart
+from fastgan_jax.report.report import write_report
+from fastgan_jax.utils.grids import save_png
 
 VOID = {"meta", "img", "line", "polyline", "circle"}
 
@@ -107,13 +107,11 @@ def test_everything_of_the_run_is_there(run):
     captions = [attributes["alt"] for attributes in found.all("img")]
     assert captions[:3] == [f"Samples at iteration {step}" for step in (4, 2, 0)] and len(captions) == 5
     charts = [attributes["aria-label"] for attributes in found.all("svg")]
-    assert charts == ["fid", "Losses", "Reconstruction of real pictures", "Mean logits", "Gradient norms"]
-    assert "4 of 4, batch 4" in found.text and "20 demo pictures, 64 pixels" in found.text
+    assert charts == ["fid", "Losses", "Reconstruction of real images", "Mean logits", "Gradient norms"]
+    assert "4 of 4, batch 4" in found.text and "20 demo images, 64 pixels" in found.text
     assert "Over-training: fid was best at iteration 1 (3) and has risen to 6.5" in found.text
     assert "learning_rate" in found.text and "not finished" not in found.text
-    assert (
-        "Feature network: inception, resize convention: legacy. Distances between pictures: LPIPS (vgg)." in found.text
-    )
+    assert "Feature network: inception, resize convention: legacy. Distances between images: LPIPS (vgg)." in found.text
     assert "Lower is better; best at iteration 1: 3. Fréchet Inception distance" in found.text
     assert "what the discriminator's decoders make of it: big. Iteration 4." in found.text
 
@@ -130,28 +128,28 @@ def test_the_same_folder_gives_the_same_page(run):
 
 def test_without_evaluations_the_page_says_so(smoke_run, tmp_path):
     found = page(write_report(smoke_run, tmp_path / "x.html"))
-    assert "No evaluation was made, so nothing is known of over-training, memorisation or collapse." in found.text
+    assert "No evaluation was made, so nothing is known of over-training, memorization or collapse." in found.text
     assert "There are no evaluations" in found.text and "No sign" not in found.text
 
 
 def test_only_what_was_measured_is_called_sound(run):
     found = page(write_report(run))
-    assert "Not known: memorisation (needs nearest), collapse (needs diversity)." in found.text
+    assert "Not known: memorization (needs nearest), collapse (needs diversity)." in found.text
     assert "No sign" not in found.text
     (run / "metrics.jsonl").unlink()
     for step in (1, 2):
         evaluated(run, step, fid=1.0, diversity=0.5, nearest=0.5, nearest_flipped=0.2, nearest_cropped=0.2)
     found = page(write_report(run))
-    assert "No sign of memorisation or collapse." in found.text and not found.classes("warning")
+    assert "No sign of memorization or collapse." in found.text and not found.classes("warning")
     assert "Not known: over-training (needs fid of more than 3 evaluations)." in found.text
 
 
-def test_every_warning_stands_before_the_pictures(run):
+def test_every_warning_stands_before_the_images(run):
     evaluated(run, 5, fid=7.0, diversity=0.5)
     evaluated(run, 6, fid=7.0, diversity=0.1, nearest=0.1, nearest_flipped=0.2, nearest_cropped=0.2)
     path = write_report(run)
     text = path.read_text()
-    for warning in ("Over-training: ", "Memorisation: ", "Collapse: "):
+    for warning in ("Over-training: ", "Memorization: ", "Collapse: "):
         assert 0 < text.index(f'<p class="warning">{warning}') < text.index("<img")
     assert len(page(path).classes("warning")) == 3 and "No sign" not in text and "Not known" not in text
 
@@ -217,8 +215,8 @@ def ungrouped_config(run):
     (run / "config.json").write_text('{"config": [1]}')
 
 
-def damage_picture(run):
-    (run / "samples" / "000000002.png").write_bytes(b"no picture")
+def damage_image(run):
+    (run / "samples" / "000000002.png").write_bytes(b"no image")
 
 
 def cut_reconstruction(run):
@@ -250,7 +248,7 @@ def empty_checkpoints(run):
         (folder_for_metrics, "This part could not be read and is left out."),
         (damage_config, "This part could not be read and is left out."),
         (ungrouped_config, "This part could not be read and is left out."),
-        (damage_picture, "samples/000000002.png could not be read and is left out."),
+        (damage_image, "samples/000000002.png could not be read and is left out."),
         (cut_reconstruction, ".png could not be read and is left out."),
         (damage_nearest, "nearest.png could not be read and is left out."),
         (remove_checkpoints, "no checkpoint"),
@@ -267,7 +265,7 @@ def test_what_is_missing_or_damaged_is_said_and_takes_nothing_else_along(run, da
     assert bool(found.classes("warning")) != about_metrics
     assert bool(found.all("svg")) != about_metrics
     assert ("learning_rate" in found.text) == (damage not in (damage_config, ungrouped_config))
-    lost = {remove_samples: 3, remove_reconstructions: 1, damage_picture: 1, cut_reconstruction: 1}.get(damage, 0)
+    lost = {remove_samples: 3, remove_reconstructions: 1, damage_image: 1, cut_reconstruction: 1}.get(damage, 0)
     assert len(found.all("img")) == len(whole.all("img")) - lost
 
 
@@ -296,7 +294,7 @@ def test_names_cannot_break_the_page(run):
 
 
 def test_names_that_are_no_unicode_do_not_fail_a_run(run):
-    set_setting(run, "data", "path", "/pictures/\udcff")
+    set_setting(run, "data", "path", "/images/\udcff")
     odd = run.rename(run.parent / os.fsdecode(b"a\xffb"))
     assert "a?b" in page(write_report(odd)).text
 
@@ -339,7 +337,7 @@ def test_what_tools_leave_in_the_run_folder_goes_in(run):
         row["diversity_real"] = 0.5
     (run / "evaluation.json").write_text(json.dumps(judged))
     found = page(write_report(run))
-    assert "12 samples against 20 real pictures. a network <b>. kid: as stated. Large numbers are those" in found.text
+    assert "12 samples against 20 real images. a network <b>. kid: as stated. Large numbers are those" in found.text
     assert "Lower is better; best at iteration 2: 1.25." in found.text
     assert "Collapse: the mean distance between samples is 0.1" in found.text
     assert "none was made while training (eval.every)" in found.text and "evaluation.json" not in found.text
@@ -391,6 +389,6 @@ def test_ticks_of_axes_differ_and_lie_within(low, width, last):
     assert all("." not in label for label in across)  # iterations are whole
 
 
-def test_large_pictures_are_reduced(tmp_path):
+def test_large_images_are_reduced(tmp_path):
     save_png(tmp_path / "x.png", np.full((30, 4000, 3), 200, np.uint8))
-    assert 'width="1000" height="8"' in embedded_picture(tmp_path / "x.png", "a")
+    assert 'width="1000" height="8"' in embedded_image(tmp_path / "x.png", "a")

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from fastgan_jax import run_folder
 from fastgan_jax.errors import UserError
-from fastgan_jax.run_folder import RunFolder
+from fastgan_jax.runs import folder as run_folder
+from fastgan_jax.runs.folder import RunFolder
 
 HOLD = """
 import sys, time

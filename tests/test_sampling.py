@@ -1,4 +1,4 @@
-"""Sampling: a picture depends on checkpoint, seed and index only; style mixing; interpolation; statistics."""
+"""Sampling: an image depends on checkpoint, seed and index only; style mixing; interpolation; statistics."""
 
 import jax
 import numpy as np
@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgan_jax import sampling
 from fastgan_jax.errors import UserError
-from fastgan_jax.sampling import CHUNK, Sampler, noise_keys, standing_statistics
-from fastgan_jax.walk import interpolate
+from fastgan_jax.inference import sampler as sampling
+from fastgan_jax.inference.interpolation import interpolate
+from fastgan_jax.inference.sampler import CHUNK, Sampler, noise_keys
+from fastgan_jax.inference.standing_statistics import standing_statistics
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +21,16 @@ def variables(small):
         lambda path, leaf: leaf + 0.5 if path[-1].key == "noise_weight" else leaf, g.params
     )
     return standing_statistics(
-        small.method.generator, params, g.batch_stats, g.spectral, jax.random.key(0), latent_size=8, batches=4
+        small.spec.generator, params, g.batch_stats, g.spectral, jax.random.key(0), latent_size=8, batches=4
     )
 
 
 @pytest.fixture(scope="module")
 def sampler(small, variables):
-    return Sampler(small.method.generator, variables, z_dim=8, step=7)
+    return Sampler(small.spec.generator, variables, z_dim=8, step=7)
 
 
-def test_a_picture_does_not_depend_on_what_else_is_sampled(sampler):
+def test_a_image_does_not_depend_on_what_else_is_sampled(sampler):
     many = sampler.sample(CHUNK + 3, seed=5)
     np.testing.assert_array_equal(many[:2], sampler.sample(2, seed=5))
     np.testing.assert_array_equal(many[3:], sampler.sample(CHUNK, seed=5, first=3))
@@ -37,9 +38,9 @@ def test_a_picture_does_not_depend_on_what_else_is_sampled(sampler):
     assert many.shape == (CHUNK + 3, 64, 64, 3) and many.dtype == np.uint8
 
 
-def test_pictures_differ_between_indices_and_seeds(sampler):
-    pictures = np.concatenate([sampler.sample(3, seed=0), sampler.sample(3, seed=1)])
-    assert len({picture.tobytes() for picture in pictures}) == 6
+def test_images_differ_between_indices_and_seeds(sampler):
+    images = np.concatenate([sampler.sample(3, seed=0), sampler.sample(3, seed=1)])
+    assert len({image.tobytes() for image in images}) == 6
 
 
 def test_latents_are_frozen(sampler):
@@ -51,7 +52,7 @@ def test_truncation_scales_the_latents(sampler):
     np.testing.assert_allclose(sampler.latents(2, 3, truncation=0.5), 0.5 * sampler.latents(2, 3))
 
 
-def test_no_pictures_is_an_empty_array(sampler):
+def test_no_images_is_an_empty_array(sampler):
     assert sampler.sample(0).shape == (0, 64, 64, 3)
 
 
@@ -76,24 +77,24 @@ def test_standing_statistics_are_those_of_the_pooled_batches(small, variables, m
     np.testing.assert_allclose(pooled["norm"]["var"], [2.0 + 1.0, 3.0])
 
 
-def test_standing_statistics_normalise_the_generators_own_pictures(small, variables):
+def test_standing_statistics_normalize_the_generators_own_images(small, variables):
     """In evaluation mode the first layer's output must be standard normal, up to the scatter of 32 latents."""
-    generator = small.method.generator
+    generator = small.spec.generator
     z = np.random.RandomState(0).standard_normal((256, 8)).astype(np.float32)
     kernel = np.asarray(variables["params"]["initial"]["conv"]["kernel"])
     u, v = (np.asarray(variables["spectral"]["initial"]["conv"][name]) for name in "uv")
     sigma = v @ kernel.reshape(-1, kernel.shape[-1]) @ u
     x = np.einsum("bn,hwnc->bhwc", z, kernel / sigma)
     stats = variables["batch_stats"]["initial"]["norm"]
-    normalised = (x - np.asarray(stats["mean"])) / np.sqrt(np.asarray(stats["var"]))
-    assert abs(normalised.mean()) < 0.1
-    assert normalised.var() == pytest.approx(1, abs=0.25)
+    normalized = (x - np.asarray(stats["mean"])) / np.sqrt(np.asarray(stats["var"]))
+    assert abs(normalized.mean()) < 0.1
+    assert normalized.var() == pytest.approx(1, abs=0.25)
     assert generator.resolution == 64
     top = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2)
     assert sigma == pytest.approx(top, rel=0.03), "the spectral vectors must be settled"
 
 
-def test_style_mix_with_itself_is_the_picture_itself(sampler):
+def test_style_mix_with_itself_is_the_image_itself(sampler):
     z = sampler.latents(2, seed=1)
     mixed = sampler.style_mix(z, z)
     assert mixed.shape == (2, 2, 64, 64, 3)
@@ -104,7 +105,7 @@ def test_style_mix_with_itself_is_the_picture_itself(sampler):
     np.testing.assert_array_equal(sampler.style_mix(z, z, resolutions=())[0, 1], own[0])
 
 
-def test_a_style_mix_of_given_noise_is_that_of_pictures_with_this_noise(sampler):
+def test_a_style_mix_of_given_noise_is_that_of_images_with_this_noise(sampler):
     z = sampler.latents(2, seed=1)
     mixed, own = sampler.style_mix(z, z, noise_seed=4), sampler.generate(z, noise_seed=4)
     for index in range(2):
@@ -138,7 +139,7 @@ def test_bad_arguments_are_named(sampler):
 
 
 def test_labels_of_a_conditional_generator_are_checked(small, variables):
-    conditional = Sampler(small.method.generator.clone(num_classes=2), variables, z_dim=8)
+    conditional = Sampler(small.spec.generator.clone(num_classes=2), variables, z_dim=8)
     with pytest.raises(UserError, match="pass 3 labels from 0 to 1"):
         conditional.generate(np.zeros((3, 8)))
     with pytest.raises(UserError, match=r"labels \[0, 2\] do not fit"):

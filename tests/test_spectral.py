@@ -1,4 +1,4 @@
-"""Spectral normalisation: the power iteration, the norm, and PyTorch's conventions over several training-mode calls."""
+"""Spectral normalization: the power iteration, the norm, and PyTorch's conventions over several training-mode calls."""
 
 import jax
 import jax.numpy as jnp
@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from reference import array, assert_close, block_variables, kernel_of, report, to_nchw, to_nhwc, vector_of
 
-from fastgan_jax.forms import Forms
-from fastgan_jax.models import layers, spectral
+from fastgan_jax.models import layers
+from fastgan_jax.models import spectral_norm as spectral
+from fastgan_jax.models.variants import Compute
 
 # float32: the same few dozen operations in another order; float64 shows that no more than rounding differs.
 TOLERANCES = {"float32": 5e-6, "float64": 1e-13}
@@ -40,7 +41,7 @@ def test_several_steps_are_single_steps_in_a_row():
 
 
 def test_power_iteration_by_hand():
-    """W = diag(3, 4) as [2, 2] and u = (1, 0): v = W u normalised, then u = W^T v normalised."""
+    """W = diag(3, 4) as [2, 2] and u = (1, 0): v = W u normalized, then u = W^T v normalized."""
     matrix = jnp.array([[3.0, 0.0], [4.0, 0.0]])
     moved = spectral.power_iterate(
         {"kernel": matrix.reshape(1, 1, 2, 2)}, {"u": jnp.array([1.0, 0.0]), "v": jnp.array([1.0, 0.0])}
@@ -81,11 +82,11 @@ CONVOLUTIONS = {
     ),
     "upsampled conv by phase": (
         lambda nn: nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(5, 7, 3, padding=1, bias=False)),
-        layers.SpectralUpsampleConv(features=7, forms=Forms(upsample="phase")),
+        layers.SpectralUpsampleConv(features=7, compute=Compute(upsample="phase")),
     ),
     "conv 3x3, its output divided": (
         lambda nn: nn.Conv2d(5, 7, 3, padding=1, bias=False),
-        layers.SpectralConv(features=7, padding=1, forms=Forms(spectral="output")),
+        layers.SpectralConv(features=7, padding=1, compute=Compute(spectral="output")),
     ),
     "transposed conv": (
         lambda nn: nn.ConvTranspose2d(5, 7, 4, 1, 0, bias=False),

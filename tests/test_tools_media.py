@@ -1,4 +1,4 @@
-"""The tools that make pictures and films of a trained model."""
+"""The tools that make images and films of a trained model."""
 
 import argparse
 import os
@@ -16,29 +16,24 @@ from PIL import Image
 from tool_modules import load_tool
 
 import fastgan_jax
-from fastgan_jax import tool_support
+from fastgan_jax.cli import arguments as tool_support
+from fastgan_jax.cli.arguments import check_label, check_truncation, read_seeds, run_tool
 from fastgan_jax.errors import UserError
+from fastgan_jax.inference.interpolation import walk
+from fastgan_jax.inference.latents import read_latents
+from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.generator import Generator, noise_sides
-from fastgan_jax.models.initialization import initial_variables
-from fastgan_jax.sampling import Sampler
-from fastgan_jax.tool_inputs import read_latents, run_name
-from fastgan_jax.tool_support import (
-    check_label,
-    check_outputs,
-    check_positive,
-    check_seed,
-    check_truncation,
-    progress,
-    read_seeds,
-    run_tool,
-)
-from fastgan_jax.walk import walk
-from fastgan_jax.writers import captioned
+from fastgan_jax.models.init import initial_variables
+from fastgan_jax.runs.folder import run_name
+from fastgan_jax.utils.checks import check_seed
+from fastgan_jax.utils.console import Progress
+from fastgan_jax.utils.files import check_outputs
+from fastgan_jax.utils.grids import captioned
 
 
 def pixels(path) -> np.ndarray:
-    with Image.open(path) as picture:
-        return np.asarray(picture)
+    with Image.open(path) as image:
+        return np.asarray(image)
 
 
 def run(tool: str, *arguments) -> int:
@@ -55,20 +50,20 @@ def film_frames(folder, count: int) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------- sample
 
 
-def test_sample_writes_a_grid_or_single_pictures(smoke_run, tmp_path, capsys):
+def test_sample_writes_a_grid_or_single_images(smoke_run, tmp_path, capsys):
     assert run("sample", "--run", smoke_run, "--num", 5, "--seed", 2, "--out", tmp_path / "grid.png") == 0
     assert run("sample", "--run", smoke_run, "--num", 2, "--first", 3, "--seed", 2, "--out", tmp_path / "d") == 0
     assert str(tmp_path / "grid.png") in capsys.readouterr().out
     names = sorted(path.name for path in (tmp_path / "d").iterdir())
     assert names == ["seed0002_000003.png", "seed0002_000004.png"]
     expected = fastgan_jax.load(str(smoke_run)).sample(5, seed=2)
-    with Image.open(tmp_path / "d" / names[1]) as picture:
-        np.testing.assert_array_equal(np.asarray(picture), expected[4])
-        assert picture.text == {"run": "smoke", "step": "4", "truncation": "1", "seed": "2", "index": "4"}
+    with Image.open(tmp_path / "d" / names[1]) as image:
+        np.testing.assert_array_equal(np.asarray(image), expected[4])
+        assert image.text == {"run": "smoke", "step": "4", "truncation": "1", "seed": "2", "index": "4"}
     np.testing.assert_array_equal(pixels(tmp_path / "grid.png")[:64, :64], expected[0])
 
 
-def test_sample_makes_one_picture_of_each_of_several_seeds_into_a_zip(smoke_run, tmp_path):
+def test_sample_makes_one_image_of_each_of_several_seeds_into_a_zip(smoke_run, tmp_path):
     assert run("sample", "--run", smoke_run, "--seeds", "3,7-8", "--out", tmp_path / "x.zip") == 0
     with zipfile.ZipFile(tmp_path / "x.zip") as archive:
         assert archive.namelist() == [f"seed000{seed}_000000.png" for seed in (3, 7, 8)]
@@ -78,7 +73,7 @@ def test_sample_makes_one_picture_of_each_of_several_seeds_into_a_zip(smoke_run,
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".png"] == ["x.zip"]
 
 
-def test_sample_makes_several_pictures_of_several_seeds_in_batches(smoke_run, tmp_path):
+def test_sample_makes_several_images_of_several_seeds_in_batches(smoke_run, tmp_path):
     tool = load_tool("sample")
     tool.BATCH = 3
     options = ["--seeds", "3,4,3", "--num", "2", "--truncation", "0.5", "--out", str(tmp_path / "d")]
@@ -107,7 +102,7 @@ def test_classes_go_in_turn_by_index():
     assert tool.class_labels("2", [(0, 4), (0, 5)], 3) == [2, 2]
     assert tool.class_labels("2,0", [(0, 4), (0, 5)], 3) == [2, 0]
     for wrong in ("1,2,0", "3", "0,-1"):
-        with pytest.raises(UserError, match="one for each of the 2 pictures, from 0 to 2"):
+        with pytest.raises(UserError, match="one for each of the 2 images, from 0 to 2"):
             tool.class_labels(wrong, [(0, 4), (0, 5)], 3)
 
 
@@ -116,7 +111,7 @@ def test_classes_go_in_turn_by_index():
     [
         (["--run", "nothing"], "nothing holds no checkpoint"),
         (["--num", "0"], "--num 0: give at least 1"),
-        (["--num", "1000001"], "1000001 pictures are more than 1000000: give fewer"),
+        (["--num", "1000001"], "1000001 images are more than 1000000: give fewer"),
         (["--columns", "-1"], "--columns -1: give at least 1"),
         (["--seed", "-1"], "--seed -1: give a number from 0 to 4294967295"),
         (["--seeds", "5-3"], "--seeds 5-3: give numbers"),
@@ -194,7 +189,7 @@ def test_a_shorter_film_in_the_same_folder_replaces_the_whole_film(smoke_run, tm
         film_frames(out, 2 * frames)
 
 
-def test_pictures_of_saved_latents_have_the_noise_that_they_were_found_with(tmp_path, monkeypatch, capsys):
+def test_images_of_saved_latents_have_the_noise_that_they_were_found_with(tmp_path, monkeypatch, capsys):
     sampler = use_model(monkeypatch, noise_weight=0.5)
     z, mine, other = sampler.latents(2, 5), tmp_path / "mine.npz", tmp_path / "other.npz"
     np.savez(mine, z=z, noise_seed=7)
@@ -273,7 +268,7 @@ def test_progress_shows_every_kept_checkpoint(smoke_run, tmp_path, capsys):
     np.testing.assert_array_equal(film_frames(tmp_path / "same", 3), film_frames(tmp_path / "frames", 3))
 
 
-def test_a_caption_stands_below_the_picture():
+def test_a_caption_stands_below_the_image():
     for channels in (1, 3, 4):
         image = np.full((40, 200, channels), 7, np.uint8)
         with_text = captioned(image, "iteration 10")
@@ -282,7 +277,7 @@ def test_a_caption_stands_below_the_picture():
         assert below.shape[1:] == (200, channels) and below.min() < 50 and below.max() == 255
 
 
-def test_a_long_caption_fits_a_narrow_picture():
+def test_a_long_caption_fits_a_narrow_image():
     below = captioned(np.zeros((64, 64, 3), np.uint8), "iteration 50000")[64:]
     assert below[:, [0, -1]].min() == 255 and below.min() < 128
 
@@ -396,9 +391,9 @@ def test_what_takes_long_is_said_and_what_does_not_is_not(monkeypatch, capsys):
 def test_progress_off_a_terminal_is_a_line_now_and_then(monkeypatch, capsys):
     moments = iter([0.0, 1.0, 15.0, 15.0, 16.0, 30.0, 30.0, 40.0])
     monkeypatch.setattr(tool_support.time, "monotonic", lambda: next(moments))
-    assert list(progress("abcd", title="parts")) == list("abcd")
+    assert list(Progress("abcd", title="parts")) == list("abcd")
     assert capsys.readouterr().err == "parts 2/4\nparts 4/4\n"
-    with progress(total=None, title="parts") as bar:
+    with Progress(total=None, title="parts") as bar:
         monkeypatch.setattr(tool_support.time, "monotonic", lambda: 60.0)
         bar.update(3)
     assert capsys.readouterr().err == "parts 3\n"

@@ -1,4 +1,4 @@
-"""tools/reconstruct.py: the discriminator's own decoders on given pictures, and the feature-extractor test."""
+"""tools/reconstruct.py: the discriminator's own decoders on given images, and the feature-extractor test."""
 
 import json
 import re
@@ -12,18 +12,18 @@ from PIL import Image
 from test_perceptual import perceptual_params
 from tool_modules import load_tool
 
-from fastgan_jax import restore
-from fastgan_jax.data.pictures import picture_files, read_pictures
+from fastgan_jax.data.image_files import image_files, read_images
 from fastgan_jax.errors import UserError
-from fastgan_jax.image_ops import crop_quadrant, resize_antialias, to_uint8, to_unit
+from fastgan_jax.inference import restore
+from fastgan_jax.inference.reconstruction import CHUNK, reconstruct, reconstruct_all
+from fastgan_jax.inference.restore import load_discriminator, load_training_set
 from fastgan_jax.models.discriminator import Discriminator
-from fastgan_jax.models.initialization import initial_variables
-from fastgan_jax.perceptual import lpips
-from fastgan_jax.reconstruction import CHUNK, reconstruct, reconstruct_all
-from fastgan_jax.restore import load_discriminator, load_training_set
-from fastgan_jax.weights import store
-from fastgan_jax.weights.formats import write_arrays
-from fastgan_jax.writers import save_png
+from fastgan_jax.models.init import initial_variables
+from fastgan_jax.models.lpips import lpips
+from fastgan_jax.pretrained import store
+from fastgan_jax.pretrained.formats import write_arrays
+from fastgan_jax.utils.grids import save_png
+from fastgan_jax.utils.images import crop_quadrant, resize_antialias, to_uint8, to_unit
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,13 @@ def trained(smoke_run):
 
 @pytest.fixture(scope="module")
 def images(smoke_run, trained) -> np.ndarray:
-    """The demo pictures of the smoke run, uint8 [20, 64, 64, 3]."""
+    """The demo images of the smoke run, uint8 [20, 64, 64, 3]."""
     return load_training_set(smoke_run, trained.config).images
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, images) -> Path:
-    """Two training pictures, and a wide grey one in a subfolder."""
+    """Two training images, and a wide gray one in a subfolder."""
     folder = tmp_path_factory.mktemp("pictures")
     for index in range(2):
         save_png(folder / f"{index}.png", images[index])
@@ -54,7 +54,7 @@ def folder(tmp_path_factory, images) -> Path:
 
 
 def grid_of(path: Path, rows: int) -> np.ndarray:
-    """The rows of pictures, without the titles above them."""
+    """The rows of images, without the titles above them."""
     with Image.open(path) as file:
         return np.asarray(file)[-(rows * 66 - 2) :]
 
@@ -63,14 +63,14 @@ def test_the_tool_shows_what_reconstruct_makes(tool, trained, smoke_run, folder,
     out = tmp_path / "new" / "reconstructions.png"
     command = ["--run", str(smoke_run), "--images", str(folder), str(folder / "1.png"), "--out", str(out)]
     assert tool.main(command) == 0
-    assert "4 pictures, real | big, iteration 4" in capsys.readouterr().out
+    assert "4 shown, real | big, iteration 4" in capsys.readouterr().out
     wide = np.full_like(images[0], 200)
-    pictures = np.stack([images[0], images[1], wide, images[1]])
-    expected = reconstruct(trained.discriminator, "nearest", trained.variables, pictures)
+    shown = np.stack([images[0], images[1], wide, images[1]])
+    expected = reconstruct(trained.discriminator, "nearest", trained.variables, shown)
     grid = grid_of(out, 4)
     assert grid.shape == (4 * 66 - 2, 2 * 66 - 2, 3)
     for row in range(4):
-        np.testing.assert_array_equal(grid[row * 66 : row * 66 + 64, :64], pictures[row])
+        np.testing.assert_array_equal(grid[row * 66 : row * 66 + 64, :64], shown[row])
         shown = np.int32(grid[row * 66 : row * 66 + 64, 66:])
         assert np.abs(shown - np.int32(expected["big"][row])).max() <= 1  # another batch size may round otherwise
     with Image.open(out) as file:
@@ -82,7 +82,7 @@ def test_the_tool_shows_what_reconstruct_makes(tool, trained, smoke_run, folder,
 
 
 @pytest.mark.parametrize("quadrant", [0, 3])
-def test_every_decoder_for_any_number_of_pictures_and_without_classes(images, quadrant):
+def test_every_decoder_for_any_number_of_images_and_without_classes(images, quadrant):
     d = Discriminator(64, ndf=2, num_classes=2, decoders=("small", "part"))
     shapes = [jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32) for side in (64, 32)]
     scalars = [jax.ShapeDtypeStruct(shape, jnp.int32) for shape in ((), (2,))]
@@ -141,10 +141,10 @@ def test_plain_distances_need_no_weights(tool, trained):
 
 def test_lpips_of_other_channels_is_refused(tool, trained):
     arguments = tool.parse(["--run", "r", "--probe", "--out", "o.png"])
-    grey = trained.config.copy_and_resolve_references()
-    grey.model.channels = 1
+    gray = trained.config.copy_and_resolve_references()
+    gray.model.channels = 1
     with pytest.raises(UserError, match="--distance lpips takes 3 channels, and the run has 1: --distance l1"):
-        tool.distance_of(arguments, grey)
+        tool.distance_of(arguments, gray)
 
 
 def unreachable(*_):
@@ -155,8 +155,8 @@ def unreachable(*_):
     ("arguments", "message"),
     [
         (["--images", "{folder}/none.png"], "{folder}/none.png: no such file or folder"),
-        (["--images", "{folder}/empty"], "{folder}/empty: there is no picture in this folder"),
-        (["--images", "{folder}/broken.png"], "{folder}/broken.png: not a readable picture"),
+        (["--images", "{folder}/empty"], "{folder}/empty: there is no image in this folder"),
+        (["--images", "{folder}/broken.png"], "{folder}/broken.png: not a readable image"),
         (["--images", "{folder}/0.png", "--step", "new"], "--step new"),
         (["--images", "{folder}/0.png", "--out", "a.jpg"], "--out a.jpg: give a .png file"),
         (["--probe"], "vgg16"),
@@ -169,7 +169,7 @@ def test_the_tools_errors(tool, smoke_run, folder, tmp_path, capsys, monkeypatch
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "_download", unreachable)
     (folder / "empty").mkdir(exist_ok=True)
-    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "broken.png").write_bytes(b"no image")
     filled = [argument.format(folder=folder) for argument in arguments]
     assert tool.main(["--run", str(smoke_run), "--out", str(tmp_path / "out.png"), *filled]) == 2
     (folder / "broken.png").unlink()
@@ -195,11 +195,11 @@ def test_images_or_the_probe_must_be_chosen(tool, capsys):
 
 
 def test_files_are_read_as_the_run_reads_its_own(trained, folder, caplog):
-    files = picture_files([str(folder), folder / "0.png"])
+    files = image_files([str(folder), folder / "0.png"])
     assert [file.name for file in files] == ["0.png", "1.png", "wide.jpg", "0.png"]
     config = trained.config.copy_and_resolve_references()
     config.data.fit = "pad"
-    wide = read_pictures(files, config)[2]
+    wide = read_images(files, config)[2]
     assert (wide[0] == 255).all() and np.abs(np.int32(wide[32]) - 200).max() <= 2
     assert not caplog.messages
 
@@ -211,11 +211,11 @@ def test_warnings_of_decoding_are_logged(trained, folder, caplog, monkeypatch):
         warnings.warn("odd block", stacklevel=1)
         return original(data, target)
 
-    from fastgan_jax.data import pictures
+    from fastgan_jax.data import image_files
 
-    original = pictures.decode
-    monkeypatch.setattr(pictures, "decode", warns)
-    read_pictures([folder / "0.png"], trained.config)
+    original = image_files.decode
+    monkeypatch.setattr(image_files, "decode", warns)
+    read_images([folder / "0.png"], trained.config)
     assert caplog.messages == [f"{folder / '0.png'} was decoded with a warning: odd block"]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.torch_files import read_torch_file
+from fastgan_jax.pretrained.torch_pickle import read_torch_file
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_legacy_file_that_is_cut_off_is_damaged(torch, tmp_path):
 
 
 def test_code_in_a_legacy_file_is_refused(tmp_path):
-    from fastgan_jax.torch_files import LEGACY_MAGIC, LEGACY_PROTOCOL
+    from fastgan_jax.pretrained.torch_pickle import LEGACY_MAGIC, LEGACY_PROTOCOL
 
     pickles = [LEGACY_MAGIC, LEGACY_PROTOCOL, {}, Evil(tmp_path / "ran")]
     (tmp_path / "evil.pth").write_bytes(b"".join(pickle.dumps(value) for value in pickles))

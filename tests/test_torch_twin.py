@@ -9,7 +9,8 @@ from reference import FIXTURES, assert_close, recipe, recorded, section
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
-from fastgan_jax.interop import torch_twin, torch_twin_training  # noqa: E402 (they import PyTorch)
+from fastgan_jax.benchmark.pytorch import networks as torch_twin  # noqa: E402 (they import PyTorch)
+from fastgan_jax.benchmark.pytorch import step as torch_twin_training
 
 SEED, BATCH, WIDTH, NZ = 7, 4, 8, 32
 STRICT = 1e-9  # float64: far above rounding, far below any mistake
@@ -45,7 +46,7 @@ def test_other_resolutions_are_refused():
         torch_twin.Generator(128)
 
 
-def test_generator_gives_the_recorded_pictures(shared_dir):
+def test_generator_gives_the_recorded_images(shared_dir):
     arrays = recorded(shared_dir, "g_256.npz")
     net, _ = twin_networks()
     load(net, section(arrays, "G/"))
@@ -53,9 +54,9 @@ def test_generator_gives_the_recorded_pictures(shared_dir):
     for mode, case in ((True, "G_train"), (False, "G_eval1")):
         net.train(mode)
         with torch.no_grad():
-            pictures = net(tensor(arrays["z"]))
-        for picture, side in zip(pictures, (256, 128), strict=True):
-            assert_close(picture, arrays[f"{case}/im_{side}"], rtol=ROUNDING, what=f"{case} {side}")
+            images = net(tensor(arrays["z"]))
+        for image, side in zip(images, (256, 128), strict=True):
+            assert_close(image, arrays[f"{case}/im_{side}"], rtol=ROUNDING, what=f"{case} {side}")
 
 
 def test_discriminator_gives_the_recorded_logits_and_reconstructions(shared_dir):
@@ -65,11 +66,11 @@ def test_discriminator_gives_the_recorded_logits_and_reconstructions(shared_dir)
     for quadrant in range(4):
         load(net, section(arrays, "D/"))
         with torch.no_grad():
-            logits, pictures = net(real, torch_twin.to_128(real), quadrant)
+            logits, images = net(real, torch_twin.to_128(real), quadrant)
         case = f"D_real_train/part{quadrant}"
         assert_close(logits, arrays[f"{case}/logits"], rtol=ROUNDING, what=case)
-        for name, picture in pictures.items():
-            assert_close(picture, arrays[f"{case}/rec_{name}"], rtol=ROUNDING, what=f"{case} {name}")
+        for name, image in images.items():
+            assert_close(image, arrays[f"{case}/rec_{name}"], rtol=ROUNDING, what=f"{case} {name}")
 
 
 def test_iteration_is_the_recorded_one():

@@ -15,8 +15,8 @@ from PIL import Image
 
 from configs import smoke
 from fastgan_jax import train
-from fastgan_jax.checkpoint import load_state
 from fastgan_jax.errors import UserError
+from fastgan_jax.runs.checkpoint import load_state
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -153,5 +153,5 @@ def test_longer_training_may_go_on_from_a_finished_run(smoke_run, tmp_path, capl
     config.data.demo_images = 21
     state = train.train_and_evaluate(config, str(copy))
     assert int(state.step) == 5
-    assert "the pictures are not those that" in caplog.text
+    assert "the images are not those that" in caplog.text
     assert metrics_of(copy)[:4] == metrics_of(smoke_run)

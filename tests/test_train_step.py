@@ -11,13 +11,12 @@ from flax import traverse_util
 from reference import assert_close
 
 from configs import art512, art1024, fewshot256
-from fastgan_jax import losses
-from fastgan_jax.assemble import method_from_config
-from fastgan_jax.draws import draw_step
-from fastgan_jax.forms import PLAIN
-from fastgan_jax.judging import discriminator_passes
-from fastgan_jax.train_state import create_train_state
-from fastgan_jax.train_step import discriminator_gradient, make_train_step, reconstruction_targets
+from fastgan_jax.build import spec_from_config
+from fastgan_jax.gan import losses
+from fastgan_jax.gan.randomness import draw_step
+from fastgan_jax.gan.state import create_train_state
+from fastgan_jax.gan.step import discriminator_gradient, discriminator_passes, reconstruction_targets, train_step
+from fastgan_jax.models.variants import REFERENCE
 
 
 def leaves(tree):
@@ -75,10 +74,10 @@ def test_reconstruction_is_summed_over_the_batch_by_default(stepped):
 
 
 def test_the_part_target_is_the_quadrant_at_the_decoders_size(small):
-    discriminator = small.method.discriminator.clone(decoders=("big", "part"))
-    method = dataclasses.replace(small.method, discriminator=discriminator)
+    discriminator = small.spec.discriminator.clone(decoders=("big", "part"))
+    spec = dataclasses.replace(small.spec, discriminator=discriminator)
     real = jnp.arange(64 * 64, dtype=jnp.float32).reshape(1, 64, 64, 1)
-    targets = reconstruction_targets(method, real, jnp.int32(1))
+    targets = reconstruction_targets(spec, real, jnp.int32(1))
     np.testing.assert_array_equal(targets["whole"], real)
     np.testing.assert_array_equal(targets["part"][0, ::2, ::2], real[0, :32, 32:])
     np.testing.assert_array_equal(targets["part"][0, 1::2, 1::2], real[0, :32, 32:])
@@ -91,13 +90,11 @@ def test_the_part_target_is_the_quadrant_at_the_decoders_size(small):
 def test_full_size_presets_trace_and_have_the_published_parameter_counts(preset, generator_count, discriminator_count):
     config = preset.get_config()
     config.loss.reconstruction = "l1"  # the count does not depend on it, and lpips needs its weights
-    method = method_from_config(config)
+    spec = spec_from_config(config)
 
     def whole(images, labels):
-        state = create_train_state(
-            jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
-        )
-        return state, make_train_step(method)(state, images, labels)
+        state = create_train_state(jax.random.key(0), spec)
+        return state, train_step(spec, state, images, labels)
 
     side = config.model.resolution
     images = jax.ShapeDtypeStruct((8, side, side, 3), jnp.uint8)
@@ -109,51 +106,41 @@ def test_full_size_presets_trace_and_have_the_published_parameter_counts(preset,
     assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
 
 
-def test_real_and_generated_pictures_are_judged_alike_in_one_batch_and_apart(small):
+def test_real_and_generated_images_are_judged_alike_in_one_batch_and_apart(small):
     """D's gradient, running averages and metrics in float64, where only the order of summation may differ."""
     config = small.config.copy_and_resolve_references()
     config.model.decoders = "part"
     config.model.num_classes = 2
-    method = method_from_config(config)
+    spec = spec_from_config(config)
     with jax.enable_x64(True):
-        state = create_train_state(
-            jax.random.key(0), method.generator, method.discriminator, method.optimizer, method.latent_size
-        )
+        state = create_train_state(jax.random.key(0), spec)
         rng = np.random.default_rng(0)
         d = jax.tree.map(lambda x: x + 0.1 * rng.random(x.shape), state.discriminator.replace(optimizer=None))
-        pictures = jnp.asarray(rng.uniform(-1, 1, (2, 4, 64, 64, 3)))
-        draws = draw_step(
-            jax.random.key(1),
-            batch=4,
-            latent_size=method.latent_size,
-            resolution=64,
-            logits_map=5,
-            policy="",
-            shared=False,
-        )
+        images = jnp.asarray(rng.uniform(-1, 1, (2, 4, 64, 64, 3)))
+        draws = draw_step(jax.random.key(1), spec, 4)
 
         def gradient(way: str):
-            forms = dataclasses.replace(PLAIN, judge=way)
-            own = dataclasses.replace(method, discriminator=method.discriminator.clone(forms=forms))
-            fakes, labels = (pictures[1], pictures[1, :, ::2, ::2]), jnp.arange(4) % 2
-            function = partial(discriminator_gradient, own, None, *discriminator_passes(d))
-            return jax.jit(function)(pictures[0], fakes, labels, draws)
+            compute = dataclasses.replace(REFERENCE, discriminate=way)
+            own = dataclasses.replace(spec, discriminator=spec.discriminator.clone(compute=compute))
+            fakes, labels = (images[1], images[1, :, ::2, ::2]), jnp.arange(4) % 2
+            function = partial(discriminator_gradient, own, None, discriminator_passes(d))
+            return jax.jit(function)(images[0], fakes, labels, draws)
 
         apart, joint = gradient("apart"), gradient("joint")
         jax.tree.map(partial(assert_close, rtol=1e-11), joint, apart)
 
 
 def test_conditional_networks_train_and_use_their_labels(small):
-    method = dataclasses.replace(
-        small.method,
-        generator=small.method.generator.clone(num_classes=3),
-        discriminator=small.method.discriminator.clone(num_classes=3, decoders=("mid",)),
-        relativistic=True,
-        distance=losses.DISTANCES["l2"],
+    spec = dataclasses.replace(
+        small.spec,
+        generator=small.spec.generator.clone(num_classes=3),
+        discriminator=small.spec.discriminator.clone(num_classes=3, decoders=("mid",)),
+        discriminator_loss=losses.relativistic_hinge,
+        distance=losses.RECONSTRUCTION["l2"]("vgg", None),
         reconstruction_weight=2.5,
     )
-    state = create_train_state(jax.random.key(0), method.generator, method.discriminator, method.optimizer, 8)
-    step = jax.jit(make_train_step(method))
+    state = create_train_state(jax.random.key(0), spec)
+    step = jax.jit(partial(train_step, spec))
     one, metrics = step(state, small.images, jnp.array([0, 1, 0, 1]))
     two, _ = step(state, small.images, jnp.array([1, 0, 1, 0]))
     assert "reconstruction/big" not in metrics

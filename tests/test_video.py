@@ -1,4 +1,4 @@
-"""Films: frames, speed and colours read back from every format."""
+"""Films: frames, speed and colors read back from every format."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.video import check_film, durations, write_film
+from fastgan_jax.inference.video import check_video, durations, write_video
 
 FRAMES = np.random.RandomState(0).randint(0, 256, (7, 1, 1, 3), np.uint8) * np.ones((1, 20, 31, 1), np.uint8)
 
 
 def rgb(frame) -> np.ndarray:
-    """Colours of a decoded mp4 frame, float [H, W, 3], by the formula of BT.709: older av reads all as 601."""
+    """Colors of a decoded mp4 frame, float [H, W, 3], by the formula of BT.709: older av reads all as 601."""
     assert frame.format.name == "yuv420p"
     planes = frame.to_ndarray().astype(float)
     height, width = frame.height, frame.width
@@ -27,12 +27,12 @@ def rgb(frame) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", ["film.mp4", "film.MP4", "film.gif", "film.webp", "film.WebP"])
-def test_films_have_their_frames_speed_and_colours(tmp_path, name):
+def test_films_have_their_frames_speed_and_colors(tmp_path, name):
     path = tmp_path / "new" / name
     suffix = path.suffix.lower()
     if suffix == ".mp4":
         av = pytest.importorskip("av", reason="writing and reading mp4 needs av (fastgan_jax[video])")
-    assert write_film(path, iter(FRAMES), fps=8) == 7
+    assert write_video(path, iter(FRAMES), fps=8) == 7
     if suffix == ".mp4":
         with av.open(str(path)) as film:
             read = [rgb(frame) for frame in film.decode(video=0)]
@@ -54,69 +54,69 @@ def test_films_have_their_frames_speed_and_colours(tmp_path, name):
     assert [p.name for p in path.parent.iterdir()] == [name]
 
 
-def test_an_mp4_says_which_colours_it_has_and_has_them(tmp_path):
+def test_an_mp4_says_which_colors_it_has_and_has_them(tmp_path):
     av = pytest.importorskip("av", reason="writing and reading mp4 needs av (fastgan_jax[video])")
     green = np.full((1, 32, 32, 3), (40, 200, 40), np.uint8)
-    write_film(tmp_path / "x.mp4", green, fps=5)
+    write_video(tmp_path / "x.mp4", green, fps=5)
     with av.open(str(tmp_path / "x.mp4")) as film:
         context = film.streams.video[0].codec_context
         assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
         (frame,) = film.decode(video=0)
-        colours = rgb(frame)
-    assert np.abs(colours - green[0]).max() <= 4  # read as BT.601, red and green would be 11 and 27 off
+        colors = rgb(frame)
+    assert np.abs(colors - green[0]).max() <= 4  # read as BT.601, red and green would be 11 and 27 off
 
 
 def test_an_mp4_can_be_played_before_it_is_whole(tmp_path):
     pytest.importorskip("av", reason="writing mp4 needs av (fastgan_jax[video])")
-    write_film(tmp_path / "x.mp4", FRAMES, fps=8)
+    write_video(tmp_path / "x.mp4", FRAMES, fps=8)
     content = (tmp_path / "x.mp4").read_bytes()
     assert 0 < content.index(b"moov") < content.index(b"mdat")
 
 
 def test_a_folder_of_frames_is_exact_and_keeps_transparency(tmp_path):
     frames = np.random.RandomState(0).randint(0, 256, (3, 8, 8, 4), np.uint8)
-    assert write_film(tmp_path / "frames", iter(frames), fps=30) == 3
+    assert write_video(tmp_path / "frames", iter(frames), fps=30) == 3
     for index, frame in enumerate(frames):
-        with Image.open(tmp_path / "frames" / f"frame_00000{index}.png") as picture:
-            np.testing.assert_array_equal(np.asarray(picture), frame)
+        with Image.open(tmp_path / "frames" / f"frame_00000{index}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), frame)
 
 
 def test_a_new_film_in_a_folder_removes_the_frames_of_the_old_one_and_nothing_else(tmp_path):
-    write_film(tmp_path, FRAMES, fps=8)
+    write_video(tmp_path, FRAMES, fps=8)
     (tmp_path / "frame_notes.png").write_bytes(b"mine")
-    write_film(tmp_path, FRAMES[:2], fps=8)
+    write_video(tmp_path, FRAMES[:2], fps=8)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["frame_000000.png", "frame_000001.png", "frame_notes.png"]
 
 
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
-def test_grey_and_transparent_frames_become_films(tmp_path, channels, suffix):
+def test_gray_and_transparent_frames_become_films(tmp_path, channels, suffix):
     frames = np.zeros((2, 16, 16, channels), np.uint8)
     path = tmp_path / f"x{suffix}"
     if suffix == ".mp4":
         av = pytest.importorskip("av", reason="writing and reading mp4 needs av (fastgan_jax[video])")
-        write_film(path, frames, fps=5)
+        write_video(path, frames, fps=5)
         with av.open(str(path)) as film:
             first = rgb(next(film.decode(video=0)))
     else:
-        write_film(path, frames, fps=5)
+        write_video(path, frames, fps=5)
         with Image.open(path) as film:
             first = np.asarray(film.convert("RGB"))
     expected = 0 if channels == 1 else 255  # black, or nothing on white
     assert first.shape == (16, 16, 3) and np.abs(first.astype(float) - expected).max() <= 3
 
 
-def test_a_gif_shows_rare_colours_without_specks(tmp_path):
-    """Soft colours with a small strong area, which median cut alone renders as dots far from it (mean error 38)."""
+def test_a_gif_shows_rare_colors_without_specks(tmp_path):
+    """Soft colors with a small strong area, which median cut alone renders as dots far from it (mean error 38)."""
     random = np.random.RandomState(0)
 
     def blurred(low: int, high: int, cells: int, side: int) -> np.ndarray:
-        colours = random.randint(low, high, (cells, cells, 3), np.uint8)
-        return np.array(Image.fromarray(colours).resize((side, side), Image.Resampling.BICUBIC))
+        colors = random.randint(low, high, (cells, cells, 3), np.uint8)
+        return np.array(Image.fromarray(colors).resize((side, side), Image.Resampling.BICUBIC))
 
     frames = np.stack([blurred(140, 240, 4, 64) for _ in range(8)])
     frames[:, 20:26, 20:26] = [blurred(0, 256, 3, 6) for _ in frames]
-    write_film(tmp_path / "x.gif", frames, fps=5)
+    write_video(tmp_path / "x.gif", frames, fps=5)
     with Image.open(tmp_path / "x.gif") as film:
         for index, frame in enumerate(frames):
             film.seek(index)
@@ -127,7 +127,7 @@ def test_a_gif_shows_rare_colours_without_specks(tmp_path):
 def test_webp_keeps_transparency(tmp_path):
     frames = np.full((2, 16, 16, 4), 200, np.uint8)
     frames[0, ..., 3], frames[1, ..., 3] = 0, 255
-    write_film(tmp_path / "x.webp", frames, fps=5)
+    write_video(tmp_path / "x.webp", frames, fps=5)
     with Image.open(tmp_path / "x.webp") as film:
         for index, alpha in enumerate((0, 255)):
             film.seek(index)
@@ -157,25 +157,25 @@ def test_films_that_cannot_be_written(tmp_path, monkeypatch):
         ("x", 200, "200 frames per second: .* at most 100 for PNGs"),
     ):
         with pytest.raises(UserError, match=message):
-            write_film(tmp_path / name, FRAMES, fps=fps)
+            write_video(tmp_path / name, FRAMES, fps=fps)
         with pytest.raises(UserError, match=message):
-            check_film(tmp_path / name, fps, overwrite=True)
+            check_video(tmp_path / name, fps, overwrite=True)
     with pytest.raises(UserError, match="at least one frame"):
-        write_film(tmp_path / "x.gif", [], fps=8)
+        write_video(tmp_path / "x.gif", [], fps=8)
     monkeypatch.setitem(__import__("sys").modules, "av", None)
-    for attempt in (lambda p: write_film(p, FRAMES, fps=8), lambda p: check_film(p, 8, overwrite=False)):
+    for attempt in (lambda p: write_video(p, FRAMES, fps=8), lambda p: check_video(p, 8, overwrite=False)):
         with pytest.raises(UserError, match=r"needs the package av: pip install 'fastgan_jax\[video\]'"):
             attempt(tmp_path / "x.mp4")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_film_that_is_there_is_not_replaced_unasked(tmp_path):
-    write_film(tmp_path / "x.gif", FRAMES, fps=8)
-    check_film(tmp_path / "x.gif", 8, overwrite=True)
+    write_video(tmp_path / "x.gif", FRAMES, fps=8)
+    check_video(tmp_path / "x.gif", 8, overwrite=True)
     with pytest.raises(UserError, match=r"x\.gif is there already"):
-        check_film(tmp_path / "x.gif", 8, overwrite=False)
+        check_video(tmp_path / "x.gif", 8, overwrite=False)
     (tmp_path / "frames").mkdir()
-    check_film(tmp_path / "frames", 8, overwrite=False)  # an empty folder is no film
+    check_video(tmp_path / "frames", 8, overwrite=False)  # an empty folder is no film
     (tmp_path / "frames" / "frame_000007.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"frame_000007\.png is there already"):
-        check_film(tmp_path / "frames", 8, overwrite=False)
+        check_video(tmp_path / "frames", 8, overwrite=False)

@@ -14,11 +14,11 @@ from test_perceptual import perceptual_params
 from tool_modules import load_tool
 
 from configs import base
-from fastgan_jax.assemble import pretrained_from_config
+from fastgan_jax.build import pretrained_from_config
 from fastgan_jax.errors import UserError
-from fastgan_jax.weights import registry, store
-from fastgan_jax.weights.formats import read_arrays, write_arrays
-from fastgan_jax.weights.perceptual_networks import NETWORKS, load_perceptual
+from fastgan_jax.pretrained import registry, store
+from fastgan_jax.pretrained.formats import read_arrays, write_arrays
+from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
 
 
 @pytest.fixture(autouse=True)
@@ -287,11 +287,11 @@ def test_a_download_that_breaks_off_is_refused(publish, monkeypatch):
     assert not store.cached_path("lpips_squeeze").exists()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PERCEPTUAL)
 def test_without_weights_the_places_and_the_alternative_are_named(name, cache):
     with pytest.raises(UserError) as error:
         load_perceptual(name)
-    entry = registry.REGISTRY[NETWORKS[name].weights]
+    entry = registry.REGISTRY[PERCEPTUAL[name].weights]
     message = str(error.value)
     assert "\n" not in message and str(cache) in message and entry.filename in message
     assert all(address in message for address in entry.addresses)

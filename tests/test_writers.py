@@ -1,4 +1,4 @@
-"""Grids, pictures, metrics and progress."""
+"""Grids, images, metrics and progress."""
 
 import json
 import logging
@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastgan_jax.run_folder import RunFolder
-from fastgan_jax.writers import MetricsWriter, Progress, image_grid, save_png
+from fastgan_jax.runs.folder import RunFolder
+from fastgan_jax.runs.logging import MetricsWriter
+from fastgan_jax.utils.console import Progress
+from fastgan_jax.utils.grids import image_grid, save_png
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def lines_of(run):
     return [json.loads(line) for line in run.metrics.read_text().splitlines()]
 
 
-def test_grid_places_pictures_row_by_row():
+def test_grid_places_images_row_by_row():
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 3), np.uint8)
     grid = image_grid(images, columns=2, padding=1)
     assert grid.shape == (3 * 3 - 1, 2 * 4 - 1, 3)

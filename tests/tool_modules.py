@@ -1,15 +1,9 @@
-"""The modules of tools/, which is no package."""
+"""The modules of the commands, by the names of their files in tools/."""
 
-import importlib.util
-from pathlib import Path
+import importlib
 from types import ModuleType
-
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
 
 
 def load_tool(name: str) -> ModuleType:
-    """The module of tools/<name>.py."""
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The module of the command that tools/<name>.py runs."""
+    return importlib.import_module(f"fastgan_jax.cli.{'convert' if name == 'convert_pytorch' else name}")

@@ -1,0 +1,1 @@
+"""Image files to one uint8 array, its cache, and the batches of training."""

@@ -69,7 +69,7 @@ class CacheEntry:
             if missing:
                 raise ValueError(f"{DONE} lacks {', '.join(sorted(missing))}")
             if len(images) != facts["count"] or len(labels) != facts["count"]:
-                raise ValueError(f"{len(images)} pictures and {len(labels)} labels instead of {facts['count']}")
+                raise ValueError(f"{len(images)} images and {len(labels)} labels instead of {facts['count']}")
         except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
             log.warning("the cached set in %s is damaged (%s): it is made again", self.folder, error)
             return None
@@ -85,7 +85,7 @@ class CacheEntry:
         while (loaded := self.load(required)) is None:
             if attempts == ATTEMPTS:
                 raise UserError(
-                    f"decoded pictures cannot be read back from {self.folder}: set {self._setting} to a folder on a "
+                    f"decoded images cannot be read back from {self.folder}: set {self._setting} to a folder on a "
                     "disk that works"
                 )
             attempts += 1
@@ -105,7 +105,7 @@ class CacheEntry:
 
     @contextlib.contextmanager
     def writer(self, shape: Sequence[int]) -> Iterator["EntryWriter"]:
-        """A writer of pictures of this shape [H, W, C]; without its `finish`, nothing stays.
+        """A writer of images of this shape [H, W, C]; without its `finish`, nothing stays.
 
         Raises:
             UserError: if the folder cannot be written.
@@ -150,13 +150,13 @@ class CacheEntry:
             yield
         except OSError as error:
             raise UserError(
-                f"decoded pictures cannot be cached in {self.folder.parent} ({error.strerror or error}): make room and "
+                f"decoded images cannot be cached in {self.folder.parent} ({error.strerror or error}): make room and "
                 f"permit writing there, or set {self._setting} to another folder"
             ) from None
 
 
 class EntryWriter:
-    """Takes the pictures of an entry one by one, so that the set need not fit into memory."""
+    """Takes the images of an entry one by one, so that the set need not fit into memory."""
 
     def __init__(self, entry: CacheEntry, folder: Path, shape: tuple[int, ...]):
         """Opens images.npy in an unfinished folder; see `CacheEntry.writer`."""
@@ -167,14 +167,14 @@ class EntryWriter:
         self._write_header()
 
     def append(self, image: np.ndarray) -> None:
-        """Adds a picture, uint8 [H, W, C].
+        """Adds an image, uint8 [H, W, C].
 
         Raises:
             UserError: if the disk is full or fails.
-            ValueError: if the picture has another shape or type.
+            ValueError: if the image has another shape or type.
         """
         if image.shape != self._shape or image.dtype != np.uint8:
-            raise ValueError(f"picture {self._count} is {image.dtype} {image.shape}, not uint8 {self._shape}")
+            raise ValueError(f"image {self._count} is {image.dtype} {image.shape}, not uint8 {self._shape}")
         with self._entry.explained():
             self._file.write(image.tobytes())
         self._count += 1
@@ -183,15 +183,15 @@ class EntryWriter:
         """Completes the entry.
 
         Args:
-            labels: int32 [N], one for each picture.
+            labels: int32 [N], one for each image.
             facts: what else to keep, fit for JSON.
 
         Raises:
             UserError: if the disk is full or fails.
-            ValueError: if there are not as many labels as pictures.
+            ValueError: if there are not as many labels as images.
         """
         if len(labels) != self._count:
-            raise ValueError(f"{len(labels)} labels for {self._count} pictures")
+            raise ValueError(f"{len(labels)} labels for {self._count} images")
         with self._entry.explained():
             self._file.seek(0)
             self._write_header()

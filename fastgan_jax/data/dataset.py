@@ -1,4 +1,4 @@
-"""A training set as one array of uint8 pictures, from whatever source the configuration names."""
+"""A training set as one array of uint8 images, from whatever source the configuration names."""
 
 import collections
 import contextlib
@@ -23,11 +23,11 @@ from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
 
 FACTS = ("names", "skipped", "report", "warnings")  # what a cached set says of itself
-AHEAD = 4  # pictures per decoding thread that may wait to be written
+AHEAD = 4  # images per decoding thread that may wait to be written
 
 log = logging.getLogger(__name__)
 
-Result = tuple[Decoded | str, list[str]]  # a picture or why it cannot be read, and what Pillow warned of
+Result = tuple[Decoded | str, list[str]]  # an image or why it cannot be read, and what Pillow warned of
 
 
 @dataclass(frozen=True)
@@ -46,16 +46,16 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
 
     Args:
         data: the group: path, tfds or demo_images, and how to decode.
-        resolution: side of the pictures.
+        resolution: side of the images.
         channels: 1, 3 or 4.
         num_classes: 0, or the number of classes that the source must have.
-        run_dir: the run folder; demo pictures are cached there.
+        run_dir: the run folder; demo images are cached there.
 
     Raises:
-        UserError: if the source cannot be used, or no picture in it can be read.
+        UserError: if the source cannot be used, or no image in it can be read.
     """
     target = Format(resolution, channels, data.fit, data.background)
-    _ = target.background_rgb  # an unknown colour must fail before anything is decoded
+    _ = target.background_rgb  # an unknown color must fail before anything is decoded
     if data.demo_images is not None:
         return _load_demo(data, target, Path(run_dir))
     source = open_source(data.path) if data.path is not None else TfdsSource(data.tfds, data.tfds_split)
@@ -150,7 +150,7 @@ def _decoding(source: Source, target: Format) -> Iterator[Iterable[Result]]:
             data = source.read(index)
             return decode(data, target), thread.messages
         except UnidentifiedImageError:
-            return f"no known picture format, {len(data)} bytes", []
+            return f"no known image format, {len(data)} bytes", []
         except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
             return f"{type(error).__name__}: {error}", []
 

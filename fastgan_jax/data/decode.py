@@ -1,4 +1,4 @@
-"""One picture file to uint8 [side, side, channels]: any mode, any aspect, one antialiased resize."""
+"""One image file to uint8 [side, side, channels]: any mode, any aspect, one antialiased resize."""
 
 import contextlib
 import io
@@ -24,12 +24,12 @@ SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 @dataclass(frozen=True)
 class Format:
-    """What pictures are turned into."""
+    """What images are turned into."""
 
     resolution: int  # side in pixels
-    channels: int  # 1 grey | 3 RGB | 4 RGB and alpha
+    channels: int  # 1 gray | 3 RGB | 4 RGB and alpha
     fit: str  # squash | crop | pad
-    background: str  # a CSS colour name or #rrggbb, under transparency and around padding
+    background: str  # a CSS color name or #rrggbb, under transparency and around padding
 
     def __post_init__(self) -> None:
         """Checks the choices.
@@ -47,7 +47,7 @@ class Format:
         """The background's red, green and blue.
 
         Raises:
-            UserError: if the colour is unknown.
+            UserError: if the color is unknown.
         """
         from PIL import ImageColor
 
@@ -55,13 +55,13 @@ class Format:
             return ImageColor.getrgb(self.background)[:3]
         except ValueError:
             raise UserError(
-                f"data.background={self.background!r} is no colour: give a CSS name such as white, or #rrggbb"
+                f"data.background={self.background!r} is no color: give a CSS name such as white, or #rrggbb"
             ) from None
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded picture and what had to be done to it."""
+    """A decoded image and what had to be done to it."""
 
     pixels: np.ndarray  # uint8 [side, side, channels]
     mode: str  # of the file: RGB, P, L, CMYK, ...
@@ -69,14 +69,14 @@ class Decoded:
 
 
 def decode(data: bytes, target: Format) -> Decoded:
-    """Decodes the bytes of a picture file (of an animation, its first frame).
+    """Decodes the bytes of an image file (of an animation, its first frame).
 
     Transparency is composited on the background for 1 and 3 channels, before anything else. For 4 channels it is kept:
-    padding is transparent, and pixels that are wholly transparent have the background's colour, padding or not, since
-    what colour a file has there is arbitrary.
+    padding is transparent, and pixels that are wholly transparent have the background's color, padding or not, since
+    what color a file has there is arbitrary.
 
     Raises:
-        OSError, ValueError, SyntaxError: if the bytes are no complete picture.
+        OSError, ValueError, SyntaxError: if the bytes are no complete image.
     """
     from PIL import Image
 
@@ -101,7 +101,7 @@ def decode(data: bytes, target: Format) -> Decoded:
 
 @contextlib.contextmanager
 def collected_warnings() -> Iterator[threading.local]:
-    """Keeps what Pillow warns of (a damaged EXIF block, a huge picture) from the terminal, for whoever decodes.
+    """Keeps what Pillow warns of (a damaged EXIF block, a huge image) from the terminal, for whoever decodes.
 
     Yields:
         An object whose attribute `messages` each decoding thread sets to a list; warnings in that thread go there.
@@ -122,7 +122,7 @@ def collected_warnings() -> Iterator[threading.local]:
 
 
 def _upright(file: "Image.Image") -> "Image.Image":
-    """The picture turned as its EXIF block says; a block that cannot be read does not cost the picture."""
+    """The image turned as its EXIF block says; a block that cannot be read does not cost the image."""
     from PIL import Image
 
     try:
@@ -143,18 +143,18 @@ def _upright(file: "Image.Image") -> "Image.Image":
 
 
 def _to_rgb_or_rgba(image: "Image.Image") -> "Image.Image":
-    """The picture as RGBA if anything in it is transparent, else as RGB."""
+    """The image as RGBA if anything in it is transparent, else as RGB."""
     from PIL import Image
 
     if image.mode in SIXTEEN_BIT_MODES:
-        # Pillow clips these when it converts; a picture of 16 bits is scaled to 8 instead.
+        # Pillow clips these when it converts; an image of 16 bits is scaled to 8 instead.
         values = np.asarray(image).astype(np.float64)
         transparent = image.info.get("transparency")
         image = Image.fromarray(np.uint8(np.clip(values / 257 + 0.5, 0, 255)))
         if transparent is not None:
             image.putalpha(Image.fromarray(np.uint8(255 * (values != transparent))))
     elif image.mode == "F":
-        raise ValueError("floating-point pictures have no defined range")
+        raise ValueError("floating-point images have no defined range")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
@@ -172,7 +172,7 @@ def _resize(image: "Image.Image", target: Format) -> "Image.Image":
     elif target.fit == "pad":
         scale = side / max(width, height)
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    # "RGBa" is premultiplied alpha: otherwise the colour of invisible pixels bleeds into the edges.
+    # "RGBa" is premultiplied alpha: otherwise the color of invisible pixels bleeds into the edges.
     work = image.convert("RGBa") if image.mode == "RGBA" else image
     resized = work.resize(size, Image.Resampling.LANCZOS, box=box).convert(image.mode)
     if size == (side, side):

@@ -1,7 +1,7 @@
-"""The demo set: procedural pictures of friendly monsters, so that a first run needs no download.
+"""The demo set: procedural images of friendly monsters, so that a first run needs no download.
 
-Each picture is a function of (seed, index) by numpy's frozen RandomState: a sky over a ground, and on it a monster
-whose body, colour, ears, eyes and mouth vary.
+Each image is a function of (seed, index) by numpy's frozen RandomState: a sky over a ground, and on it a monster
+whose body, color, ears, eyes and mouth vary.
 """
 
 import colorsys
@@ -12,7 +12,7 @@ import numpy as np
 if TYPE_CHECKING:
     from PIL import ImageDraw
 
-DEMO_VERSION = 1  # part of the cache's key: raise it when the pictures change
+DEMO_VERSION = 1  # part of the cache's key: raise it when the images change
 SUPERSAMPLING = 4
 EARS = ("none", "round", "horns", "antennae")
 DARK = (40, 35, 50)
@@ -22,12 +22,12 @@ Color = tuple[int, int, int]
 
 
 def draw_demo_set(count: int, seed: int, resolution: int) -> np.ndarray:
-    """Draws the pictures of indices 0 to count - 1: uint8 [count, resolution, resolution, 3]."""
-    return np.stack([draw_demo_picture(seed, index, resolution) for index in range(count)])
+    """Draws the images of indices 0 to count - 1: uint8 [count, resolution, resolution, 3]."""
+    return np.stack([draw_demo_image(seed, index, resolution) for index in range(count)])
 
 
-def draw_demo_picture(seed: int, index: int, resolution: int) -> np.ndarray:
-    """Draws one picture, uint8 [resolution, resolution, 3]."""
+def draw_demo_image(seed: int, index: int, resolution: int) -> np.ndarray:
+    """Draws one image, uint8 [resolution, resolution, 3]."""
     from PIL import Image, ImageDraw
 
     random = np.random.RandomState([seed, index])
@@ -38,7 +38,7 @@ def draw_demo_picture(seed: int, index: int, resolution: int) -> np.ndarray:
 
 
 class _Monster:
-    """Draws one monster; lengths are shares of the picture's side, y grows downward."""
+    """Draws one monster; lengths are shares of the image's side, y grows downward."""
 
     def __init__(self, canvas: "ImageDraw.ImageDraw", side: int, random: np.random.RandomState):
         self._canvas, self._side = canvas, side

@@ -1,4 +1,4 @@
-"""The order in which pictures are seen: without replacement in each epoch, a function of (seed, epoch) alone.
+"""The order in which images are seen: without replacement in each epoch, a function of (seed, epoch) alone.
 
 Position p of the run belongs to epoch p // size and is slot p % size of it; iteration i takes the positions from
 i * batch to (i + 1) * batch. So the state of the data is the number of iterations, and resuming is exact.
@@ -24,8 +24,8 @@ def batch_indices(seed: int, first_iteration: int, iterations: int, batch_size: 
         seed: of the run.
         first_iteration: number of the first iteration.
         iterations: how many, K.
-        batch_size: pictures per iteration, B; it may exceed `size`: then a batch spans epochs.
-        size: pictures in the set.
+        batch_size: images per iteration, B; it may exceed `size`: then a batch spans epochs.
+        size: images in the set.
 
     Returns:
         int32 [K, B].

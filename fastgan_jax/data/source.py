@@ -1,4 +1,4 @@
-"""Where picture files come from: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
+"""Where image files come from: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
 
 import hashlib
 import logging
@@ -33,20 +33,20 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """All picture files below a folder, links to folders included; hidden files and folders are left out."""
+    """All image files below a folder, links to folders included; hidden files and folders are left out."""
 
     def __init__(self, path: Path):
         """Lists the files. A folder inside that cannot be listed is named in the log."""
         self.description = f"folder {path}"
         self._root = path
-        self.names = sorted(file.relative_to(path).as_posix() for file in _pictures_below(path, ()))
+        self.names = sorted(file.relative_to(path).as_posix() for file in _images_below(path, ()))
 
     def read(self, index: int) -> bytes:
         """The content of file `names[index]`."""
         return (self._root / self.names[index]).read_bytes()
 
     def fingerprint(self) -> str:
-        """Hash of names and contents: contents, since copying and checking out change times but not pictures.
+        """Hash of names and contents: contents, since copying and checking out change times but not images.
 
         Several files are read and hashed at a time, as the disk allows; nothing is decoded.
         """
@@ -69,7 +69,7 @@ class FolderSource:
 
 
 class ZipSource:
-    """All picture files in a zip."""
+    """All image files in a zip."""
 
     def __init__(self, path: Path):
         """Opens the zip and lists its files.
@@ -110,7 +110,7 @@ def open_source(path: str) -> FolderSource | ZipSource:
     """The source that `data.path` names.
 
     Raises:
-        UserError: if there is no such folder or zip, or no picture file in it.
+        UserError: if there is no such folder or zip, or no image file in it.
     """
     place = Path(path).expanduser()
     if place.is_dir():
@@ -124,8 +124,8 @@ def open_source(path: str) -> FolderSource | ZipSource:
     return source
 
 
-def is_picture_name(name: str) -> bool:
-    """Whether a file of this name is taken for a picture; hidden files, such as a Mac's "._" twins, are not."""
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image; hidden files, such as a Mac's "._" twins, are not."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
@@ -150,26 +150,26 @@ def folder_labels(names: Sequence[str], num_classes: int) -> list[int]:
 
 
 def _is_listed(name: str) -> bool:
-    """Whether a zip's member is a picture in no hidden folder."""
+    """Whether a zip's member is an image in no hidden folder."""
     *folders, file = name.split("/")
     hidden = any(folder.startswith(".") and folder not in (".", "..") for folder in folders)
-    return is_picture_name(file) and not hidden
+    return is_image_name(file) and not hidden
 
 
-def _pictures_below(folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Path]:
-    """Picture files in a folder and its subfolders; `ancestors` are the true paths above, so that links cannot loop."""
+def _images_below(folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Path]:
+    """Image files in a folder and its subfolders; `ancestors` are the true paths above, so that links cannot loop."""
     true_path = folder.resolve()
     if true_path in ancestors:
         return
     try:
         entries = list(folder.iterdir())
     except OSError as error:
-        log.warning("folder %s cannot be listed (%s): its pictures are missing", folder, error.strerror or error)
+        log.warning("folder %s cannot be listed (%s): its images are missing", folder, error.strerror or error)
         return
     for entry in entries:
         if os.path.isdir(entry):
             if not entry.name.startswith("."):
-                yield from _pictures_below(entry, (*ancestors, true_path))
-        # A name that leads nowhere is listed too, to be reported as unreadable; a pipe or device is no picture.
-        elif is_picture_name(entry.name) and (os.path.isfile(entry) or not os.path.exists(entry)):
+                yield from _images_below(entry, (*ancestors, true_path))
+        # A name that leads nowhere is listed too, to be reported as unreadable; a pipe or device is no image.
+        elif is_image_name(entry.name) and (os.path.isfile(entry) or not os.path.exists(entry)):
             yield entry

@@ -1,16 +1,16 @@
-"""Pictures of a tensorflow-datasets data set, read by random access without TensorFlow."""
+"""Images of a tensorflow-datasets data set, read by random access without TensorFlow."""
 
 from fastgan_jax.errors import UserError
 
 
 class TfdsSource:
-    """A split of a prepared data set, its pictures as the bytes they are stored as."""
+    """A split of a prepared data set, its images as the bytes they are stored as."""
 
     def __init__(self, name: str, split: str, data_dir: str | None = None):
         """Opens the data set; `data_dir` None is tensorflow-datasets' own folder.
 
         Raises:
-            UserError: if it is unknown, not prepared for random access, or has no pictures.
+            UserError: if it is unknown, not prepared for random access, or has no images.
         """
         import tensorflow_datasets as tfds
 
@@ -22,7 +22,7 @@ class TfdsSource:
         try:
             builder = tfds.builder(name, file_format="array_record", data_dir=data_dir)
             if "image" not in builder.info.features:
-                raise UserError(f"data.tfds={name}: it has no feature 'image'; choose a data set of pictures")
+                raise UserError(f"data.tfds={name}: it has no feature 'image'; choose a data set of images")
             decoders = {"image": tfds.decode.SkipDecoding()}
             self._rows = builder.as_data_source(split=split, decoders=decoders)
         except tfds.core.DatasetNotFoundError:
@@ -39,11 +39,11 @@ class TfdsSource:
         self.names = [f"{index:06d}" for index in range(len(self._rows))]
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of picture `index`."""
+        """The encoded bytes of image `index`."""
         return bytes(self._rows[index]["image"])
 
     def labels(self, num_classes: int) -> list[int]:
-        """The class of each picture.
+        """The class of each image.
 
         Raises:
             UserError: if the data set has not `num_classes` classes.

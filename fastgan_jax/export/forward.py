@@ -1,7 +1,7 @@
 """What every exported form of the generator computes, as one JAX function.
 
-The noise of a picture normally belongs to its latent by a hash, which a graph cannot compute. Exported generators
-therefore use one fixed noise for all pictures, that of `Sampler.generate(z, noise_seed=...)`.
+The noise of an image normally belongs to its latent by a hash, which a graph cannot compute. Exported generators
+therefore use one fixed noise for all images, that of `Sampler.generate(z, noise_seed=...)`.
 """
 
 from collections.abc import Callable
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.inference.sampler import Sampler, _draw_noise, noise_keys
 from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
-from fastgan_jax.sampling import Sampler, _draw_noise, noise_keys
 
 
 def check_style_mix(sampler: Sampler) -> None:
@@ -32,7 +32,7 @@ def input_names(sampler: Sampler, style_mix: bool) -> list[str]:
 
 
 def example_inputs(sampler: Sampler, style_mix: bool, count: int) -> list[np.ndarray]:
-    """Inputs of `count` pictures: the latents of seed 0, and the classes in turn."""
+    """Inputs of `count` images: the latents of seed 0, and the classes in turn."""
     latents = sampler.latents(2 * count if style_mix else count)
     inputs = [latents[:count], latents[count:]] if style_mix else [latents]
     if sampler.generator.num_classes:
@@ -54,7 +54,7 @@ def noise_names(resolution: int) -> list[str]:
 def image_function(
     generator: Generator, variables: dict, noise: list[np.ndarray], style_mix: bool
 ) -> Callable[..., jax.Array]:
-    """The function from inputs, in the order of `input_names`, to pictures.
+    """The function from inputs, in the order of `input_names`, to images.
 
     Args:
         generator: the module.

@@ -22,6 +22,7 @@ from fastgan_jax.export.forward import (
     noise_names,
 )
 from fastgan_jax.export.onnx_graph import Graph, Layers
+from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.generator import (
     ATTENTION_SIDES,
     EXCITED_BY,
@@ -31,7 +32,6 @@ from fastgan_jax.models.generator import (
     is_composite,
     stage_sides,
 )
-from fastgan_jax.sampling import Sampler
 
 OPSET = 17  # the oldest that has all that is needed with today's meaning, for the sake of older runtimes
 IR_VERSION = 8
@@ -39,11 +39,11 @@ TOLERANCE = 1e-4  # of float32 values in [-1, 1] through some forty layers; a wr
 
 
 def onnx_bytes(sampler: Sampler, *, batch: int | None = None, style_mix: bool = False, noise_seed: int = 0) -> bytes:
-    """The generator as a serialised ONNX model, computing in float32 whatever precision it was trained in.
+    """The generator as a serialized ONNX model, computing in float32 whatever precision it was trained in.
 
     Args:
         sampler: generator and variables.
-        batch: number of pictures per call; None: any number.
+        batch: number of images per call; None: any number.
         style_mix: the form with two latents.
         noise_seed: of the fixed noise; as in `Sampler.generate`.
 
@@ -95,12 +95,12 @@ def onnx_bytes(sampler: Sampler, *, batch: int | None = None, style_mix: bool = 
 
 
 def check_onnx(path: str | Path, sampler: Sampler, *, batch: int | None, style_mix: bool, noise_seed: int) -> float:
-    """Largest difference between the pictures of a written model in onnxruntime and those of JAX, in [-1, 1].
+    """Largest difference between the images of a written model in onnxruntime and those of JAX, in [-1, 1].
 
     Args:
         path: an .onnx file.
         sampler: what it was made of, with the same `batch`, `style_mix` and `noise_seed` as for `onnx_bytes`.
-        batch: see `onnx_bytes`; None compares two pictures.
+        batch: see `onnx_bytes`; None compares two images.
         style_mix: see `onnx_bytes`.
         noise_seed: see `onnx_bytes`.
 
@@ -128,7 +128,7 @@ def check_onnx(path: str | Path, sampler: Sampler, *, batch: int | None, style_m
         difference = np.abs(found - np.asarray(expected(sampler.variables, values))).max()
     if not difference <= TOLERANCE:
         raise UserError(
-            f"{path} gives pictures that differ from JAX's by {difference:.2g} in [-1, 1], more than rounding "
+            f"{path} gives images that differ from JAX's by {difference:.2g} in [-1, 1], more than rounding "
             f"({TOLERANCE:g}): do not use it, and report this with the run's config.json"
         )
     return float(difference)
@@ -151,7 +151,7 @@ class _Network:
         return maps
 
     def late(self, x: str, exciting: dict[int, str]) -> str:
-        """As `Generator.late`, without the small picture: [N, channels, R, R]."""
+        """As `Generator.late`, without the small image: [N, channels, R, R]."""
         generator = self.generator
         for side in stage_sides(generator.resolution):
             if side <= LAST_EARLY_SIDE:

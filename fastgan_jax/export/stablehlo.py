@@ -1,4 +1,4 @@
-"""The generator as serialised StableHLO, parameters inside: jax alone can call it, without this package.
+"""The generator as serialized StableHLO, parameters inside: jax alone can call it, without this package.
 
 exported = jax.export.deserialize(open("g.stablehlo", "rb").read())
 images = exported.call(z)  # float32 [N, nz] -> float32 [N, H, W, C], nominally in [-1, 1]
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from fastgan_jax.export.forward import check_style_mix, fixed_noise, image_function, input_names
-from fastgan_jax.sampling import Sampler
+from fastgan_jax.inference.sampler import Sampler
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -16,11 +16,11 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def stablehlo_bytes(
     sampler: Sampler, *, batch: int | None = None, style_mix: bool = False, noise_seed: int = 0
 ) -> bytes:
-    """The generator as `jax.export` serialises it, for any of `PLATFORMS`, in the precision it was trained in.
+    """The generator as `jax.export` serializes it, for any of `PLATFORMS`, in the precision it was trained in.
 
     Args:
         sampler: generator and variables.
-        batch: number of pictures per call; None: any number.
+        batch: number of images per call; None: any number.
         style_mix: the form that takes content and style latents.
         noise_seed: of the fixed noise; as in `Sampler.generate`.
 

@@ -6,7 +6,7 @@ import numpy as np
 from flax import traverse_util
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.sampling import Sampler
+from fastgan_jax.inference.sampler import Sampler
 
 
 def safetensors_bytes(sampler: Sampler) -> bytes:

@@ -20,13 +20,13 @@ class Moments:
 
 
 class Unusable(Exception):
-    """Why an optimiser's state cannot be carried over."""
+    """Why an optimizer's state cannot be carried over."""
 
 
 def read_moments(optimizer: Any, state_dict: Arrays, keys: list[str]) -> Moments:
     """Adam's state by parameter; parameters that never had a gradient have no entry in PyTorch's, and zeros here."""
     if not _is_optimizer(optimizer):
-        raise Unusable("it is not the state_dict of an optimiser")
+        raise Unusable("it is not the state_dict of an optimizer")
     order = [index for group in optimizer["param_groups"] for index in group["params"]]
     if len(order) != len(keys):
         raise Unusable(f"it is of {len(order)} parameters, the network has {len(keys)}")

@@ -7,11 +7,11 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from fastgan_jax.checkpoint import load_state
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop.expressible import check_expressible
 from fastgan_jax.interop.pytorch import ADAM_EPSILON, variables_to_state_dict
 from fastgan_jax.interop.reading import NETWORK_KEYS
+from fastgan_jax.runs.checkpoint import load_state
 
 
 def export_checkpoint(
@@ -59,7 +59,7 @@ def _import_torch() -> Any:
 
 
 def _network(torch: Any, net: str, state: dict, optim: Any) -> tuple[dict, dict]:
-    """The state_dicts of a network and of its optimiser."""
+    """The state_dicts of a network and of its optimizer."""
     variables, adam = {name: tree for name, tree in state.items() if name != "optimizer"}, state["optimizer"][0]
     updates = int(adam["count"])
     moments = [_tensors(torch, variables_to_state_dict({"params": adam[name]}, net)) for name in ("mu", "nu")]

@@ -10,19 +10,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fastgan_jax import config as configuration
-from fastgan_jax.checkpoint import Checkpoints
+from fastgan_jax.build import spec_from_config
 from fastgan_jax.errors import UserError
+from fastgan_jax.gan.state import NetworkState, TrainState, create_train_state
+from fastgan_jax.inference.standing_statistics import standing_statistics
 from fastgan_jax.interop.adam import Arrays, Moments
 from fastgan_jax.interop.expressible import check_structure
-from fastgan_jax.interop.pytorch import ADAM_EPSILON, state_dict_to_variables
+from fastgan_jax.interop.pytorch import state_dict_to_variables
 from fastgan_jax.interop.reading import NETWORK_KEYS, ReferenceCheckpoint, sort_checkpoint
-from fastgan_jax.models.build import build_discriminator, build_generator
 from fastgan_jax.models.generator import Generator
-from fastgan_jax.run_folder import RunFolder
-from fastgan_jax.sampling import standing_statistics
-from fastgan_jax.torch_files import read_torch_file
-from fastgan_jax.train_state import NetworkState, TrainState, create_train_state
+from fastgan_jax.pretrained.torch_pickle import read_torch_file
+from fastgan_jax.runs import config as configuration
+from fastgan_jax.runs.checkpoint import Checkpoints
+from fastgan_jax.runs.folder import RunFolder
 
 STEP_IN_NAME = re.compile(r"(?:^|all[_-]?|iter[_-]?|step[_-]?)(\d+)$")  # of 50000.pth, all_50000.pth, ...
 STANDING_SEED = 0  # of the latents behind the standing statistics
@@ -45,7 +45,7 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
         path: the .pth file.
         out_dir: the run folder to make.
         base_config: configuration of the run, in which what the file says takes the place of sizes and, if it holds
-            an optimiser's state, of learning rate and betas.
+            an optimizer's state, of learning rate and betas.
         overwrite: replace a run folder that is there.
 
     Returns:
@@ -64,12 +64,10 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
         notes.append(
             f"iteration {step} is not below train.iterations={config.train.iterations}: to train on, set it higher"
         )
-    generator, discriminator = build_generator(config.model), build_discriminator(config.model)
-    optim = config.optim
-    optimizer = optax.adam(optim.learning_rate, b1=optim.beta1, b2=optim.beta2, eps=ADAM_EPSILON)
-    state = create_train_state(jax.random.key(config.train.seed), generator, discriminator, optimizer, config.model.nz)
+    spec = spec_from_config(config)
+    state = create_train_state(jax.random.key(config.train.seed), spec)
     state = _fill(state, checkpoint).replace(step=jnp.asarray(step, jnp.int32))
-    _write(out, step, state, _sampler_variables(generator, state, config.model.nz), configuration.to_dict(config))
+    _write(out, step, state, _sampler_variables(spec.generator, state, config.model.nz), configuration.to_dict(config))
     return Imported(step, config, (*checkpoint.notes, *notes))
 
 
@@ -97,7 +95,7 @@ def configure(base_config: Any, checkpoint: ReferenceCheckpoint) -> tuple[Any, l
         notes.append("no averaged parameters ('g_ema') in the file: those of 'g' took their place")
     for net, keys in NETWORK_KEYS.items():
         if net not in checkpoint.moments:
-            notes.append(f"no optimiser state ('{keys.optimizer}') of the {net} carried over: its Adam starts afresh")
+            notes.append(f"no optimizer state ('{keys.optimizer}') of the {net} carried over: its Adam starts afresh")
     notes += _take_options(config.optim, list(checkpoint.moments.values()))
     configuration.validate(config, check_source=False)
     return config, notes
@@ -110,15 +108,15 @@ def _take_options(optim: Any, moments: list[Moments]) -> list[str]:
         return []
     rate, beta1, beta2 = options[0]
     if not (rate > 0 and 0 <= beta1 < 1 and 0 <= beta2 < 1):
-        return [f"the optimiser's (learning rate, betas) {options[0]} cannot be trained with: those of optim stay"]
+        return [f"the optimizer's (learning rate, betas) {options[0]} cannot be trained with: those of optim stay"]
     optim.learning_rate, optim.beta1, optim.beta2 = rate, beta1, beta2
     if len(set(options)) == 1:
         return []
-    return [f"the optimisers differ in (learning rate, betas), {options}: the first are taken for both"]
+    return [f"the optimizers differ in (learning rate, betas), {options}: the first are taken for both"]
 
 
 def step_of(path: Path, checkpoint: ReferenceCheckpoint) -> int:
-    """The iteration: from the file's name, else from the optimiser's count, else 0."""
+    """The iteration: from the file's name, else from the optimizer's count, else 0."""
     named = STEP_IN_NAME.search(path.stem)
     step = int(named[1]) if named else max((m.updates for m in checkpoint.moments.values()), default=0)
     if step > LARGEST_STEP:
@@ -169,7 +167,7 @@ def _write(out: Path, step: int, state: TrainState, sampler: dict, config: dict[
             shutil.rmtree(folder, ignore_errors=True)
         run.metrics.unlink(missing_ok=True)
         run.write_config(config, device=jax.devices()[0].device_kind)
-        # Which pictures the file was trained on is not known, so the run starts a first epoch on its own.
+        # Which images the file was trained on is not known, so the run starts a first epoch on its own.
         data = {"iteration": step, "epoch": 0, "position": 0, "fingerprint": None}
         with Checkpoints(run.checkpoints, keep=None) as checkpoints:
             checkpoints.save(step, state=state, sampler=sampler, config=config, data=data)

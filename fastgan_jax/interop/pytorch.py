@@ -130,5 +130,5 @@ def _to_theirs(tensor: names.Tensor, flat: Mapping[tuple[str, ...], np.ndarray])
 
 
 def _passes(key: str, net: str) -> int:
-    """Training-mode passes of a module per iteration: D's decoders see the real pictures alone."""
+    """Training-mode passes of a module per iteration: D's decoders see the real images alone."""
     return TRUNK_PASSES if net == "discriminator" and not key.startswith("decoder_") else 1

@@ -1,4 +1,4 @@
-"""Checkpoints of the reference program in the forms that circulate, sorted out and checked against our networks."""
+"""Checkpoints of the reference program in the variants that circulate, sorted out and checked against our networks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class NetworkKeys(NamedTuple):
     optimizer: str
 
 
-# What PyTorch's newer spectral normalisation calls its tensors: what the older one, the reference's, calls them.
+# What PyTorch's newer spectral normalization calls its tensors: what the older one, the reference's, calls them.
 PARAMETRIZED = {
     ".parametrizations.weight.original": ".weight_orig",
     ".parametrizations.weight.0._u": ".weight_u",

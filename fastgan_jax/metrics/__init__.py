@@ -1,1 +1,1 @@
-"""Measures of sets of pictures, computed from the features that a network gives to each picture."""
+"""Measures of sets of images, computed from the features that a network gives to each image."""

@@ -1,4 +1,4 @@
-"""What every metric asks of its input: features [N, D], one row per picture, as float64."""
+"""What every metric asks of its input: features [N, D], one row per image, as float64."""
 
 import jax
 import numpy as np
@@ -18,12 +18,12 @@ def as_features(name: str, features: np.ndarray | jax.Array) -> np.ndarray:
     """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or 0 in features.shape[1:]:
-        raise UserError(f"{name} features have shape {features.shape}: give [N, D], one row per picture")
+        raise UserError(f"{name} features have shape {features.shape}: give [N, D], one row per image")
     broken = np.count_nonzero(~np.isfinite(features))
     if broken:
         raise UserError(
             f"{name} features hold NaN or infinity in {broken} of {features.size} values: "
-            "check the pictures and the weights of the feature network"
+            "check the images and the weights of the feature network"
         )
     return features
 

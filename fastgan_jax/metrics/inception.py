@@ -1,4 +1,4 @@
-"""Inception-v3 in the form that the Fréchet inception distance is defined with: pictures to 2048 features.
+"""Inception-v3 in the form that the Fréchet inception distance is defined with: images to 2048 features.
 
 The network (Szegedy et al., "Rethinking the Inception Architecture", 2016, figures 5 to 7 and 10) as TensorFlow
 published its weights on 2015-12-05. It departs from common Inception-v3 programs in two places: average pooling counts
@@ -19,7 +19,7 @@ from jax import lax
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.inception_shapes import layer_shapes
 
-SIDE = 299  # height and width of the pictures that the network expects
+SIDE = 299  # height and width of the images that the network expects
 FEATURES = 2048
 BATCH_NORM_EPSILON = 1e-3
 CLASSES = 1008  # of the classifier head, which features do not need; another count tells of other weights
@@ -29,7 +29,7 @@ Unit = Callable[..., jax.Array]
 
 
 def features(params: Params, images: jax.Array) -> jax.Array:
-    """The features of pictures: the mean over the last map ("pool3").
+    """The features of images: the mean over the last map ("pool3").
 
     Products are true float32 on every device, as digits of FID depend on them. Compile it with `jax.jit`.
 
@@ -41,12 +41,10 @@ def features(params: Params, images: jax.Array) -> jax.Array:
         float32 [B, 2048], each at least 0.
 
     Raises:
-        UserError: if the pictures have another shape.
+        UserError: if the images have another shape.
     """
     if images.ndim != 4 or images.shape[1:] != (SIDE, SIDE, 3):
-        raise UserError(
-            f"Inception takes pictures [B, {SIDE}, {SIDE}, 3], not {tuple(images.shape)}: resize them first"
-        )
+        raise UserError(f"Inception takes images [B, {SIDE}, {SIDE}, 3], not {tuple(images.shape)}: resize them first")
 
     def unit(name: str, x: jax.Array, stride: int = 1, padding: str = "SAME") -> jax.Array:
         return _convolve(params[name], x, stride, padding)

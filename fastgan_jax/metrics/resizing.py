@@ -1,7 +1,7 @@
-"""How pictures are brought to the size of a feature network. FID depends on it, so each convention has a name.
+"""How images are brought to the size of a feature network. FID depends on it, so each convention has a name.
 
 `legacy` is what the common PyTorch FID tool (pytorch-fid) does: bilinear without antialiasing, which aliases when
-pictures shrink. `clean` is the proposal of Parmar et al. ("On Aliased Resizing and Surprising Subtleties in GAN
+images shrink. `clean` is the proposal of Parmar et al. ("On Aliased Resizing and Surprising Subtleties in GAN
 Evaluation", 2022): bicubic with the filter widened when shrinking, never rounded to integers. Results of the two cannot
 be compared with each other.
 """
@@ -14,7 +14,7 @@ from fastgan_jax.errors import UserError
 
 
 def resize_for_network(images: jax.Array | np.ndarray, side: int, convention: str) -> jax.Array:
-    """Resizes pictures to a square and maps them to the value range of the network.
+    """Resizes images to a square and maps them to the value range of the network.
 
     Args:
         images: uint8 [B, H, W, 3].
@@ -24,16 +24,16 @@ def resize_for_network(images: jax.Array | np.ndarray, side: int, convention: st
             by up to 1 / 128 even where nothing is resized.
 
     Returns:
-        float32 [B, side, side, 3]; each picture depends on that picture alone.
+        float32 [B, side, side, 3]; each image depends on that image alone.
 
     Raises:
-        UserError: for an unknown convention, or pictures that are not uint8 [B, H, W, 3].
+        UserError: for an unknown convention, or images that are not uint8 [B, H, W, 3].
     """
     if convention not in CONVENTIONS:
         raise UserError(f"resize convention {convention!r} is unknown: choose one of {', '.join(CONVENTIONS)}")
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UserError(
-            f"pictures to resize are {images.dtype} {tuple(images.shape)}: give uint8 [B, H, W, 3] (grey repeated to "
+            f"images to resize are {images.dtype} {tuple(images.shape)}: give uint8 [B, H, W, 3] (gray repeated to "
             "three channels, transparency laid on a background)"
         )
     return CONVENTIONS[convention](jnp.asarray(images).astype(jnp.float32), side)
@@ -62,7 +62,7 @@ def linear_weights(size: int, side: int) -> np.ndarray:
     """Weights [side, size] of bilinear interpolation between the two nearest pixels, ends repeated.
 
     Positions are float32, from one fused multiply-add of a float32 scale, as in PyTorch (align_corners=False): at 1024
-    pixels its positions are 5e-5 pixels off the exact ones, and pictures agree with it to rounding all the same.
+    pixels its positions are 5e-5 pixels off the exact ones, and images agree with it to rounding all the same.
     """
     scale = np.float64(np.float32(size) / np.float32(side))
     positions = np.maximum((scale * (np.arange(side) + 0.5) - 0.5).astype(np.float32), 0)
@@ -81,8 +81,8 @@ def cubic_weights(size: int, side: int) -> np.ndarray:
     Pillow's `resize` with BICUBIC, which the clean convention is defined by, uses the same weights.
     """
     scale = size / side
-    centres = (np.arange(side) + 0.5) * scale
-    d = np.abs(np.arange(size) + 0.5 - centres[:, None]) / max(scale, 1.0)
+    centers = (np.arange(side) + 0.5) * scale
+    d = np.abs(np.arange(size) + 0.5 - centers[:, None]) / max(scale, 1.0)
     near = 1.5 * d**3 - 2.5 * d**2 + 1
     far = -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2
     weights = np.where(d < 1, near, np.where(d < 2, far, 0.0))

@@ -18,7 +18,7 @@ class FeatureStatistics:
     features were split into batches changes the results by about 1e-15 relative to the largest covariance.
 
     Attributes:
-        count: number of pictures so far.
+        count: number of images so far.
         mean: float64 [D].
         factor: float64 [K, D], K <= D.
     """
@@ -32,7 +32,7 @@ class FeatureStatistics:
     def update(self, features: np.ndarray | jax.Array) -> None:
         """Adds features [B, D]; none at all (B = 0) is allowed.
 
-        Beyond D pictures each call factorises an array [D + B, D]: few large batches are faster than many small ones.
+        Beyond D images each call factorizes an array [D + B, D]: few large batches are faster than many small ones.
 
         Raises:
             UserError: if they have another shape, or hold NaN or infinity.
@@ -47,7 +47,7 @@ class FeatureStatistics:
             self._combine(len(features), mean, features - mean)
 
     def merge(self, other: "FeatureStatistics") -> None:
-        """Adds all pictures that `other` has counted, which stays as it is.
+        """Adds all images that `other` has counted, which stays as it is.
 
         Raises:
             UserError: if `other` is of features of another length.
@@ -71,10 +71,10 @@ class FeatureStatistics:
         """R [K, D] with R^T R the unbiased covariance (divisor count - 1).
 
         Raises:
-            UserError: for fewer than two pictures.
+            UserError: for fewer than two images.
         """
         if self.count < 2:
-            raise UserError(f"a covariance needs at least 2 pictures, there are {self.count}")
+            raise UserError(f"a covariance needs at least 2 images, there are {self.count}")
         return self.factor / np.sqrt(self.count - 1)
 
     @property

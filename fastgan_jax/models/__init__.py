@@ -1,0 +1,1 @@
+"""The networks, as functional Flax modules, and the layers and variants that they are made of."""

@@ -1,12 +1,9 @@
 """The blocks of generator and discriminator, named as in the paper (section 3). Feature maps are [B, H, W, C]."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fastgan_jax.forms import PLAIN, Forms
 from fastgan_jax.models.layers import (
     BatchNorm,
     NoiseInjection,
@@ -18,6 +15,7 @@ from fastgan_jax.models.layers import (
     glu,
     leaky_relu,
 )
+from fastgan_jax.models.variants import REFERENCE, Compute
 
 SLE_ACTIVATIONS = {"swish": nn.swish, "leaky_relu": leaky_relu}
 
@@ -26,12 +24,11 @@ class InitBlock(nn.Module):
     """Latents [B, nz] -> [B, 4, 4, features]: transposed convolution, batch norm, GLU."""
 
     features: int
-    forms: Forms = PLAIN
-    dtype: Any = None
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool) -> jax.Array:
-        x = SpectralProjection(features=2 * self.features, forms=self.forms, dtype=self.dtype, name="conv")(z)
+        x = SpectralProjection(features=2 * self.features, compute=self.compute, name="conv")(z)
         return glu(BatchNorm(name="norm")(x, train))
 
 
@@ -39,12 +36,11 @@ class UpBlock(nn.Module):
     """[B, H, W, in] -> [B, 2H, 2W, features]: nearest x2, 3x3 convolution, batch norm, GLU."""
 
     features: int
-    forms: Forms = PLAIN
-    dtype: Any = None
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = SpectralUpsampleConv(features=2 * self.features, forms=self.forms, dtype=self.dtype, name="conv")(x)
+        x = SpectralUpsampleConv(features=2 * self.features, compute=self.compute, name="conv")(x)
         return glu(BatchNorm(name="norm")(x, train))
 
 
@@ -52,16 +48,15 @@ class UpBlockComp(nn.Module):
     """The composite UpBlock: [B, H, W, in] -> [B, 2H, 2W, features], with two convolutions and noise after each."""
 
     features: int
-    forms: Forms = PLAIN
-    dtype: Any = None
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(self, x: jax.Array, noise: tuple[jax.Array, jax.Array], train: bool) -> jax.Array:
         width = 2 * self.features
-        x = SpectralUpsampleConv(features=width, forms=self.forms, dtype=self.dtype, name="conv_0")(x)
+        x = SpectralUpsampleConv(features=width, compute=self.compute, name="conv_0")(x)
         x = NoiseInjection(name="noise_0")(x, noise[0])
         x = glu(BatchNorm(name="norm_0")(x, train))
-        x = SpectralConv(features=width, padding=1, forms=self.forms, dtype=self.dtype, name="conv_1")(x)
+        x = SpectralConv(features=width, padding=1, compute=self.compute, name="conv_1")(x)
         x = NoiseInjection(name="noise_1")(x, noise[1])
         return glu(BatchNorm(name="norm_1")(x, train))
 
@@ -73,24 +68,22 @@ class SkipLayerExcitation(nn.Module):
     """
 
     activation: str = "swish"
-    forms: Forms = PLAIN
-    dtype: Any = None
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(self, low: jax.Array, high: jax.Array) -> jax.Array:
         features = high.shape[-1]
         gate = adaptive_average_pool(low, 4)
-        gate = SpectralConv(features=features, kernel_size=4, forms=self.forms, dtype=self.dtype, name="conv_0")(gate)
+        gate = SpectralConv(features=features, kernel_size=4, compute=self.compute, name="conv_0")(gate)
         gate = SLE_ACTIVATIONS[self.activation](gate)
-        gate = SpectralConv(features=features, kernel_size=1, forms=self.forms, dtype=self.dtype, name="conv_1")(gate)
+        gate = SpectralConv(features=features, kernel_size=1, compute=self.compute, name="conv_1")(gate)
         return high * nn.sigmoid(gate)
 
 
 class EfficientAttention(nn.Module):
     """Linear self-attention (Shen et al. 2021) as a residual: x + softmax_c(Q) (softmax_n(K)^T V), [B, H, W, C]."""
 
-    forms: Forms = PLAIN
-    dtype: Any = None
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -99,15 +92,9 @@ class EfficientAttention(nn.Module):
         def flat(y: jax.Array) -> jax.Array:
             return y.reshape(batch, height * width, features)
 
-        query = flat(
-            SpectralConv(features=features, kernel_size=1, forms=self.forms, dtype=self.dtype, name="query")(x)
-        )
+        query = flat(SpectralConv(features=features, kernel_size=1, compute=self.compute, name="query")(x))
         key, value = (
-            flat(
-                SpectralConv(
-                    features=features, padding=1, depthwise=True, forms=self.forms, dtype=self.dtype, name=name
-                )(x)
-            )
+            flat(SpectralConv(features=features, padding=1, depthwise=True, compute=self.compute, name=name)(x))
             for name in ("key", "value")
         )
         context = jnp.einsum("bnk,bnv->bkv", nn.softmax(key, axis=1), value)
@@ -119,12 +106,11 @@ class DownBlock(nn.Module):
     """[B, H, W, in] -> [B, H/2, W/2, features]: 4x4 convolution of stride 2, batch norm, leaky ReLU."""
 
     features: int
-    forms: Forms = PLAIN
-    dtype: Any = None
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = SpectralDownsampleConv(features=self.features, forms=self.forms, dtype=self.dtype, name="conv")(x)
+        x = SpectralDownsampleConv(features=self.features, compute=self.compute, name="conv")(x)
         return leaky_relu(BatchNorm(name="norm")(x, train))
 
 
@@ -132,36 +118,30 @@ class DownBlockComp(nn.Module):
     """The composite DownBlock: mean of a convolutional and a pooled path, [B, H, W, in] -> [B, H/2, W/2, features]."""
 
     features: int
-    forms: Forms = PLAIN
-    dtype: Any = None
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        main = DownBlock(self.features, self.forms, dtype=self.dtype, name="main_0")(x, train)
-        main = SpectralConv(features=self.features, padding=1, forms=self.forms, dtype=self.dtype, name="main_1_conv")(
-            main
-        )
+        main = DownBlock(self.features, self.compute, name="main_0")(x, train)
+        main = SpectralConv(features=self.features, padding=1, compute=self.compute, name="main_1_conv")(main)
         main = leaky_relu(BatchNorm(name="main_1_norm")(main, train))
         direct = adaptive_average_pool(x, x.shape[1] // 2)
-        direct = SpectralConv(
-            features=self.features, kernel_size=1, forms=self.forms, dtype=self.dtype, name="direct_conv"
-        )(direct)
+        direct = SpectralConv(features=self.features, kernel_size=1, compute=self.compute, name="direct_conv")(direct)
         direct = leaky_relu(BatchNorm(name="direct_norm")(direct, train))
         return (main + direct) / 2
 
 
 class Decoder(nn.Module):
-    """Simple decoder (paper, section 3.2): a map [B, h, w, c] -> picture [B, side, side, channels] in (-1, 1)."""
+    """Simple decoder (paper, section 3.2): a map [B, h, w, c] -> image [B, side, side, channels] in (-1, 1)."""
 
     features: tuple[int, ...]  # widths of the stages, each of which doubles the side; the first reads 8x8
     channels: int = 3
-    forms: Forms = PLAIN
-    dtype: Any = None
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = adaptive_average_pool(x, 8)
         for index, features in enumerate(self.features):
-            x = UpBlock(features, self.forms, dtype=self.dtype, name=f"up_{index}")(x, train)
-        x = SpectralConv(features=self.channels, padding=1, forms=self.forms, dtype=self.dtype, name="to_picture")(x)
+            x = UpBlock(features, self.compute, name=f"up_{index}")(x, train)
+        x = SpectralConv(features=self.channels, padding=1, compute=self.compute, name="to_picture")(x)
         return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))

@@ -1,21 +1,21 @@
 """The discriminator (paper, section 3.2): an encoder with two heads, and decoders that make it an auto-encoder."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fastgan_jax.forms import PLAIN, Forms
-from fastgan_jax.image_ops import crop_quadrant
 from fastgan_jax.models.blocks import Decoder, DownBlock, DownBlockComp, SkipLayerExcitation
 from fastgan_jax.models.generator import small_side
 from fastgan_jax.models.layers import BatchNorm, Embedding, SpectralConv, leaky_relu
+from fastgan_jax.models.variants import REFERENCE, Compute
+from fastgan_jax.utils.images import crop_quadrant
 
-TRUNK_SIDE = 256  # the trunk starts from a map of this side, or of the picture's where that is smaller
+TRUNK_SIDE = 256  # the trunk starts from a map of this side, or of the image's where that is smaller
 LAST_SIDE = 8  # both branches end here
 EXCITED_BY = {32: 256, 16: 128, 8: 64}  # side of the excited trunk map: side of the map that excites it
-DECODER_SIDE = 128  # decoders put out pictures of this side, or of the resolution where that is smaller
+DECODER_SIDE = 128  # decoders put out images of this side, or of the resolution where that is smaller
 DECODER_WIDTHS = {16: 128, 32: 64, 64: 64, 128: 32}  # side of a decoder's map: its channels, whatever ndf
 DECODER_PREFIX = "decoder_"  # of the decoders' names among the variables
 DECODERS = ("big", "part", "small", "mid")  # of the maps: trunk 8x8, quadrant of trunk 16x16, small branch, trunk 32x32
@@ -47,11 +47,11 @@ def without_decoders(variables: dict) -> dict:
 
 
 def num_logits(logits_map: int) -> int:
-    """Logits per picture, of both heads together."""
+    """Logits per image, of both heads together."""
     return 2 * logits_map**2
 
 
-class Judgement(NamedTuple):
+class DiscriminatorOutput(NamedTuple):
     """What the discriminator says of a batch."""
 
     logits: jax.Array  # float32 [B, L]: the big head's map, row by row, then the small head's
@@ -60,8 +60,15 @@ class Judgement(NamedTuple):
     features: tuple[jax.Array, jax.Array]
 
 
+def input_shapes(discriminator: "Discriminator", batch: int = 2) -> tuple:
+    """Shapes of the arguments of a discriminator's call: full and small images, quadrant and labels."""
+    sides = (discriminator.resolution, small_side(discriminator.resolution))
+    images = (jax.ShapeDtypeStruct((batch, side, side, discriminator.channels), jnp.float32) for side in sides)
+    return *images, jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((batch,), jnp.int32)
+
+
 class Discriminator(nn.Module):
-    """(picture [B, R, R, C], small picture [B, s, s, C]) -> logits and, on request, reconstructions."""
+    """(image [B, R, R, C], small image [B, s, s, C]) -> logits and, on request, reconstructions."""
 
     resolution: int
     channels: int = 3
@@ -70,9 +77,7 @@ class Discriminator(nn.Module):
     decoders: tuple[str, ...] = ("big", "part", "small")
     sle_activation: str = "swish"
     logits_map: int = 5
-    forms: Forms = PLAIN
-    remat: bool = False  # recompute each block in the backward pass instead of keeping its activations
-    dtype: Any = None  # of the computation; None: that of the parameters
+    compute: Compute = REFERENCE
 
     @nn.compact
     def __call__(
@@ -83,21 +88,21 @@ class Discriminator(nn.Module):
         labels: jax.Array | None = None,
         *,
         train: bool,
-        decoded: int | None = None,
-    ) -> Judgement:
+        num_reconstructed: int | None = None,
+    ) -> DiscriminatorOutput:
         """Judges a batch.
 
         The state of all but the decoders may have a leading axis of groups: then the batch consists of groups that are
-        normalised each by itself (see `layers.SpectralModule`, `layers.BatchNorm`).
+        normalized each by itself (see `layers.SpectralModule`, `layers.BatchNorm`).
 
         Args:
-            full: pictures [B, R, R, C], nominally in [-1, 1].
+            full: images [B, R, R, C], nominally in [-1, 1].
             small: their small copies [B, s, s, C], s = min(128, R / 2).
             quadrant: int32 scalar 0..3, the quadrant that the decoder "part" rebuilds, for the whole batch (as the
                 reference draws it); None: no reconstructions.
             labels: int32 [B], only for a conditional discriminator.
-            train: normalise with the statistics of this batch (and average them) instead of the stored ones.
-            decoded: how many pictures of the batch, from the first, are reconstructed; None: all.
+            train: normalize with the statistics of this batch (and average them) instead of the stored ones.
+            decoded: how many images of the batch, from the first, are reconstructed; None: all.
 
         Returns:
             Logits, reconstructions (empty without `quadrant`) and the trunk's last two maps.
@@ -111,8 +116,10 @@ class Discriminator(nn.Module):
         if quadrant is not None:
             sources = {"big": maps[8], "small": small_map, "mid": maps[32]}
             sources["part"] = crop_quadrant(maps[16], quadrant)
-            reconstructions = {name: self._decoder(name)(sources[name][:decoded], train) for name in self.decoders}
-        return Judgement(
+            reconstructions = {
+                name: self._decoder(name)(sources[name][:num_reconstructed], train) for name in self.decoders
+            }
+        return DiscriminatorOutput(
             logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), reconstructions, (maps[16], maps[8])
         )
 
@@ -124,17 +131,15 @@ class Discriminator(nn.Module):
             if index == 0:
                 x = leaky_relu(self._conv(trunk_width(side, self.ndf), 4, 2, "from_big_0")(x))
             else:
-                x = self._block(DownBlock)(
-                    trunk_width(side, self.ndf), forms=self.forms, dtype=self.dtype, name=f"from_big_{index}"
-                )(x, train)
+                x = self._block(DownBlock)(trunk_width(side, self.ndf), compute=self.compute, name=f"from_big_{index}")(
+                    x, train
+                )
         maps = {x.shape[1]: x}
         for side in halvings(x.shape[1], LAST_SIDE):
-            block = self._block(DownBlockComp)(
-                trunk_width(side, self.ndf), forms=self.forms, dtype=self.dtype, name=f"down_{side}"
-            )
+            block = self._block(DownBlockComp)(trunk_width(side, self.ndf), compute=self.compute, name=f"down_{side}")
             maps[side] = block(maps[2 * side], train)
             if EXCITED_BY.get(side) in maps:
-                sle = SkipLayerExcitation(self.sle_activation, forms=self.forms, dtype=self.dtype, name=f"sle_{side}")
+                sle = SkipLayerExcitation(self.sle_activation, compute=self.compute, name=f"sle_{side}")
                 maps[side] = sle(maps[EXCITED_BY[side]], maps[side])
         return maps
 
@@ -144,23 +149,19 @@ class Discriminator(nn.Module):
         x = leaky_relu(self._conv(small_branch_width(first, self.ndf), 4, 2, "from_small")(x))
         for side in rest:
             width = small_branch_width(side, self.ndf)
-            x = self._block(DownBlock)(width, forms=self.forms, dtype=self.dtype, name=f"small_down_{side}")(x, train)
+            x = self._block(DownBlock)(width, compute=self.compute, name=f"small_down_{side}")(x, train)
         return x
 
     def _big_head(self, x: jax.Array, train: bool) -> jax.Array:
         """Logits [B, logits_map^2] of the trunk's last map."""
-        x = SpectralConv(features=16 * self.ndf, kernel_size=1, forms=self.forms, dtype=self.dtype, name="head_big_0")(
-            x
-        )
+        x = SpectralConv(features=16 * self.ndf, kernel_size=1, compute=self.compute, name="head_big_0")(x)
         x = leaky_relu(BatchNorm(name="head_big_norm")(x, train))
         return self._last_conv(x, "head_big_1")
 
     def _last_conv(self, x: jax.Array, name: str) -> jax.Array:
         """Valid convolution from 8x8 to the map of logits, as rows [B, logits_map^2]."""
         size = LAST_SIDE + 1 - self.logits_map
-        return SpectralConv(features=1, kernel_size=size, forms=self.forms, dtype=self.dtype, name=name)(x).reshape(
-            x.shape[0], -1
-        )
+        return SpectralConv(features=1, kernel_size=size, compute=self.compute, name=name)(x).reshape(x.shape[0], -1)
 
     def _class_score(self, x: jax.Array, labels: jax.Array | None, name: str) -> jax.Array | float:
         """Projection term [B, 1] (Miyato & Koyama 2018): class vector times the mean of the branch's last map."""
@@ -171,7 +172,7 @@ class Discriminator(nn.Module):
 
     def _decoder(self, name: str) -> Decoder:
         widths = tuple(width for side, width in DECODER_WIDTHS.items() if side <= decoder_side(self.resolution))
-        return Decoder(widths, self.channels, forms=self.forms, dtype=self.dtype, name=f"{DECODER_PREFIX}{name}")
+        return Decoder(widths, self.channels, compute=self.compute, name=f"{DECODER_PREFIX}{name}")
 
     def _conv(self, features: int, kernel: int, stride: int, name: str) -> SpectralConv:
         return SpectralConv(
@@ -179,10 +180,9 @@ class Discriminator(nn.Module):
             kernel_size=kernel,
             stride=stride,
             padding=1,
-            forms=self.forms,
-            dtype=self.dtype,
+            compute=self.compute,
             name=name,
         )
 
     def _block(self, block: type[nn.Module]) -> type[nn.Module]:
-        return nn.remat(block, static_argnums=(2,)) if self.remat else block
+        return nn.remat(block, static_argnums=(2,)) if self.compute.remat else block

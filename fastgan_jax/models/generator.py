@@ -1,14 +1,12 @@
-"""The generator (paper, section 3.1): latents to a picture and its small copy, with skip-layer excitation."""
-
-from typing import Any
+"""The generator (paper, section 3.1): latents to an image and its small copy, with skip-layer excitation."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fastgan_jax.forms import PLAIN, Forms
 from fastgan_jax.models.blocks import EfficientAttention, InitBlock, SkipLayerExcitation, UpBlock, UpBlockComp
 from fastgan_jax.models.layers import Embedding, SpectralConv
+from fastgan_jax.models.variants import REFERENCE, Compute
 
 EXCITED_BY = {64: 4, 128: 8, 256: 16, 512: 32}  # side of the excited map: side of the map that excites it
 LAST_EARLY_SIDE = 32  # the early half ends here: its maps are all that excitation reads
@@ -22,7 +20,7 @@ def generator_width(side: int, ngf: int) -> int:
 
 
 def small_side(resolution: int) -> int:
-    """Side in pixels of the small picture that the generator also puts out and the small branch of D sees."""
+    """Side in pixels of the small image that the generator also puts out and the small branch of D sees."""
     return min(128, resolution // 2)
 
 
@@ -41,8 +39,15 @@ def noise_sides(resolution: int) -> list[int]:
     return [side for side in stage_sides(resolution) if is_composite(side) for _ in range(2)]
 
 
+def input_shapes(generator: "Generator", latent_size: int, batch: int = 2) -> tuple:
+    """Shapes of the arguments of a generator's call: latents, noise maps and labels."""
+    noise = (jax.ShapeDtypeStruct((batch, side, side, 1), jnp.float32) for side in noise_sides(generator.resolution))
+    labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
+    return jax.ShapeDtypeStruct((batch, latent_size), jnp.float32), tuple(noise), labels
+
+
 class Generator(nn.Module):
-    """z [B, nz] -> (picture [B, R, R, channels], small picture [B, s, s, channels]), s = min(128, R / 2)."""
+    """z [B, nz] -> (image [B, R, R, channels], small image [B, s, s, channels]), s = min(128, R / 2)."""
 
     resolution: int
     channels: int = 3
@@ -52,47 +57,43 @@ class Generator(nn.Module):
     attention: bool = False
     sle_activation: str = "swish"
     output_tanh: bool | None = None  # None: as the reference, from 1024 up
-    forms: Forms = PLAIN
-    remat: bool = False  # recompute each stage in the backward pass instead of keeping its activations
-    dtype: Any = None  # of the computation; None: that of the parameters
+    compute: Compute = REFERENCE
 
     def setup(self) -> None:
         def stage(side: int) -> nn.Module:
             block, static = (UpBlockComp, 3) if is_composite(side) else (UpBlock, 2)
-            block = nn.remat(block, static_argnums=(static,)) if self.remat else block
-            return block(generator_width(side, self.ngf), forms=self.forms, dtype=self.dtype)
+            block = nn.remat(block, static_argnums=(static,)) if self.compute.remat else block
+            return block(generator_width(side, self.ngf), compute=self.compute)
 
         sides = stage_sides(self.resolution)
-        self.initial = InitBlock(generator_width(4, self.ngf), forms=self.forms, dtype=self.dtype)
+        self.initial = InitBlock(generator_width(4, self.ngf), compute=self.compute)
         self.up = {str(side): stage(side) for side in sides}
         if self.skip_excitation:
             self.sle = {
-                str(side): SkipLayerExcitation(self.sle_activation, forms=self.forms, dtype=self.dtype)
+                str(side): SkipLayerExcitation(self.sle_activation, compute=self.compute)
                 for side in EXCITED_BY
                 if side <= self.resolution
             }
         if self.attention:
-            self.attend = {
-                str(side): EfficientAttention(forms=self.forms, dtype=self.dtype) for side in ATTENTION_SIDES
-            }
+            self.attend = {str(side): EfficientAttention(compute=self.compute) for side in ATTENTION_SIDES}
         if self.num_classes:
             self.embed = Embedding(self.num_classes, 4 * self.ngf)
-        self.to_small = SpectralConv(features=self.channels, kernel_size=1, forms=self.forms, dtype=self.dtype)
-        self.to_big = SpectralConv(features=self.channels, padding=1, forms=self.forms, dtype=self.dtype)
+        self.to_small = SpectralConv(features=self.channels, kernel_size=1, compute=self.compute)
+        self.to_big = SpectralConv(features=self.channels, padding=1, compute=self.compute)
 
     def __call__(
         self, z: jax.Array, noise: tuple[jax.Array, ...], labels: jax.Array | None = None, *, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """Both pictures of each latent.
+        """Both images of each latent.
 
         Args:
             z: latents [B, nz], standard normal.
             noise: standard normal maps [B, side, side, 1], one for each of `noise_sides(resolution)`.
             labels: int32 [B], only for a conditional generator.
-            train: normalise with the statistics of this batch (and average them) instead of the stored ones.
+            train: normalize with the statistics of this batch (and average them) instead of the stored ones.
 
         Returns:
-            Float32 pictures, nominally in [-1, 1]: [B, R, R, channels] and [B, s, s, channels].
+            Float32 images, nominally in [-1, 1]: [B, R, R, channels] and [B, s, s, channels].
         """
         early = self.early(z, noise, labels, train=train)
         return self.late(early[LAST_EARLY_SIDE], early, noise, train=train)
@@ -111,7 +112,7 @@ class Generator(nn.Module):
     def late(
         self, x: jax.Array, exciting: dict[int, jax.Array], noise: tuple[jax.Array, ...], *, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """Both pictures from the 32x32 map x and the maps that excite the later ones.
+        """Both images from the 32x32 map x and the maps that excite the later ones.
 
         Style mixing (paper, section 4.3) passes x from one latent and (some of) the exciting maps from another.
         """
@@ -134,7 +135,7 @@ class Generator(nn.Module):
     def _attended(self, x: jax.Array, side: int) -> jax.Array:
         return self.attend[str(side)](x) if self.attention and side in ATTENTION_SIDES else x
 
-    def _output(self, picture: jax.Array) -> jax.Array:
+    def _output(self, image: jax.Array) -> jax.Array:
         tanh = self.resolution >= TANH_FROM_RESOLUTION if self.output_tanh is None else self.output_tanh
-        picture = picture.astype(jnp.promote_types(picture.dtype, jnp.float32))
-        return jnp.tanh(picture) if tanh else picture
+        image = image.astype(jnp.promote_types(image.dtype, jnp.float32))
+        return jnp.tanh(image) if tanh else image

@@ -1,16 +1,15 @@
 """The layers both networks are made of. Feature maps are [B, H, W, C]; every convolution is bias-free."""
 
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fastgan_jax.forms import PLAIN, Forms
-from fastgan_jax.models import spectral
-from fastgan_jax.models.convolution import convolve, downsample_convolve, upsample_convolve
-from fastgan_jax.models.initialization import initializer
+from fastgan_jax.models import spectral_norm as spectral
+from fastgan_jax.models.conv import convolve, downsample_convolve, upsample_convolve
+from fastgan_jax.models.init import initializer
+from fastgan_jax.models.variants import REFERENCE, Compute
 
 LEAKY_SLOPE = 0.2
 BATCH_NORM_EPSILON = 1e-5
@@ -36,28 +35,27 @@ def adaptive_average_pool(x: jax.Array, side: int) -> jax.Array:
 
 
 class SpectralModule(nn.Module):
-    """Base of the layers with a spectrally normalised kernel: see `models/spectral.py`.
+    """Base of the layers with a spectrally normalized kernel: see `models/spectral_norm.py`.
 
     The state may have a leading axis of groups, u [G, out] and v [G, ...]: then the batch consists of G groups of equal
     size, and each is treated with its own spectral norm.
     """
 
-    forms: Forms = PLAIN
-    dtype: Any = None  # of the computation; None: that of the parameters
+    compute: Compute = REFERENCE
 
     def normalized(self, shape: tuple[int, ...], function: Callable[[jax.Array], jax.Array]) -> jax.Array:
         """Declares kernel, u and v, and returns function(kernel / its spectral norm).
 
         Args:
             shape: of the kernel, [..., out].
-            function: linear in the kernel, to [B, H, W, out]. With the form "output", or with groups, it is applied to
-                the kernel as it is, and its result is divided.
+            function: linear in the kernel, to [B, H, W, out]. With the variant "output", or with groups, it is applied
+                to the kernel as it is, and its result is divided.
         """
         kernel = self.param("kernel", initializer("kernel"), shape)
         u = _state(self, "spectral", "u", shape[-1]).value
         v = _state(self, "spectral", "v", kernel.size // shape[-1]).value
-        dtype = self.dtype or kernel.dtype
-        if u.ndim == 1 and self.forms.spectral == "kernel":
+        dtype = self.compute.dtype or kernel.dtype
+        if u.ndim == 1 and self.compute.spectral == "kernel":
             return function((kernel / spectral.sigma(kernel, u, v)).astype(dtype))
         u, v = jnp.atleast_2d(u), jnp.atleast_2d(v)
         sigmas = jax.vmap(spectral.sigma, (None, 0, 0))(kernel, u, v)
@@ -72,7 +70,7 @@ def _state(module: nn.Module, collection: str, name: str, size: int) -> nn.Varia
 
 
 class SpectralConv(SpectralModule):
-    """Spectrally normalised convolution [B, H, W, in] -> [B, H', W', features]."""
+    """Spectrally normalized convolution [B, H, W, in] -> [B, H', W', features]."""
 
     features: int = 1
     kernel_size: int = 3
@@ -91,7 +89,7 @@ class SpectralConv(SpectralModule):
                 stride=self.stride,
                 padding=self.padding,
                 groups=groups,
-                kernel_gradient=self.forms.kernel_gradient,
+                kernel_gradient=self.compute.kernel_gradient,
             )
 
         shape = (self.kernel_size, self.kernel_size, x.shape[-1] // groups, self.features)
@@ -99,35 +97,35 @@ class SpectralConv(SpectralModule):
 
 
 class SpectralDownsampleConv(SpectralModule):
-    """Spectrally normalised 4x4 convolution of stride 2: [B, H, W, in] -> [B, H/2, W/2, features]."""
+    """Spectrally normalized 4x4 convolution of stride 2: [B, H, W, in] -> [B, H/2, W/2, features]."""
 
     features: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         def result(kernel: jax.Array) -> jax.Array:
-            ways = {"form": self.forms.downsample, "kernel_gradient": self.forms.kernel_gradient}
-            return downsample_convolve(x.astype(kernel.dtype), kernel, **ways)
+            variants = {"variant": self.compute.downsample, "kernel_gradient": self.compute.kernel_gradient}
+            return downsample_convolve(x.astype(kernel.dtype), kernel, **variants)
 
         return self.normalized((4, 4, x.shape[-1], self.features), result)
 
 
 class SpectralUpsampleConv(SpectralModule):
-    """Nearest-neighbour x2, then a spectrally normalised 3x3 convolution: [B, H, W, in] -> [B, 2H, 2W, features]."""
+    """Nearest-neighbor x2, then a spectrally normalized 3x3 convolution: [B, H, W, in] -> [B, 2H, 2W, features]."""
 
     features: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         def result(kernel: jax.Array) -> jax.Array:
-            ways = {"form": self.forms.upsample, "kernel_gradient": self.forms.kernel_gradient}
-            return upsample_convolve(x.astype(kernel.dtype), kernel, **ways)
+            variants = {"variant": self.compute.upsample, "kernel_gradient": self.compute.kernel_gradient}
+            return upsample_convolve(x.astype(kernel.dtype), kernel, **variants)
 
         return self.normalized((3, 3, x.shape[-1], self.features), result)
 
 
 class SpectralProjection(SpectralModule):
-    """Spectrally normalised transposed convolution of a 1x1 map: latents [B, nz] -> [B, side, side, features]."""
+    """Spectrally normalized transposed convolution of a 1x1 map: latents [B, nz] -> [B, side, side, features]."""
 
     features: int = 1
     side: int = 4
@@ -141,11 +139,11 @@ class SpectralProjection(SpectralModule):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation over [B, H, W] with statistics in float32.
+    """Batch normalization over [B, H, W] with statistics in float32.
 
-    As in PyTorch, the batch is normalised with its biased variance and the running average takes the unbiased one.
+    As in PyTorch, the batch is normalized with its biased variance and the running average takes the unbiased one.
     The running averages may have a leading axis of groups, [G, C]: then the batch consists of G groups of equal size,
-    each is normalised by itself, and each moves its own averages.
+    each is normalized by itself, and each moves its own averages.
     """
 
     @nn.compact
@@ -172,7 +170,7 @@ class BatchNorm(nn.Module):
 def _normalize(
     x: jax.Array, scale: jax.Array, bias: jax.Array, running_mean: jax.Array, running_var: jax.Array, *, train: bool
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Batch normalisation of [B, H, W, C]: the result, and the running averages [C] after it (or as they are)."""
+    """Batch normalization of [B, H, W, C]: the result, and the running averages [C] after it (or as they are)."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean, var = running_mean, running_var
     if train:

@@ -1,0 +1,273 @@
+"""What a benchmark says, whichever program it timed: statistics, shares of a device's peak, tables, ratios.
+
+A result is a dict fit for JSON with the keys of `RESULT_KEYS`; a value that could not be had is None.
+"""
+
+import datetime
+import json
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fastgan_jax.benchmark.device_peaks import peak_teraflops
+from fastgan_jax.errors import UserError
+
+Result = dict[str, Any]
+
+RESULT_KEYS = (
+    "program",  # what was timed, such as "fastgan_jax" or "pytorch eager"
+    "date",  # UTC
+    "device",
+    "backend",  # cpu | gpu | tpu
+    "machine",  # processor, cores that this process may use
+    "versions",
+    "resolution",
+    "batch_size",
+    "precision",
+    "arithmetic",  # what convolutions multiply in: float32 | tfloat32 | bfloat16
+    "remat",
+    "reconstruction",
+    "iterations_per_call",
+    "config",  # all fields
+    "ms_per_iteration",  # see `spread`; each of its blocks is the mean of so many iterations
+    "iterations_per_block",
+    "images_per_second",
+    "minutes_per_10k",  # of 10,000 iterations
+    "compile_seconds",  # cold, cached
+    "memory",  # bytes: allocator_peak, and the compiled program's own analysis
+    # counted: of the plain form, with its parts per image; executed: of the program; both see operation_counts;
+    # xla: what XLA says of the compiled program, which counts a loop's body once
+    "flops_per_iteration",
+    "teraflops",  # achieved: counted, executed
+    "peak_teraflops",  # of the device in this arithmetic
+    "share_of_peak",  # counted, executed
+    "parameters",  # generator, discriminator
+    "phases",  # milliseconds of each, timed apart
+    "notes",  # what else one must know to read the numbers
+)
+
+COLUMNS = (
+    "program",
+    "device",
+    "resolution",
+    "batch",
+    "precision",
+    "loss",
+    "remat",
+    "scan",
+    "ms/iteration (quartiles)",
+    "images/s",
+    "min/10k",
+    "compile s cold/cached",
+    "memory GB",
+    "TFLOP/s counted/executed",
+    "share of peak",
+    "versions",
+    "date",
+)
+MEMORY_COLUMNS = (
+    *("device", "resolution", "batch", "precision", "remat", "loss"),
+    *("state GB", "G keeps GB", "D keeps GB", "distance keeps GB", "recomputed GB", "peak by trace GB"),
+    *("compiled: temporary GB", "compiled: total GB"),
+)
+RATIOS = {"ms_per_iteration": "median", "compile_seconds": "cold", "memory": "allocator_peak"}
+MUST_AGREE = ("device", "resolution", "batch_size", "precision", "arithmetic", "reconstruction", "iterations_per_block")
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Median, smallest, largest and quartiles of one value or more, and the values as "blocks"."""
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * list(values)
+    return {
+        "median": statistics.median(values),
+        "min": min(values),
+        "quartile_1": low,
+        "quartile_3": high,
+        "max": max(values),
+        "blocks": list(values),
+    }
+
+
+def complete(known: Mapping[str, Any], seconds: Sequence[float], iterations: int) -> Result:
+    """A whole result.
+
+    Args:
+        known: values of RESULT_KEYS, among them those that the rates are computed from; missing ones become None.
+        seconds: what each block took.
+        iterations: in a block.
+    """
+    times = spread([1e3 * block / iterations for block in seconds])
+    per_second = 1e3 / times["median"]
+    flops, peak = known["flops_per_iteration"], peak_teraflops(known["device"], known["arithmetic"])
+    achieved = {name: flops[name] and flops[name] * per_second / 1e12 for name in ("counted", "executed")}
+    derived = {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": {"processor": processor_name(), "cores": usable_cores()},
+        "ms_per_iteration": times,
+        "iterations_per_block": iterations,
+        "images_per_second": known["batch_size"] * per_second,
+        "minutes_per_10k": 10_000 / per_second / 60,
+        "teraflops": achieved,
+        "peak_teraflops": peak,
+        "share_of_peak": {name: peak and value and value / peak for name, value in achieved.items()},
+    }
+    values = {**known, **derived}
+    return {key: values.get(key) for key in RESULT_KEYS}
+
+
+def config_facts(config: Any) -> dict[str, Any]:
+    """The keys of a result that a configuration settles."""
+    loss = config.loss
+    return {
+        "resolution": config.model.resolution,
+        "batch_size": config.train.batch_size,
+        "precision": config.train.precision,
+        "remat": config.train.remat,
+        "reconstruction": f"lpips {loss.perceptual_net}" if loss.reconstruction == "lpips" else loss.reconstruction,
+        "config": config.to_dict(),
+    }
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of Python, this package and others."""
+    from fastgan_jax import __version__
+
+    installed = {package: metadata.version(package) for package in packages}
+    return {"python": platform.python_version(), "fastgan_jax": __version__, **installed}
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def processor_name() -> str:
+    """The processor's name where the system tells it, else its architecture."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def markdown_header() -> str:
+    """The two lines above rows of `markdown_row`."""
+    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+
+
+def markdown_row(result: Result) -> str:
+    """One line of the table of docs/benchmarks.md."""
+    times, seconds = result["ms_per_iteration"], result["compile_seconds"]
+    device = result["device"]
+    if result["backend"] == "cpu":
+        device = f"{result['machine']['processor']}, {result['machine']['cores']} cores"
+    quartiles = f"{times['median']:.4g} ({times['quartile_1']:.4g} to {times['quartile_3']:.4g})"
+    packages = (f"{name} {version}" for name, version in result["versions"].items() if name in ("jax", "torch"))
+    cells = (
+        result["program"],
+        device,
+        result["resolution"],
+        result["batch_size"],
+        f"{result['precision']} ({result['arithmetic']})",
+        result["reconstruction"],
+        _text(result["remat"]),
+        _text(result["iterations_per_call"]),
+        quartiles,
+        f"{result['images_per_second']:.4g}",
+        f"{result['minutes_per_10k']:.4g}",
+        f"{_text(seconds['cold'], '.1f')} / {_text(seconds['cached'], '.1f')}",
+        _memory(result["memory"]),
+        " / ".join(_text(result["teraflops"][name], ".3g") for name in ("counted", "executed")),
+        _text(result["share_of_peak"]["counted"], ".1%"),
+        ", ".join(packages),
+        result["date"],
+    )
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def memory_header() -> str:
+    """The two lines above rows of `memory_row`."""
+    return f"| {' | '.join(MEMORY_COLUMNS)} |\n|{'---|' * len(MEMORY_COLUMNS)}"
+
+
+def memory_row(row: Mapping[str, Any]) -> str:
+    """One line of the memory table of docs/benchmarks.md."""
+    numbers = (*row["kept"].values(), row.get("temporary"), row.get("total"))
+    sizes = ("-" if number is None else f"{number / 1e9:.2f}" for number in numbers)
+    facts = (row[name] for name in ("device", "resolution", "batch_size", "precision", "remat", "reconstruction"))
+    return f"| {' | '.join(map(str, (*facts, *sizes)))} |"
+
+
+def show(result: Result, json_path: str | None = None) -> None:
+    """Prints a result, as JSON and as a row of Markdown, and writes it if a path is given."""
+    print(json.dumps({key: value for key, value in result.items() if key != "config"}, indent=2))
+    print(f"{markdown_header()}\n{markdown_row(result)}", flush=True)
+    if json_path:
+        write_json(json_path, result)
+
+
+def write_json(path: str, value: Any) -> None:
+    """Writes a result, or a list of them."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def read_json(path: str) -> Result:
+    """Reads a result.
+
+    Raises:
+        UserError: if the file is none.
+    """
+    try:
+        result = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a benchmark's JSON file ({error})") from None
+    missing = [key for key in RESULT_KEYS if not isinstance(result, dict) or key not in result]
+    if missing:
+        raise UserError(f"{path}: not a result of tools/benchmark.py (it has no {missing[0]}): make it with --json")
+    return result
+
+
+def comparison(first: Result, second: Result) -> str:
+    """Lines with the ratios second / first: above 1, the first is faster or smaller."""
+    lines = [f"ratios of {second['program']} to {first['program']}; above 1, {first['program']} is better"]
+    lines += [f"  {line}" for line in differences(first, second)]
+    for key, field in RATIOS.items():
+        values = first[key][field], second[key][field]
+        lines.append(f"  {key} ({field}): " + (f"{values[1] / values[0]:.3f}" if all(values) else "not known of both"))
+    a, b = first["ms_per_iteration"], second["ms_per_iteration"]
+    lowest, highest = b["quartile_1"] / a["quartile_3"], b["quartile_3"] / a["quartile_1"]
+    lines.append(f"  ms_per_iteration (quartiles of both): {lowest:.3f} to {highest:.3f}")
+    return "\n".join(lines)
+
+
+def differences(first: Result, second: Result) -> list[str]:
+    """A line for each of `MUST_AGREE` in which two results are not of the same thing."""
+    pairs = {key: (first.get(key), second.get(key)) for key in MUST_AGREE}
+    return [f"not the same {key}: {one} and {other}" for key, (one, other) in pairs.items() if one != other]
+
+
+def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
+    """What `benchmark_sides.alternate` found: of each side but the first the ratio, and what is not the same."""
+    results = outcome["results"]
+    first, lines = next(iter(results)), []
+    for name, ratio in outcome["ratios"].items():
+        lines.append(
+            f"time of {name} / time of {first}: median {ratio['median']:.3f}, quartiles {ratio['quartile_1']:.3f} to "
+            f"{ratio['quartile_3']:.3f}, {ratio['min']:.3f} to {ratio['max']:.3f} in {len(ratio['blocks'])} pairs of "
+            "blocks"
+        )
+        lines += [f"  {line}" for line in differences(results[first], results[name])]
+    return lines
+
+
+def _memory(memory: Mapping[str, int | None]) -> str:
+    """Gigabytes: what the allocator saw if it tells, else what the program was compiled to need."""
+    if memory["allocator_peak"]:
+        return f"{memory['allocator_peak'] / 1e9:.2f}"
+    return f"{memory['program']['total'] / 1e9:.2f} (compiled)" if memory["program"] else "not known"
+
+
+def _text(value: Any, form: str = "") -> str:
+    return "-" if value is None else format(value, form)

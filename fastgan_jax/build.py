@@ -1,0 +1,86 @@
+"""From a configuration to networks, what an iteration consists of, and pretrained parameters."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.gan import losses
+from fastgan_jax.gan.spec import Spec
+from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.models.generator import Generator
+from fastgan_jax.models.variants import FIELDS, REFERENCE, Compute, choose
+from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
+from fastgan_jax.runs.config import split_names
+
+PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: dtype of the computation, None: parameters'
+
+
+def compute_from_config(train: Any, backend: str | None = None) -> Compute:
+    """How networks compute by the group `train` on a backend (None: the default one).
+
+    A configuration without a field that chooses a variant, such as that of an older run, gets "auto".
+    """
+    names = {kind: train.get(field, "auto") for kind, field in FIELDS.items()}
+    return choose(
+        backend or jax.default_backend(), names, dtype=PRECISIONS[train.precision], remat=train.remat != "none"
+    )
+
+
+def build_generator(model: Any, compute: Compute = REFERENCE) -> Generator:
+    """The generator that the group `model` (resolution, channels, ngf, ...) describes."""
+    names = ("resolution", "channels", "ngf", "num_classes", "skip_excitation", "attention", "sle_activation")
+    return Generator(**{name: model[name] for name in (*names, "output_tanh")}, compute=compute)
+
+
+def build_discriminator(model: Any, compute: Compute = REFERENCE) -> Discriminator:
+    """The discriminator that the group `model` (resolution, channels, ndf, ...) describes."""
+    names = ("resolution", "channels", "ndf", "num_classes", "sle_activation", "logits_map")
+    fields = {name: model[name] for name in names} | {"decoders": split_names(model.decoders)}
+    return Discriminator(**fields, compute=compute)
+
+
+def spec_from_config(config: Any) -> Spec:
+    """Networks, optimizer and losses of a configuration (see configs/base.py)."""
+    optim, compute = config.optim, compute_from_config(config.train)
+    return Spec(
+        generator=build_generator(config.model, compute),
+        discriminator=build_discriminator(config.model, compute),
+        optimizer=optax.adam(optim.learning_rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8),
+        discriminator_loss=losses.ADVERSARIAL[config.loss.adversarial],
+        distance=distance_from_config(config.loss, config.train.precision),
+        latent_size=config.model.nz,
+        reconstruction_weight=config.loss.reconstruction_weight,
+        policy=config.augment.policy,
+        augment_probability=config.augment.probability,
+        augment_shared=config.augment.shared,
+        resize=config.model.resize,
+        flip=config.data.flip,
+        ema_decay=optim.ema_decay,
+        recompute=config.train.remat == "full",
+    )
+
+
+def distance_from_config(loss: Any, precision: str = "float32") -> losses.Distance:
+    """The distance of a reconstruction from its target; that of lpips computes in `precision`."""
+    return losses.RECONSTRUCTION[loss.reconstruction](PERCEPTUAL[loss.perceptual_net].backbone, PRECISIONS[precision])
+
+
+def pretrained_from_config(config: Any) -> dict[str, Any] | None:
+    """The parameters of the distance: of the perceptual network for lpips, None for the others.
+
+    Raises:
+        UserError: if weights are needed that cannot be had; the line says where they are published and what can be
+            done without.
+    """
+    if config.loss.reconstruction != "lpips" or not config.model.decoders:
+        return None
+    try:
+        return load_perceptual(config.loss.perceptual_net, config.loss.perceptual_weights)
+    except UserError as error:
+        raise UserError(
+            f"{error}; or set loss.perceptual_weights=FILE or another loss.perceptual_net, or use "
+            "loss.reconstruction=l1, which needs no weights"
+        ) from None

@@ -1,0 +1,1 @@
+"""The commands: one module each, which parses arguments and calls the library."""

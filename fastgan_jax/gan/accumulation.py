@@ -1,0 +1,100 @@
+"""The iteration of `step.update` in parts, so that a batch need not fit into memory at once.
+
+The batch is cut into micro-batches. Each goes through the networks on its own, their gradients are averaged, and one
+update of D and one of G follow, as in the whole iteration. What differs:
+
+- Batch norm sees a micro-batch at a time, as in a run with that batch size; the running averages move once for each.
+- So do the means in the relativistic hinge.
+- G's forward pass is computed twice, once for each update, since what it keeps for the second would not fit.
+
+Spectral vectors move as in the whole iteration.
+"""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fastgan_jax.gan.randomness import StepDraws
+from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.state import TrainState, apply_gradients
+from fastgan_jax.gan.step import (
+    Metrics,
+    augment_real,
+    discriminator_gradient,
+    discriminator_passes,
+    finish,
+    generate,
+    generator_loss_gradient,
+    pass_without_decoders,
+)
+from fastgan_jax.models.spectral_norm import power_iterate
+
+
+def accumulated_update(
+    spec: Spec,
+    state: TrainState,
+    real: jax.Array,
+    labels: jax.Array,
+    draws: StepDraws,
+    pretrained: Any = None,
+    *,
+    parts: int,
+    unroll: bool = False,
+) -> tuple[TrainState, Metrics]:
+    """One iteration, its batch in micro-batches.
+
+    Arguments and results as for `step.update`; in addition:
+        parts: number of micro-batches; it divides the batch size.
+        unroll: write the micro-batches out instead of looping (for CPU, where a loop makes convolutions slow).
+    """
+    g, d = state.generator, state.discriminator
+    moved_g = g.replace(spectral=power_iterate(g.params, g.spectral))
+    for_real, for_fake = discriminator_passes(d)
+    if spec.reconstruction_weight is None:
+        spec = dataclasses.replace(spec, reconstruction_weight=len(real))  # of the batch, not the micro-batch
+    micro_batches = _split((real, labels, draws.replace(quadrant=None)), parts)
+    scan = partial(jax.lax.scan, xs=micro_batches, length=parts, unroll=parts if unroll else 1)
+
+    def discriminator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
+        total, g_stats, d_stats = carried
+        real, labels, own_draws = micro_batch
+        own_draws = own_draws.replace(quadrant=draws.quadrant)
+        fakes, g_stats = generate(spec, moved_g.replace(batch_stats=g_stats), labels, own_draws)
+        passes = (for_real.replace(batch_stats=d_stats), for_fake)
+        gradient, d_stats, metrics = discriminator_gradient(
+            spec, pretrained, passes, augment_real(spec, real, own_draws), fakes, labels, own_draws
+        )
+        return (_add(total, gradient, 1 / parts), g_stats, d_stats), metrics
+
+    start = (optax.tree.zeros_like(d.params), g.batch_stats, d.batch_stats)
+    (d_gradient, g_stats, d_stats), d_metrics = scan(discriminator_part, start)
+    d = pass_without_decoders(apply_gradients(for_fake, spec.optimizer, d_gradient))
+
+    def generator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
+        total, d_stats = carried
+        _, labels, own_draws = micro_batch
+        make = spec.recomputed(lambda params: generate(spec, moved_g.replace(params=params), labels, own_draws))
+        fakes, g_vjp, _ = jax.vjp(make, g.params, has_aux=True)
+        fakes_gradient, d_stats, metrics = generator_loss_gradient(spec, d.replace(batch_stats=d_stats), fakes, labels)
+        (gradient,) = g_vjp(fakes_gradient)
+        return (_add(total, gradient, 1 / parts), d_stats), metrics
+
+    (g_gradient, d_stats), g_metrics = scan(generator_part, (optax.tree.zeros_like(g.params), d_stats))
+    g = apply_gradients(moved_g, spec.optimizer, g_gradient, batch_stats=g_stats)
+
+    metrics = jax.tree.map(jnp.mean, d_metrics | g_metrics)
+    norms = {"grad_norm/d": optax.tree.norm(d_gradient), "grad_norm/g": optax.tree.norm(g_gradient)}
+    return finish(spec, state, g, d.replace(batch_stats=d_stats), metrics | norms)
+
+
+def _split(tree: Any, parts: int) -> Any:
+    """Every array [B, ...] as [parts, B / parts, ...]."""
+    return jax.tree.map(lambda x: x.reshape(parts, x.shape[0] // parts, *x.shape[1:]), tree)
+
+
+def _add(total: dict, gradient: dict, share: float) -> dict:
+    return jax.tree.map(lambda a, b: a + share * b, total, gradient)

@@ -1,0 +1,151 @@
+"""Differentiable augmentation (Zhao et al. 2020, "DiffAugment") on float images [B, H, W, C], nominally in [-1, 1].
+
+`draw` makes the random numbers, uniform in [0, 1) and one set per image; `apply` is a pure function of images and
+numbers, with exact gradients. Nothing is clipped to [-1, 1].
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+POLICIES = ("color", "translation", "cutout", "offset", "offset_h", "offset_v")
+COLOR_STEPS = ("brightness", "saturation", "contrast")
+TRANSLATION_RATIO = 0.125  # largest shift, as a share of the side
+CUTOUT_RATIO = 0.5  # side of the square, as a share of the image's
+
+
+def parse_policy(policy: str) -> tuple[str, ...]:
+    """Splits "color,translation" into its parts, in order.
+
+    Raises:
+        ValueError: if a part is unknown or named twice.
+    """
+    parts = tuple(part.strip() for part in policy.split(",") if part.strip())
+    for part in parts:
+        if part not in POLICIES:
+            raise ValueError(f"augmentation {part!r} in policy {policy!r} is unknown; known: {', '.join(POLICIES)}")
+    if len(set(parts)) < len(parts):
+        raise ValueError(f"augmentation policy {policy!r} names a part twice; name each once")
+    return parts
+
+
+def draw(key: jax.Array, policy: str, batch: int) -> dict[str, jax.Array]:
+    """The random numbers that `apply` needs for a batch: {name: [batch, k] uniform in [0, 1)}."""
+    sizes = {"gate": 1}
+    for part in parse_policy(policy):
+        if part == "color":
+            sizes.update(dict.fromkeys(COLOR_STEPS, 1))
+        else:
+            sizes[part] = 1 if part in ("offset_h", "offset_v") else 2
+    keys = jax.random.split(key, len(sizes))
+    return {name: jax.random.uniform(k, (batch, size)) for k, (name, size) in zip(keys, sizes.items(), strict=True)}
+
+
+def apply(images: jax.Array, draws: dict[str, jax.Array], policy: str, probability: float = 1.0) -> jax.Array:
+    """Augments each image by its own numbers.
+
+    Args:
+        images: [B, H, W, C]; of four channels, color leaves the last (alpha) alone.
+        draws: from `draw` with the same policy.
+        policy: parts joined by commas, applied in this order; "" returns the images unchanged.
+        probability: share of images to augment; the others pass unchanged.
+
+    Returns:
+        [B, H, W, C].
+    """
+    augmented = images
+    for part in parse_policy(policy):
+        if part == "color":
+            augmented = _color(augmented, draws)
+        elif part == "translation":
+            augmented = translate(augmented, _shifts(draws[part], augmented.shape[1:3], TRANSLATION_RATIO), wrap=False)
+        elif part == "cutout":
+            augmented = _cutout(augmented, draws[part])
+        else:
+            augmented = translate(augmented, _offsets(draws[part], augmented.shape[1:3], part), wrap=True)
+    if probability < 1:
+        augmented = jnp.where(_per_image(draws["gate"]) < probability, augmented, images)
+    return augmented
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def translate(images: jax.Array, shifts: jax.Array, wrap: bool) -> jax.Array:
+    """Moves each image by whole pixels: out[i, j] = x[i + dy, j + dx], 0 outside or, with `wrap`, modulo the size.
+
+    Args:
+        images: [B, H, W, C].
+        shifts: int32 [B, 2], (dy, dx) per image.
+        wrap: whether what leaves on one side enters on the other.
+    """
+    height, width = images.shape[1:3]
+    rows = jnp.arange(height)[None] + shifts[:, :1]  # [B, H]
+    columns = jnp.arange(width)[None] + shifts[:, 1:]  # [B, W]
+    moved = jax.vmap(lambda x, r, c: x[r % height][:, c % width])(images, rows, columns)
+    if wrap:
+        return moved
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    return moved * inside[..., None].astype(images.dtype)
+
+
+def _translate_forward(images: jax.Array, shifts: jax.Array, wrap: bool) -> tuple[jax.Array, jax.Array]:
+    return translate(images, shifts, wrap), shifts
+
+
+def _translate_backward(wrap: bool, shifts: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, None]:
+    # The adjoint of a shift is the opposite shift: a gather too, where the derived rule would be a scatter.
+    return translate(cotangent, -shifts, wrap), None
+
+
+translate.defvjp(_translate_forward, _translate_backward)
+
+
+def _color(images: jax.Array, draws: dict[str, jax.Array]) -> jax.Array:
+    """Brightness, saturation and contrast, in this order."""
+    if images.shape[-1] == 4:
+        return jnp.concatenate([_color(images[..., :3], draws), images[..., 3:]], axis=-1)
+    brightness, saturation, contrast = (_per_image(draws[name]).astype(images.dtype) for name in COLOR_STEPS)
+    images = images + (brightness - 0.5)
+    mean = images.mean(3, keepdims=True)
+    images = (images - mean) * (2 * saturation) + mean
+    mean = images.mean((1, 2, 3), keepdims=True)
+    return (images - mean) * (contrast + 0.5) + mean
+
+
+def _cutout(images: jax.Array, uniforms: jax.Array) -> jax.Array:
+    """Sets one square to 0; its center is uniform over the image, and what reaches over the border is cut off."""
+    height, width = images.shape[1:3]
+    rows, columns = (_inside_square(uniforms[:, axis], side) for axis, side in enumerate((height, width)))
+    hole = rows[:, :, None, None] & columns[:, None, :, None]
+    return images * (1 - hole.astype(images.dtype))
+
+
+def _inside_square(uniforms: jax.Array, side: int) -> jax.Array:
+    """Whether each of `side` positions lies in the square: [B, side] of bool."""
+    size = int(side * CUTOUT_RATIO + 0.5)
+    start = _integers(uniforms, side + 1 - size % 2)[:, None] - size // 2
+    position = jnp.arange(side)[None]
+    return (position >= start) & (position < start + size)
+
+
+def _shifts(uniforms: jax.Array, shape: tuple[int, int], ratio: float) -> jax.Array:
+    """Shifts [B, 2], uniform over the integers from -s to s, s = int(side * ratio + 0.5) per axis."""
+    largest = [int(side * ratio + 0.5) for side in shape]
+    return jnp.stack([_integers(uniforms[:, axis], 2 * s + 1) - s for axis, s in enumerate(largest)], axis=1)
+
+
+def _offsets(uniforms: jax.Array, shape: tuple[int, int], part: str) -> jax.Array:
+    """Shifts [B, 2], uniform over the whole image: on both axes, or for offset_h / offset_v on x / y alone."""
+    zero = jnp.zeros(uniforms.shape[0], jnp.int32)
+    dy = zero if part == "offset_h" else _integers(uniforms[:, 0], shape[0])
+    dx = zero if part == "offset_v" else _integers(uniforms[:, -1], shape[1])
+    return jnp.stack([dy, dx], axis=1)
+
+
+def _integers(uniforms: jax.Array, count: int) -> jax.Array:
+    """Uniform integers in [0, count) from uniform numbers in [0, 1)."""
+    return jnp.minimum((uniforms * count).astype(jnp.int32), count - 1)
+
+
+def _per_image(draw: jax.Array) -> jax.Array:
+    return draw[:, :, None, None]

@@ -1,0 +1,35 @@
+"""What a training iteration consists of."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import optax
+
+from fastgan_jax.gan.losses import Distance
+from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.models.generator import Generator
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What an iteration consists of: the networks, the optimizer and the options of the losses."""
+
+    generator: Generator
+    discriminator: Discriminator
+    optimizer: optax.GradientTransformation  # of both networks
+    discriminator_loss: Callable  # an entry of losses.ADVERSARIAL
+    distance: Distance  # of a reconstruction from its target
+    latent_size: int
+    reconstruction_weight: float | None  # times the batch mean; None: the batch size, that is a sum over the batch
+    policy: str  # of the augmentation
+    augment_probability: float
+    augment_shared: bool
+    resize: str  # "nearest" | "antialias": how D's small image and the targets are made from the full one
+    flip: bool
+    ema_decay: float
+    recompute: bool = False  # a network's activations in its backward pass, instead of keeping them until then
+
+    def recomputed(self, function: Callable) -> Callable:
+        """A pass through a network, repeated in the backward pass if `recompute` says so."""
+        return jax.checkpoint(function) if self.recompute else function

@@ -1,0 +1,66 @@
+"""All that training changes, in one struct."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from fastgan_jax.gan.spec import Spec
+from fastgan_jax.models import discriminator as d_shapes
+from fastgan_jax.models import generator as g_shapes
+from fastgan_jax.models.init import initial_variables
+
+
+@struct.dataclass
+class NetworkState:
+    """One network: parameters, batch-norm running averages, spectral vectors, and the optimizer's state."""
+
+    params: Any
+    batch_stats: Any
+    spectral: Any
+    optimizer: optax.OptState
+
+    @property
+    def variables(self) -> dict:
+        """What the network's `apply` takes: {"params", "batch_stats", "spectral"}."""
+        return {"params": self.params, "batch_stats": self.batch_stats, "spectral": self.spectral}
+
+
+@struct.dataclass
+class TrainState:
+    """The whole state of training after `step` iterations."""
+
+    step: jax.Array  # int32 scalar
+    generator: NetworkState
+    discriminator: NetworkState
+    ema_params: Any  # exponential moving average of the generator's parameters
+    rng: jax.Array  # random key of the run; iteration i draws from fold_in(rng, i)
+
+
+def create_train_state(key: jax.Array, spec: Spec) -> TrainState:
+    """The state before the first iteration; `key` gives the initial values and the run's later draws."""
+    g_key, d_key, rng = jax.random.split(key, 3)
+    g = create_network(g_key, spec.generator, spec.optimizer, *g_shapes.input_shapes(spec.generator, spec.latent_size))
+    d = create_network(d_key, spec.discriminator, spec.optimizer, *d_shapes.input_shapes(spec.discriminator))
+    # A copy: the averaged parameters must not share buffers with those that they average, since the state is donated.
+    ema_params = jax.tree.map(jnp.copy, g.params)
+    return TrainState(step=jnp.zeros((), jnp.int32), generator=g, discriminator=d, ema_params=ema_params, rng=rng)
+
+
+def create_network(
+    key: jax.Array, module: nn.Module, optimizer: optax.GradientTransformation, *shapes: Any
+) -> NetworkState:
+    """A network before its first update; `shapes` are those of its call's arguments."""
+    variables = initial_variables(key, module, *shapes, train=True)
+    return NetworkState(**variables, optimizer=optimizer.init(variables["params"]))
+
+
+def apply_gradients(
+    network: NetworkState, optimizer: optax.GradientTransformation, gradient: dict, **changes: Any
+) -> NetworkState:
+    """The network after one step of the optimizer; `changes` are other fields to replace."""
+    updates, state = optimizer.update(gradient, network.optimizer, network.params)
+    return network.replace(params=optax.apply_updates(network.params, updates), optimizer=state, **changes)

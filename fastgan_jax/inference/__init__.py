@@ -1,0 +1,1 @@
+"""What a trained model does: sampling, interpolation, style mixing, projection, reconstruction."""

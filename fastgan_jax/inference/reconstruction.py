@@ -1,0 +1,67 @@
+"""What the discriminator's decoders make of given images (paper, section 3.2 and figure 4)."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fastgan_jax.models.discriminator import Discriminator, decoder_side
+from fastgan_jax.models.generator import small_side
+from fastgan_jax.utils.images import RESIZES, crop_quadrant, padded_batches, to_uint8, to_unit
+
+CHUNK = 8  # images per device call where there may be any number
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def reconstruct(
+    discriminator: Discriminator,
+    resize: str,
+    variables: dict,
+    images: jax.Array,
+    labels: jax.Array | None = None,
+    quadrant: int | jax.Array = 0,
+) -> dict[str, jax.Array]:
+    """Images and what each decoder rebuilds of them, with the stored statistics.
+
+    Args:
+        discriminator: the module.
+        resize: how its small view is made, "nearest" or "antialias".
+        variables: {"params", "batch_stats", "spectral"}.
+        images: uint8 [B, R, R, C].
+        labels: classes int32 [B], for a conditional discriminator.
+        quadrant: which quadrant the decoder "part" rebuilds, 0..3.
+
+    Returns:
+        {"real" and each decoder's name: uint8 [B, side, side, C]}, side = min(128, R); in no particular order.
+    """
+    real = to_unit(images)
+    small = RESIZES[resize](real, small_side(discriminator.resolution))
+    output = discriminator.apply(variables, real, small, jnp.asarray(quadrant), labels, train=False)
+    shown = RESIZES["antialias"](real, decoder_side(discriminator.resolution))
+    return {name: to_uint8(x) for name, x in ({"real": shown} | output.reconstructions).items()}
+
+
+def reconstruct_all(
+    discriminator: Discriminator, resize: str, variables: dict, images: np.ndarray, quadrant: int = 0
+) -> dict[str, np.ndarray]:
+    """`reconstruct` for any number of images, uint8 [N, R, R, C], in the order in which they are shown.
+
+    Returns:
+        {"real", each decoder's name: uint8 [N, side, side, C]}; before "part", "quadrant" is what that is to rebuild.
+    """
+    labels = jnp.zeros(CHUNK, jnp.int32)  # classes play a part in logits only
+    parts = []
+    for chunk, size in padded_batches(images, CHUNK):
+        made = reconstruct(discriminator, resize, variables, chunk, labels, quadrant)
+        made["quadrant"] = _shown_quadrant(decoder_side(discriminator.resolution), chunk, quadrant)
+        parts.append({name: np.asarray(x)[:size] for name, x in made.items()})
+    names = ["real"]
+    for decoder in discriminator.decoders:
+        names += ["quadrant", "part"] if decoder == "part" else [decoder]
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
+@partial(jax.jit, static_argnums=0)
+def _shown_quadrant(side: int, images: jax.Array, quadrant: int | jax.Array) -> jax.Array:
+    return to_uint8(RESIZES["antialias"](crop_quadrant(to_unit(images), quadrant), side))

@@ -1,0 +1,257 @@
+"""From a trained generator to images: latents, noise, standing statistics, sampling and style mixing.
+
+An image depends on the generator's variables and its latent alone: batch norm uses stored statistics, and the noise
+maps are drawn from a key that is a hash of the latent. So the image of (checkpoint, seed, index) is the same whatever
+else is sampled with it.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.inference.interpolation import walk
+from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
+from fastgan_jax.utils.images import to_uint8
+
+CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
+
+
+class Sampler:
+    """A generator with its variables, ready to make images.
+
+    Attributes:
+        resolution: side of the images in pixels.
+        z_dim: length of a latent.
+        step: iterations of training behind the variables.
+        config: the configuration of the run.
+    """
+
+    def __init__(self, generator: Generator, variables: dict, *, z_dim: int, step: int = 0, config: Any = None):
+        """Wraps `generator` with `variables` {"params", "batch_stats", "spectral"} for latents of length `z_dim`."""
+        self.generator = generator
+        self.variables = variables
+        self.resolution = generator.resolution
+        self.z_dim = z_dim
+        self.step = step
+        self.config = config
+
+    @property
+    def style_resolutions(self) -> tuple[int, ...]:
+        """Sides of the maps that skip-layer excitation gates: what `style_mix` can take from the style."""
+        if not self.generator.skip_excitation:
+            return ()
+        return tuple(side for side in EXCITED_BY if side <= self.resolution)
+
+    def latents(self, num: int, seed: int = 0, *, first: int = 0, truncation: float = 1.0) -> np.ndarray:
+        """Latents of the indices first, ..., first + num - 1 of a seed.
+
+        Args:
+            num: how many.
+            seed: from 0 to 2^32 - 1.
+            first: first index.
+            truncation: factor on the standard normal values; below 1 images vary less, and fade when it is far below.
+
+        Returns:
+            float32 [num, z_dim]; row i depends on (seed, first + i) alone, and on no library's version or device.
+        """
+        rows = [_latent(seed, index, self.z_dim) for index in range(first, first + num)]
+        return np.float32(truncation) * np.stack(rows) if rows else np.zeros((0, self.z_dim), np.float32)
+
+    def sample(
+        self,
+        num: int,
+        seed: int = 0,
+        *,
+        first: int = 0,
+        truncation: float = 1.0,
+        labels: Sequence[int] | None = None,
+    ) -> np.ndarray:
+        """Images of the indices first, ..., first + num - 1 of a seed: uint8 [num, H, W, C].
+
+        Arguments as for `latents`; `labels` as for `generate`, by default every class in turn (index modulo classes).
+        """
+        if labels is None and self.generator.num_classes:
+            labels = [index % self.generator.num_classes for index in range(first, first + num)]
+        return self.generate(self.latents(num, seed, first=first, truncation=truncation), labels=labels)
+
+    def generate(
+        self, z: np.ndarray, *, labels: Sequence[int] | None = None, noise_seed: int | None = None
+    ) -> np.ndarray:
+        """Images of given latents.
+
+        Args:
+            z: float [N, z_dim].
+            labels: class of each image, for a conditional generator.
+            noise_seed: None: each latent has noise of its own, always the same; a number: all images share one noise
+                drawn from it, so that a walk through latents moves without flicker.
+
+        Returns:
+            uint8 [N, H, W, C].
+
+        Raises:
+            UserError: if the shape of z or the labels do not fit the generator.
+        """
+        z = self._check_latents(z)
+        labels = self._check_labels(labels, len(z))
+        keys = noise_keys(z, noise_seed)
+        return self._in_chunks(
+            lambda *chunk: _generate(self.generator, self.variables, *chunk), (z, keys, labels), len(z)
+        )
+
+    def interpolate(
+        self,
+        stations: np.ndarray,
+        frames: int,
+        *,
+        closed: bool = True,
+        spherical: bool = True,
+        easing: str = "linear",
+        labels: int | None = None,
+        noise_seed: int = 0,
+    ) -> np.ndarray:
+        """Images of a walk from latent to latent, all with one noise, so that nothing but the latent moves.
+
+        Args:
+            stations: latents [N, z_dim].
+            frames: images from one station to the next.
+            closed: return to the first station; the last image then comes just before the first.
+            spherical: along great circles; otherwise along straight lines.
+            easing: of `walk.EASINGS`.
+            labels: class of all images, for a conditional generator.
+            noise_seed: of the noise.
+
+        Returns:
+            uint8 [N * frames, H, W, C] if closed, else [(N - 1) * frames + 1, H, W, C].
+
+        Raises:
+            UserError: if the latents, `frames`, `easing` or the class do not fit.
+        """
+        stations = self._check_latents(stations)
+        path = walk(stations, frames, closed=closed, spherical=spherical, easing=easing)
+        classes = None if labels is None else [labels] * len(path)
+        return self.generate(path, labels=classes, noise_seed=noise_seed)
+
+    def style_mix(
+        self,
+        content: np.ndarray,
+        style: np.ndarray,
+        resolutions: Iterable[int] | None = None,
+        *,
+        labels: int | None = None,
+        noise_seed: int | None = None,
+    ) -> np.ndarray:
+        """Every content with every style (paper, section 4.3): the style's early maps excite the content's late ones.
+
+        Args:
+            content: latents [M, z_dim].
+            style: latents [N, z_dim].
+            resolutions: sides of the excited maps that take the style, of `style_resolutions`; None: all.
+            labels: class of all images, for a conditional generator.
+            noise_seed: as for `generate`; with None, maps have the noise of the latent that they come from.
+
+        Returns:
+            uint8 [M, N, H, W, C]. Where content and style are the same latent, the image is that latent's own.
+
+        Raises:
+            UserError: if a resolution is not one of `style_resolutions`, or latents do not fit.
+        """
+        content, style = self._check_latents(content), self._check_latents(style)
+        chosen = self.style_resolutions if resolutions is None else tuple(sorted(set(resolutions)))
+        for side in chosen:
+            if side not in self.style_resolutions:
+                raise UserError(f"style resolution {side} is not in this model; it has {list(self.style_resolutions)}")
+        rows, columns = np.repeat(content, len(style), 0), np.tile(style, (len(content), 1))
+        count = len(rows)
+        class_labels = self._check_labels(None if labels is None else [labels] * count, count)
+        arrays = (rows, noise_keys(rows, noise_seed), columns, noise_keys(columns, noise_seed), class_labels)
+        mixed = self._in_chunks(
+            lambda *chunk: _style_mix(self.generator, chosen, self.variables, *chunk), arrays, count
+        )
+        return mixed.reshape(len(content), len(style), *mixed.shape[1:])
+
+    def _check_latents(self, z: np.ndarray) -> np.ndarray:
+        z = np.asarray(z, np.float32)
+        if z.ndim != 2 or z.shape[1] != self.z_dim:
+            raise UserError(f"latents have shape {list(z.shape)}; this generator takes [N, {self.z_dim}]")
+        return z
+
+    def _check_labels(self, labels: Sequence[int] | None, count: int) -> np.ndarray:
+        classes = self.generator.num_classes
+        if labels is None:
+            if classes:
+                raise UserError(f"this generator is conditional: pass {count} labels from 0 to {classes - 1}")
+            return np.zeros(count, np.int32)
+        labels = np.asarray(labels, np.int32)
+        if not classes:
+            raise UserError("this generator is unconditional: leave labels out")
+        if labels.shape != (count,) or (count and not (labels.min() >= 0 and labels.max() < classes)):
+            raise UserError(f"labels {labels.tolist()} do not fit: pass {count} numbers from 0 to {classes - 1}")
+        return labels
+
+    def _in_chunks(self, function: Any, arrays: tuple[np.ndarray, ...], count: int) -> np.ndarray:
+        """Applies a device function of [CHUNK, ...] arrays to arrays of any length, padding the last chunk."""
+        resolution, channels = self.resolution, self.generator.channels
+        images = np.empty((count, resolution, resolution, channels), np.uint8)
+        for start in range(0, count, CHUNK):
+            chunk = [array[start : start + CHUNK] for array in arrays]
+            size = len(chunk[0])
+            padded = [np.concatenate([part, np.zeros((CHUNK - size, *part.shape[1:]), part.dtype)]) for part in chunk]
+            images[start : start + size] = np.asarray(function(*padded))[:size]
+        return images
+
+
+def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
+    """Key data uint32 [N, 2] of the noise of latents float32 [N, nz]: a hash of each, or the same seed for all."""
+    if noise_seed is not None:
+        return np.tile(np.asarray([0, noise_seed], np.uint32), (len(z), 1))
+    digests = [hashlib.blake2b(np.ascontiguousarray(row, "<f4").tobytes(), digest_size=8).digest() for row in z]
+    return np.frombuffer(b"".join(digests), "<u4").astype(np.uint32).reshape(len(z), 2)
+
+
+def _latent(seed: int, index: int, size: int) -> np.ndarray:
+    # RandomState is numpy's frozen generator: its stream is the same for ever, on every machine.
+    return np.random.RandomState([seed, index]).standard_normal(size).astype(np.float32)
+
+
+def _draw_noise(resolution: int, keys: jax.Array) -> tuple[jax.Array, ...]:
+    """Noise maps of each image from its own key [N, 2]: [N, side, side, 1] for each site."""
+
+    def of_one(key_data: jax.Array) -> tuple[jax.Array, ...]:
+        key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
+        sides = noise_sides(resolution)
+        return tuple(jax.random.normal(jax.random.fold_in(key, i), (side, side, 1)) for i, side in enumerate(sides))
+
+    return jax.vmap(of_one)(keys)
+
+
+@partial(jax.jit, static_argnums=0)
+def _generate(generator: Generator, variables: dict, z: jax.Array, keys: jax.Array, labels: jax.Array) -> jax.Array:
+    noise = _draw_noise(generator.resolution, keys)
+    return to_uint8(generator.apply(variables, z, noise, labels, train=False)[0])
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _style_mix(
+    generator: Generator,
+    resolutions: tuple[int, ...],
+    variables: dict,
+    content: jax.Array,
+    content_keys: jax.Array,
+    style: jax.Array,
+    style_keys: jax.Array,
+    labels: jax.Array,
+) -> jax.Array:
+    def early(z: jax.Array, noise: tuple[jax.Array, ...]) -> dict[int, jax.Array]:
+        return generator.apply(variables, z, noise, labels, train=False, method=Generator.early)
+
+    noise = _draw_noise(generator.resolution, content_keys)
+    own = early(content, noise)
+    other = early(style, _draw_noise(generator.resolution, style_keys))
+    exciting = own | {EXCITED_BY[side]: other[EXCITED_BY[side]] for side in resolutions}
+    full, _ = generator.apply(variables, own[LAST_EARLY_SIDE], exciting, noise, train=False, method=Generator.late)
+    return to_uint8(full)

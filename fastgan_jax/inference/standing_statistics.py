@@ -1,0 +1,105 @@
+"""Normalization state of a generator whose parameters were averaged."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from fastgan_jax.models.generator import Generator, noise_sides
+from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
+from fastgan_jax.models.spectral_norm import power_iterate
+
+STANDING_POWER_ITERATIONS = 20
+
+
+STANDING_BATCHES = 16
+
+
+def standing_statistics(
+    generator: Generator,
+    params: dict,
+    batch_stats: dict,
+    spectral: dict,
+    key: jax.Array,
+    *,
+    latent_size: int,
+    batch_size: int = 8,
+    batches: int = STANDING_BATCHES,
+) -> dict:
+    """Variables for evaluation of a generator whose parameters were averaged, such as the EMA generator.
+
+    The averaged parameters never ran in training mode, so they have no normalization state of their own. The spectral
+    vectors are settled by power iterations from the given ones; then `batches` batches of latents pass in training
+    mode, and batch norm gets the mean and the variance over all of them together (the mean of the batches' variances
+    plus the variance of their means).
+
+    Args:
+        generator: the module.
+        params: averaged parameters.
+        batch_stats: only the structure is used.
+        spectral: spectral vectors to start from.
+        key: random key of the latents, noise and classes.
+        latent_size: length of a latent.
+        batch_size: latents per batch.
+        batches: number of batches.
+
+    Returns:
+        {"params", "batch_stats", "spectral"}.
+    """
+    spectral = _settle(params, spectral)
+    statistics = [
+        _batch_statistics(
+            generator, latent_size, batch_size, params, batch_stats, spectral, jax.random.fold_in(key, index)
+        )
+        for index in range(batches)
+    ]
+    return {"params": params, "batch_stats": _pool_statistics(statistics), "spectral": spectral}
+
+
+@jax.jit
+def _settle(params: dict, spectral: dict) -> dict:
+    return power_iterate(params, spectral, STANDING_POWER_ITERATIONS)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _batch_statistics(
+    generator: Generator,
+    latent_size: int,
+    batch_size: int,
+    params: dict,
+    batch_stats: dict,
+    spectral: dict,
+    key: jax.Array,
+) -> dict:
+    """Mean and unbiased variance that batch norm sees at every site in one batch, in the tree of `batch_stats`."""
+    z_key, noise_key, label_key = jax.random.split(key, 3)
+    sides = noise_sides(generator.resolution)
+    noise = tuple(
+        jax.random.normal(jax.random.fold_in(noise_key, i), (batch_size, side, side, 1)) for i, side in enumerate(sides)
+    )
+    labels = jax.random.randint(label_key, (batch_size,), 0, max(generator.num_classes, 1))
+    zeros = jax.tree.map(jnp.zeros_like, batch_stats)
+    _, mutated = generator.apply(
+        {"params": params, "batch_stats": zeros, "spectral": spectral},
+        jax.random.normal(z_key, (batch_size, latent_size)),
+        noise,
+        labels,
+        train=True,
+        mutable=["batch_stats"],
+    )
+    # From zero, one update of a running average leaves the new value times its share.
+    return jax.tree.map(lambda x: x / (1 - BATCH_NORM_MOMENTUM), mutated["batch_stats"])
+
+
+@jax.jit
+def _pool_statistics(statistics: list[dict]) -> dict:
+    """Mean and variance over all batches from each batch's: {..., "mean": [C], "var": [C]} for every site."""
+
+    def pool(nodes: list[dict]) -> dict:
+        if "mean" not in nodes[0]:
+            return {name: pool([node[name] for node in nodes]) for name in nodes[0]}
+        means = jnp.stack([node["mean"] for node in nodes])
+        variances = jnp.stack([node["var"] for node in nodes])
+        return {"mean": means.mean(0), "var": variances.mean(0) + means.var(0)}
+
+    return pool(statistics)

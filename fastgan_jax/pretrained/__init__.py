@@ -1,0 +1,1 @@
+"""Pretrained networks: which there are, where their weights come from, and how they are read."""

@@ -1,0 +1,111 @@
+"""Files of named arrays: .npz, .pth, .safetensors and .h5 into one flat dict, and .npz out; no code in them is run."""
+
+import contextlib
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.pretrained.torch_pickle import read_torch_file
+
+Arrays = dict[str, np.ndarray]
+SUFFIXES = (".npz", ".pth", ".pt", ".safetensors", ".h5", ".hdf5")
+
+
+def read_arrays(path: str | Path) -> Arrays:
+    """Reads every array of a file.
+
+    Args:
+        path: its suffix says the format, one of SUFFIXES.
+
+    Returns:
+        {name: array}; names of nested groups are joined by "/", those of PyTorch's dicts by ".".
+
+    Raises:
+        UserError: if there is no such file, its suffix is unknown, it is damaged, or a package to read it is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise UserError(f"{path}: weights are read from files that end in {', '.join(SUFFIXES)}")
+    if suffix in (".pth", ".pt"):
+        return _flat(read_torch_file(path))
+    reader = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(suffix, _read_h5)
+    try:
+        return reader(path)
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"{path}: reading {suffix} needs the package {error.name}: pip install 'fastgan_jax[weights]'"
+        ) from None
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 (each library has its own kinds for damaged files)
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error})") from None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes an .npz, whole or not at all.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(buffer.getvalue())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}): free {buffer.tell() / 1e6:.0f} MB there, or set "
+            "XDG_CACHE_HOME to another folder"
+        ) from None
+
+
+def _read_npz(path: Path) -> Arrays:
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no .npz file")
+    with np.load(path) as archive:  # without allow_pickle: arrays of objects are refused
+        return {name: archive[name] for name in archive.files}
+
+
+def _read_safetensors(path: Path) -> Arrays:
+    from safetensors.numpy import load_file
+
+    return load_file(path)
+
+
+def _read_h5(path: Path) -> Arrays:
+    import h5py
+
+    arrays: Arrays = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            arrays[name.removesuffix(":0")] = np.asarray(item)
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return arrays
+
+
+def _flat(value: Any, prefix: str = "") -> Arrays:
+    """The arrays of nested dicts; what is no array is left out."""
+    if isinstance(value, np.ndarray):
+        return {prefix: value}
+    if not isinstance(value, Mapping):
+        return {}
+    flat: Arrays = {}
+    for name, child in value.items():
+        flat.update(_flat(child, f"{prefix}.{name}" if prefix else str(name)))
+    return flat

@@ -1,0 +1,123 @@
+"""From the arrays of a published file to the parameters of the network here.
+
+Every file becomes a flat dict {"layer/kernel": array, ...}, which is how it is kept in the cache.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.metrics import inception
+from fastgan_jax.models.lpips import BACKBONES, FIRST_FIRE
+from fastgan_jax.pretrained.formats import Arrays
+
+# What LPIPS and torchvision do to RGB images, here for images in [-1, 1].
+LPIPS_INPUT = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
+# The Caffe models take BGR in [0, 255] minus this mean.
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+VGG_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolutions in torchvision's `features`
+FIRE_INDICES = (3, 4, 6, 7, 9, 10, 11, 12)
+FIRE_PARTS = {"squeeze1x1": "squeeze", "expand1x1": "expand1x1", "expand3x3": "expand3x3"}
+
+
+def convert(name: str, arrays: Arrays) -> Arrays:
+    """What to store of a published file.
+
+    Args:
+        name: of the registry.
+        arrays: the file's content, or what was stored of it before.
+
+    Raises:
+        UserError: if an array is missing or has another shape.
+    """
+    if name == "inception":
+        return _convert_inception(arrays)
+    if name.startswith("lpips_"):
+        return _convert_heads(name.removeprefix("lpips_"), arrays)
+    return _convert_backbone(name, arrays)
+
+
+def by_layer(arrays: Arrays) -> dict[str, Arrays]:
+    """{"layer/kernel": array, ...} as {"layer": {"kernel": array, ...}}."""
+    layers: dict[str, Arrays] = {}
+    for name, array in arrays.items():
+        layer, _, leaf = name.rpartition("/")
+        layers.setdefault(layer, {})[leaf] = array
+    return layers
+
+
+def _convert_inception(arrays: Arrays) -> Arrays:
+    stored = any("/" in name for name in arrays)
+    params = inception.unflatten(arrays) if stored else inception.params_from_torch(arrays)
+    return traverse_util.flatten_dict(params, sep="/")
+
+
+def _convert_heads(network: str, arrays: Arrays) -> Arrays:
+    heads = {}
+    for index, (depth, channels) in enumerate(BACKBONES[network].channels.items()):
+        found = depth if depth in arrays else f"lin{index}.model.1.weight"
+        heads[depth] = _array(arrays, found, (channels,), np.reshape, channels)
+    return heads
+
+
+def _convert_backbone(name: str, arrays: Arrays) -> Arrays:
+    network, caffe = ("vgg" if name == "vgg16" else "squeeze"), name == "squeezenet_caffe"
+    kernels = BACKBONES[network].kernels
+    stored = "input/shift" in arrays
+    torch_layout = any(key.endswith(".weight") for key in arrays)
+    if not stored and torch_layout == caffe:
+        cure = "squeezenet1_1 or vgg16" if caffe else "squeezenet_caffe"
+        raise UserError(f"the file is laid out as one of {cure}, not of {name}: choose that name")
+    torch_names = _torch_names(network) if torch_layout else {}
+    converted: Arrays = {
+        "input/shift": np.float32(LPIPS_INPUT["shift"]),
+        "input/scale": np.float32(LPIPS_INPUT["scale"]),
+    }
+    if caffe:
+        # (x + 1) * 127.5 - mean, the channels reversed, is (x - shift) / scale with the first kernel's inputs reversed.
+        converted["input/shift"] = np.float32([mean / 127.5 - 1 for mean in reversed(CAFFE_MEAN_BGR)])
+        converted["input/scale"] = np.full(3, 1 / 127.5, np.float32)
+    for layer, shape in kernels.items():
+        if torch_layout:
+            kernel = _array(arrays, f"{torch_names[layer]}.weight", shape, np.transpose, (2, 3, 1, 0))
+            bias = _array(arrays, f"{torch_names[layer]}.bias", shape[-1:])
+        else:
+            kernel = _array(arrays, _ending(arrays, f"{layer}/kernel"), shape)
+            bias = _array(arrays, _ending(arrays, f"{layer}/bias"), shape[-1:])
+        if caffe and not stored and shape[2] == 3:
+            kernel = kernel[:, :, ::-1]
+        converted[f"{layer}/kernel"], converted[f"{layer}/bias"] = kernel, bias
+    return converted
+
+
+def _torch_names(network: str) -> dict[str, str]:
+    """Each layer's name in torchvision's state dict."""
+    if network == "vgg":
+        return {layer: f"features.{i}" for layer, i in zip(BACKBONES["vgg"].kernels, VGG_INDICES, strict=True)}
+    names = {"conv1": "features.0"}
+    for number, index in enumerate(FIRE_INDICES, start=FIRST_FIRE):
+        names |= {f"fire{number}/{part}": f"features.{index}.{torch}" for part, torch in FIRE_PARTS.items()}
+    return names
+
+
+def _ending(arrays: Arrays, name: str) -> str:
+    """The array's name in a file whose groups repeat the layer's name, as Keras writes them."""
+    pattern = re.compile(rf"(^|/){re.escape(name)}$")
+    return next((found for found in arrays if pattern.search(found)), name)
+
+
+def _array(arrays: Arrays, name: str, shape: tuple[int, ...], change: Any = None, *arguments: Any) -> np.ndarray:
+    if name not in arrays:
+        raise UserError(f"the file lacks the array {name}; it has {', '.join(sorted(arrays)[:4]) or 'none'}, ...")
+    array = arrays[name]
+    try:
+        changed = array if change is None else change(array, *arguments)
+    except ValueError:
+        changed = array
+    if changed.shape != shape:
+        raise UserError(f"the file's array {name} has shape {list(array.shape)}, which does not give {list(shape)}")
+    return np.ascontiguousarray(changed, np.float32)

@@ -1,0 +1,143 @@
+"""Where pretrained weights are found: the cache folder, or their publisher, with the hash checked."""
+
+import hashlib
+import http.client
+import logging
+import os
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.pretrained.formats import Arrays, read_arrays, write_arrays
+from fastgan_jax.pretrained.layouts import convert
+from fastgan_jax.pretrained.registry import PretrainedFile, registered
+
+TIMEOUT_SECONDS = 20
+BLOCK_BYTES = 1 << 20
+
+log = logging.getLogger(__name__)
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for pretrained weights."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / "weights"
+
+
+def cached_path(name: str) -> Path:
+    """Where the weights of a name are kept once they are there."""
+    return cache_dir() / f"{registered(name).name}.npz"
+
+
+def find(name: str) -> Arrays:
+    """The weights of a name, from the cache, else from their publisher.
+
+    Raises:
+        UserError: if they are in neither place, or what is in the cache is damaged.
+    """
+    path = cached_path(name)
+    if not path.exists():
+        fetch(name)
+    try:
+        return convert(name, read_arrays(path))
+    except UserError as error:
+        raise UserError(f"{error}: delete {path} and run the same command again") from None
+
+
+def fetch(name: str) -> Path:
+    """Downloads a published file, checks its hash, and keeps what is needed of it in the cache.
+
+    Returns:
+        The path in the cache.
+
+    Raises:
+        UserError: if no address answers with the file that was published, or the file is not public.
+    """
+    entry = registered(name)
+    failures = []
+    with tempfile.TemporaryDirectory(prefix="fastgan-jax-") as folder:
+        for address in entry.addresses:
+            file = Path(folder) / entry.filename
+            # A warning is shown even where nobody has set up logging: nothing is fetched silently.
+            log.warning("downloading %s: %s, %s, from %s", name, entry.content, _size(entry), address)
+            try:
+                digest = _download(address, file, entry.filename)
+            except (OSError, http.client.HTTPException) as error:
+                failures.append(f"{address} ({getattr(error, 'reason', None) or error})")
+                continue
+            if not digest.startswith(entry.sha256):
+                failures.append(
+                    f"{address} (another file: its sha256 starts with {digest[:8]}, not {entry.sha256[:8]})"
+                )
+                continue
+            return _keep(name, read_arrays(file))
+    tried = f"could not be downloaded from {', '.join(failures)}" if failures else "cannot be downloaded"
+    raise UserError(
+        f"the weights {name} ({entry.content}; for {entry.use}) are not in {cache_dir()} and {tried}: get "
+        f"{entry.filename} elsewhere and run: python tools/weights.py --import FILE {name}"
+    )
+
+
+def import_file(path: str | Path, name: str) -> Path:
+    """Keeps what is needed of a local file in the cache, in place of what is there.
+
+    A file that is not the published one, byte for byte, is taken if its arrays fit, and the log says so.
+
+    Returns:
+        The path in the cache.
+
+    Raises:
+        UserError: if the file cannot be read or its arrays do not fit.
+    """
+    entry = registered(name)
+    arrays = read_arrays(path)
+    if entry.sha256:
+        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if not digest.startswith(entry.sha256):
+            log.warning("%s is not the published file of %s (sha256 %s...)", path, name, digest[:8])
+    return _keep(name, arrays, path)
+
+
+def read_file(path: str | Path, name: str) -> Arrays:
+    """The weights of a name from a local file, in any layout that is known for them; the cache stays as it is.
+
+    Raises:
+        UserError: if the file cannot be read or its arrays do not fit.
+    """
+    try:
+        return convert(name, read_arrays(path))
+    except UserError as error:
+        raise UserError(f"{path} does not give the weights {name}: {error}") from None
+
+
+def _keep(name: str, arrays: Arrays, source: str | Path | None = None) -> Path:
+    try:
+        converted = convert(name, arrays)
+    except UserError as error:
+        raise UserError(f"{source or name} does not give the weights {name}: {error}") from None
+    path = cached_path(name)
+    write_arrays(path, converted)
+    return path
+
+
+def _download(address: str, path: Path, title: str) -> str:
+    """Writes what is at an address to a file and returns its sha256."""
+    from tqdm import tqdm
+
+    digest = hashlib.sha256()
+    with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as response, open(path, "wb") as file:
+        length = int(response.headers.get("Content-Length") or 0)
+        hidden = not sys.stderr.isatty()
+        with tqdm(total=length or None, unit="B", unit_scale=True, desc=title, disable=hidden) as bar:
+            while block := response.read(BLOCK_BYTES):
+                digest.update(block)
+                file.write(block)
+                bar.update(len(block))
+        if file.tell() < length:
+            raise OSError(f"the connection ended after {file.tell()} of {length} bytes")
+    return digest.hexdigest()
+
+
+def _size(entry: PretrainedFile) -> str:
+    return f"{entry.megabytes:.0f} MB" if entry.megabytes >= 1 else f"{entry.megabytes * 1000:.0f} KB"

@@ -1,0 +1,311 @@
+"""Configurations: loading, overriding, checking and comparing them. Fields are documented in configs/base.py."""
+
+import difflib
+import importlib.util
+import math
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.models.variants import VARIANTS
+from fastgan_jax.metrics.registry import BETTER, METRICS
+
+PREFIX = "--config."
+POLICY_PARTS = ("color", "translation", "cutout", "offset", "offset_h", "offset_v")
+DECODERS = ("big", "part", "small", "mid")
+NONE_WORDS = ("none", "None")
+BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+
+# What a checkpoint's state means: these must be the same when a run goes on.
+FIXED_ON_RESUME = ("model", "train.seed", "train.batch_size")
+
+
+def load_config(path: str) -> ml_collections.ConfigDict:
+    """Runs `get_config()` of a configuration file.
+
+    Raises:
+        UserError: if there is no such file, or no such function in it.
+    """
+    file = Path(path)
+    if not file.is_file():
+        near = sorted(p.stem for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        raise UserError(f"--config {path}: no such file" + (f"; beside it: {', '.join(near)}" if near else ""))
+    root = str(file.resolve().parents[1])  # so that "from configs import base" works from any folder
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    spec = importlib.util.spec_from_file_location(f"configuration_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"--config {path}: the file has no function get_config()")
+    return module.get_config()
+
+
+def split_overrides(argv: Iterable[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Splits a command line into the overrides (name, value) of `--config.name=value`, and the rest.
+
+    Raises:
+        UserError: if an override has no value.
+    """
+    overrides, rest, waiting = [], [], None
+    for word in argv:
+        if waiting is not None:
+            overrides.append((waiting, word))
+            waiting = None
+        elif word.startswith(PREFIX):
+            name, equals, value = word.removeprefix(PREFIX).partition("=")
+            if equals:
+                overrides.append((name, value))
+            else:
+                waiting = name
+        else:
+            rest.append(word)
+    if waiting is not None:
+        raise UserError(f"{PREFIX}{waiting} has no value: write {PREFIX}{waiting}=VALUE")
+    return overrides, rest
+
+
+def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:
+    """Sets fields by their dotted names, each value read as the type of its field.
+
+    Raises:
+        UserError: for an unknown field (naming the nearest) or a value of another type.
+    """
+    fields = flatten(config)
+    for name, text in overrides:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=2, cutoff=0.4)
+            near = near or [field for field in fields if field.split(".")[-1] == name.split(".")[-1]]
+            hint = f"; nearest: {', '.join(near)}" if near else "; fields are listed in configs/base.py"
+            raise UserError(f"{PREFIX}{name}={text}: there is no field {name}{hint}")
+        group, _, field = name.rpartition(".")
+        holder = config[group] if group else config
+        # None is a value of fields that are None by default, and of those whose rule says so.
+        optional = holder[field] is None or (name in RULES and RULES[name].optional)
+        holder[field] = _read(name, text, holder.get_type(field), optional=optional)
+
+
+def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """{dotted name: value} of every field."""
+    flat = {}
+    for group, fields in config.items():
+        if isinstance(fields, ml_collections.ConfigDict):
+            flat.update({f"{group}.{name}": value for name, value in flatten(fields).items()})
+        else:
+            flat[group] = fields
+    return flat
+
+
+def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """The configuration as nested dicts of plain values, fit for JSON."""
+    return config.to_dict()
+
+
+def differences(saved: dict, current: dict) -> list[str]:
+    """One text a field that differs, such as "model.ngf: 64 in the checkpoint, 32 now"."""
+    old, new = (flatten(ml_collections.ConfigDict(values)) for values in (saved, current))
+    missing = "absent"
+    return [
+        f"{name}: {old.get(name, missing)} in the checkpoint, {new.get(name, missing)} now"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, missing) != new.get(name, missing)
+    ]
+
+
+def check_resumable(saved: dict, current: dict) -> None:
+    """Checks that a run saved with one configuration can go on with another.
+
+    Raises:
+        UserError: naming every differing field that the state depends on; the others may change freely.
+    """
+    lines = [line for line in differences(saved, current) if _is_fixed(line.split(":")[0])]
+    if lines:
+        raise UserError(
+            f"the checkpoint does not fit this configuration ({'; '.join(lines)}): set these values back, or choose "
+            "another --workdir"
+        )
+
+
+def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) -> None:
+    """Checks every field and their combinations.
+
+    Args:
+        config: the whole configuration.
+        check_source: also check that exactly one source of images is set.
+
+    Raises:
+        UserError: one line with the field, its value and what is allowed.
+    """
+    for name, value in flatten(config).items():
+        if name in RULES:
+            rule = RULES[name]
+            if not (rule.optional if value is None else rule.holds(value)):
+                raise UserError(f"{name}={value!r}: allowed is {rule.allowed}")
+    _validate_intervals(config)
+    if config.loss.reconstruction == "lpips" and config.model.channels != 3 and config.model.decoders:
+        raise UserError(
+            f"loss.reconstruction=lpips with model.channels={config.model.channels}: lpips takes 3 channels; use "
+            "loss.reconstruction=l1"
+        )
+    _validate_metrics(config.eval)
+    if config.model.num_classes and config.data.demo_images:
+        raise UserError(f"model.num_classes={config.model.num_classes}: the demo images have no classes; set 0")
+    if check_source:
+        sources = {f"data.{name}": config.data[name] for name in ("path", "tfds", "demo_images")}
+        given = [name for name, value in sources.items() if value is not None]
+        if len(given) != 1:
+            listed = ", ".join(f"{name}={value}" for name, value in sources.items())
+            raise UserError(
+                f"exactly one source of images must be set, not {len(given)} ({listed}): for a folder add "
+                "--config.data.path=DIR"
+            )
+
+
+def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
+    metrics = split_names(evaluation.metrics)
+    on_inception = evaluation.features == "inception"
+    if "fid" in metrics and not on_inception:
+        raise UserError(
+            f"eval.metrics={evaluation.metrics} with eval.features={evaluation.features}: a Frechet distance on other "
+            "features than Inception's is no FID; call it frechet"
+        )
+    if "frechet" in metrics and on_inception:
+        raise UserError(f"eval.metrics={evaluation.metrics} with eval.features=inception: that is fid")
+    values = [value for metric in metrics for value in METRICS[metric]]
+    if evaluation.every and evaluation.best_metric not in values:
+        raise UserError(
+            f"eval.best_metric={evaluation.best_metric} is none of what eval.metrics={evaluation.metrics} gives: "
+            f"{', '.join(value for value in values if value in BETTER) or 'nothing'}"
+        )
+
+
+def split_names(text: str) -> tuple[str, ...]:
+    """The names in a field that joins them by commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _validate_intervals(config: ml_collections.ConfigDict) -> None:
+    if config.train.batch_size % config.train.accumulate:
+        raise UserError(
+            f"train.accumulate={config.train.accumulate} does not divide train.batch_size={config.train.batch_size}: "
+            "choose a divisor"
+        )
+    scan = config.train.scan
+    names = [f"train.{name}" for name in ("log_every", "sample_every", "checkpoint_every", "iterations")] + [
+        "eval.every"
+    ]
+    fields = flatten(config)
+    for name in names:
+        if scan and fields[name] and fields[name] % scan:
+            raise UserError(f"train.scan={scan} does not divide {name}={fields[name]}: choose a divisor")
+
+
+def _read(name: str, text: str, kind: type, *, optional: bool) -> Any:
+    """The value that `text` means for a field of type `kind`."""
+    if optional and text in NONE_WORDS:
+        return None
+    try:
+        if kind is bool:
+            return BOOLEANS[text]
+        if kind is int:
+            return int(text.replace("_", ""))
+        if kind is float:
+            return float(text)
+        return text
+    except (ValueError, KeyError):
+        kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+        raise UserError(f"{PREFIX}{name}={text}: {name} takes {kinds[kind]}") from None
+
+
+def _is_fixed(name: str) -> bool:
+    return any(name == fixed or name.startswith(f"{fixed}.") for fixed in FIXED_ON_RESUME)
+
+
+class Rule(NamedTuple):
+    """What a field may hold."""
+
+    allowed: str  # in words
+    holds: Callable[[Any], bool]  # the check of a value other than None
+    optional: bool = False  # whether None is allowed
+
+
+def _one_of(*values: Any) -> Rule:
+    return Rule(" | ".join(str(value) for value in values), lambda value: value in values)
+
+
+def _at_least(low: int) -> Rule:
+    return Rule(f"a whole number from {low} up", lambda value: value >= low)
+
+
+def _optionally(rule: Rule) -> Rule:
+    return Rule(f"None, or {rule.allowed}", rule.holds, optional=True)
+
+
+def _parts_of(names: tuple[str, ...]) -> Rule:
+    def holds(value: str) -> bool:
+        parts = split_names(value)
+        return set(parts) <= set(names) and len(set(parts)) == len(parts)
+
+    return Rule(f"names of {', '.join(names)}, joined by commas, each at most once", holds)
+
+
+def _between(low: float, high: float, *, closed: bool) -> Rule:
+    def holds(value: float) -> bool:
+        return low <= value <= high if closed else low <= value < high
+
+    return Rule(f"a number from {low} to {'' if closed else 'below '}{high}", holds)
+
+
+POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(value))
+NOT_NEGATIVE = Rule("a number from 0 up", lambda value: value >= 0 and math.isfinite(value))
+
+RULES: dict[str, Rule] = {
+    "data.demo_images": _optionally(_at_least(1)),
+    "data.demo_seed": _at_least(0),
+    "data.fit": _one_of("squash", "crop", "pad"),
+    "data.resident": _one_of("auto", "true", "false"),
+    "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),
+    "model.channels": _one_of(1, 3, 4),
+    "model.ngf": _at_least(1),
+    "model.ndf": _at_least(1),
+    "model.nz": _at_least(1),
+    "model.num_classes": _at_least(0),
+    "model.decoders": _parts_of(DECODERS),
+    "model.sle_activation": _one_of("swish", "leaky_relu"),
+    "model.logits_map": _one_of(5, 1),
+    "model.resize": _one_of("nearest", "antialias"),
+    "loss.adversarial": _one_of("hinge", "relativistic_hinge"),
+    "loss.reconstruction": _one_of("lpips", "l1", "l2"),
+    "loss.reconstruction_weight": _optionally(NOT_NEGATIVE),
+    "loss.perceptual_net": _one_of("vgg", "squeeze", "squeeze_caffe"),
+    "augment.policy": _parts_of(POLICY_PARTS),
+    "augment.probability": _between(0, 1, closed=True),
+    "optim.learning_rate": POSITIVE,
+    "optim.beta1": _between(0, 1, closed=False),
+    "optim.beta2": _between(0, 1, closed=False),
+    "optim.ema_decay": _between(0, 1, closed=False),
+    "train.iterations": _at_least(1),
+    "train.batch_size": _at_least(1),
+    "train.seed": _at_least(0),
+    "train.precision": _one_of("float32", "bfloat16"),
+    "train.remat": _one_of("none", "blocks", "full"),
+    "train.accumulate": _at_least(1),
+    **{f"train.{form}_form": _one_of("auto", *ways) for form, ways in VARIANTS.items()},
+    "train.scan": _optionally(_at_least(1)),
+    "train.log_every": _at_least(1),
+    "train.sample_every": _at_least(1),
+    "train.checkpoint_every": _at_least(1),
+    "train.keep": _optionally(_at_least(1)),
+    "train.num_samples": _at_least(1),
+    "eval.every": _optionally(_at_least(1)),
+    "eval.metrics": _parts_of(tuple(METRICS)),
+    "eval.num_samples": _at_least(2),
+    "eval.best_metric": _one_of(*BETTER),
+    "eval.features": _one_of("inception", "squeeze", "squeeze_caffe"),
+    "eval.resize": _one_of("legacy", "clean"),
+    "eval.seed": _between(0, 2**32 - 1, closed=True),
+}

@@ -1,0 +1,104 @@
+"""What the screen says while something takes time: progress, and notices of what is being done. On stderr."""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+SHOWN_AFTER_SECONDS = 2
+BAR_SECONDS = 0.5  # between updates of a bar
+LINE_SECONDS = 15  # between lines where there is no terminal
+
+
+@contextlib.contextmanager
+def announced(text: str) -> Iterator[None]:
+    """Says what is being done, if that takes longer than SHOWN_AFTER_SECONDS."""
+    timer = threading.Timer(SHOWN_AFTER_SECONDS, print, (f"{text} ...",), {"file": sys.stderr, "flush": True})
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class Progress:
+    """A tqdm bar on a terminal, elsewhere a line now and then.
+
+    Either iterate over it, or use it as a context and call `update`.
+    """
+
+    def __init__(
+        self,
+        items: Iterable[Any] | None = None,
+        *,
+        title: str,
+        total: int | None = None,
+        initial: int = 0,
+        images_per_step: int | None = None,
+        passing: bool = False,
+    ):
+        """Starts the clock.
+
+        Args:
+            items: to iterate over.
+            title: what is counted, such as "iteration".
+            total: how many there are; None: len(items), if it has one.
+            initial: how many are done already.
+            images_per_step: shows images per second too.
+            passing: a bar that appears after SHOWN_AFTER_SECONDS and goes when it is full.
+        """
+        self._items, self._title, self._images = items, title, images_per_step
+        self._total = len(items) if total is None and isinstance(items, Sequence) else total
+        self._done = self._shown = initial
+        self._shown_at = time.perf_counter()
+        self._note, self._bar, self._open = "", None, contextlib.ExitStack()
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+            from tqdm.contrib.logging import logging_redirect_tqdm
+
+            delay = SHOWN_AFTER_SECONDS if passing else 0
+            options = {"leave": not passing, "delay": delay, "mininterval": BAR_SECONDS, "dynamic_ncols": True}
+            self._bar = self._open.enter_context(tqdm(total=self._total, initial=initial, desc=title, **options))
+            self._open.enter_context(logging_redirect_tqdm())  # log lines go above the bar, not into it
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._open.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        with self:
+            for item in self._items or ():
+                yield item
+                self.update()
+
+    def note(self, text: str) -> None:
+        """Shows this text, such as the latest losses, from the next update on."""
+        self._note = text
+
+    def update(self, count: int = 1) -> None:
+        """Counts that so many more are done, and shows it if it is time to."""
+        self._done += count
+        seconds = time.perf_counter() - self._shown_at
+        finished = self._total is not None and self._done >= self._total
+        if seconds < (LINE_SECONDS if self._bar is None else BAR_SECONDS) and not (finished and self._note):
+            if self._bar is not None:
+                self._bar.update(count)
+            return
+        rate = (self._done - self._shown) / max(seconds, 1e-9)
+        notes = [f"{rate * self._images:.1f} images/s"] if self._images else []
+        notes += [self._note] if self._note else []
+        if self._bar is not None:
+            self._bar.set_postfix_str("  ".join(notes), refresh=False)
+            self._bar.update(count)
+        else:
+            if self._total is not None:
+                minutes, left = divmod(round((self._total - self._done) / max(rate, 1e-9)), 60)
+                notes = [f"{rate:.2f}/s", f"{minutes}:{left:02d} left", *notes]
+            of = "" if self._total is None else f"/{self._total}"
+            print("  ".join([f"{self._title} {self._done}{of}", *notes]), file=sys.stderr, flush=True)
+        self._shown, self._shown_at = self._done, time.perf_counter()

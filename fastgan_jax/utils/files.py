@@ -1,0 +1,112 @@
+"""Files: written whole or not at all; cache folders; paths as users give them. Quick to import."""
+
+import atexit
+import contextlib
+import functools
+import json
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from fastgan_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def user_path(text: str | Path) -> Path:
+    """A path as a user gives it, "~" standing for the home folder.
+
+    Raises:
+        UserError: if there is no home folder.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text}: {error}: give the path without ~") from None
+
+
+@contextlib.contextmanager
+def replacing(path: str | Path, *, cure: str = "free some space, or choose another place") -> Iterator[Path]:
+    """A new path beside `path`, of the same suffix; what is written there takes its place when the block ends.
+
+    If the block raises, nothing stays and a file that was there is left as it was. Folders above are created.
+
+    Raises:
+        UserError: in place of any OSError; it ends with `cure`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror or error}): {cure}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Writes a file; see `replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file as UTF-8; see `replacing`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes a value as JSON; see `replacing`."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "--out") -> None:
+    """Checks that files can be written and, without `overwrite`, that none of them exists.
+
+    Raises:
+        UserError: naming the first that exists or is a folder, or whose folder is a file or read-only.
+    """
+    for path in map(Path, paths):
+        if path.is_dir():
+            raise UserError(f"{path} is a folder: choose another {option}")
+        if path.exists() and not overwrite:
+            raise UserError(f"{path} exists already: choose another {option}, or add --overwrite")
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        if not folder.is_dir():
+            raise UserError(f"{path} cannot be written, since {folder} is not a folder: choose another {option}")
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"{path} cannot be written, since {folder} is read-only: choose another {option}")
+
+
+def cache_folder(kind: str) -> Path:
+    """The user's cache folder for one kind of file, such as "weights": $XDG_CACHE_HOME/fastgan_jax/<kind>.
+
+    Where there can be none, a temporary folder that this process deletes at its end; the log says so once.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / kind
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:
+        folder = _temporary_cache(str(error)) / kind
+        folder.mkdir(exist_ok=True)
+    return folder
+
+
+@functools.cache
+def _temporary_cache(reason: str) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="fastgan-jax-cache-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    log.warning(
+        "there is no cache folder (%s), so downloads, decoded images and compiled programs are not kept for the next "
+        "start: set XDG_CACHE_HOME to a folder that can be written",
+        reason,
+    )
+    return folder
