@@ -20,7 +20,6 @@ from fastgan_jax.benchmark import paired as benchmark_sides
 from fastgan_jax.benchmark import results as report
 from fastgan_jax.benchmark import workload as benchmark
 from fastgan_jax.benchmark.device_peaks import PEAKS, peak_teraflops
-from fastgan_jax.benchmark_phases import make_phases, time_phases
 from fastgan_jax.data.order import batch_indices
 from fastgan_jax.errors import UserError
 from fastgan_jax.models import lpips as perceptual

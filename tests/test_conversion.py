@@ -22,7 +22,7 @@ from fastgan_jax.runs.checkpoint import Checkpoints, load_sampler, load_state
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
 from fastgan_jax.benchmark.pytorch import networks as torch_twin  # noqa: E402 (they import PyTorch)
-from fastgan_jax.benchmark.pytorch import step as torch_twin_training
+from fastgan_jax.benchmark.pytorch import step as torch_twin_training  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH, NZ, BATCH = 8, 32, 2

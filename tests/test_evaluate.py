@@ -19,7 +19,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation import evaluator as evaluate
 from fastgan_jax.evaluation import results as evaluation_report
 from fastgan_jax.evaluation.diagnosis import baselines, diagnose
-from fastgan_jax.evaluation.features import NETWORKS, FeatureExtractor
+from fastgan_jax.evaluation.features import FEATURE_NETWORKS, FeatureExtractor
 from fastgan_jax.evaluation.perceptual import PerceptualDistance, compared_rows, real_nearness, searched_of
 from fastgan_jax.metrics.registry import BASELINES, FEWEST, METRICS
 from fastgan_jax.pretrained import store
@@ -41,7 +41,9 @@ def cache(tmp_path_factory):
         arrays |= {f"{layer}/{leaf}": array for leaf, array in leaves.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        patch.setitem(NETWORKS, "squeeze_caffe", dataclasses.replace(NETWORKS["squeeze_caffe"], side=48))
+        patch.setitem(
+            FEATURE_NETWORKS, "squeeze_caffe", dataclasses.replace(FEATURE_NETWORKS["squeeze_caffe"], side=48)
+        )
         write_arrays(store.cached_path("squeezenet_caffe"), arrays)
         yield folder
 
@@ -298,7 +300,7 @@ def test_a_matrix_holds_the_distances_of_pairs(real):
     assert distance.pairs(real[:0], real[:0]).shape == (0,)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", FEATURE_NETWORKS)
 def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp_path):
     monkeypatch.setattr(store, "find", lambda weights: (_ for _ in ()).throw(UserError(f"{weights} is not there")))
     with pytest.raises(UserError, match=r"eval\.feature_weights=FILE.*frechet,kid.*squeeze_caffe.*no FID") as error:

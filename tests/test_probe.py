@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.gan.losses import DISTANCES
+from fastgan_jax.gan.losses import RECONSTRUCTION
 from fastgan_jax.inference import probe as probing
 from fastgan_jax.inference.probe import Probe, blocks_to_channels, run_probe, split
 from fastgan_jax.inference.restore import load_discriminator, load_training_set
@@ -31,7 +31,7 @@ def images(smoke_run, trained) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def probe(trained) -> Probe:
-    return Probe(trained.discriminator, "nearest", DISTANCES["l1"], 5e-3)
+    return Probe(trained.discriminator, "nearest", RECONSTRUCTION["l1"]("vgg", None), 5e-3)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +104,7 @@ def test_a_conditional_discriminator_needs_no_classes():
     shapes = [jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32) for side in (128, 64)]
     labels = jax.ShapeDtypeStruct((2,), jnp.int32)
     variables = jax.eval_shape(lambda *x: d.init(jax.random.key(0), *x[:2], labels=x[2], train=False), *shapes, labels)
-    conditional = Probe(d, "antialias", DISTANCES["l2"], 1e-3)
+    conditional = Probe(d, "antialias", RECONSTRUCTION["l2"]("vgg", None), 1e-3)
     decoders = jax.eval_shape(lambda: probing.create_decoders(conditional, jax.random.key(0)))
     images = jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.uint8)
     _, shown = jax.eval_shape(lambda *x: probing._judge(conditional, *x), variables, None, decoders, images)
@@ -144,6 +144,8 @@ def test_blocks_become_channels_without_loss():
 )
 def test_bad_arguments(trained, images, options, message):
     options = SETTINGS | options
-    probe = Probe(trained.discriminator, "nearest", DISTANCES["l1"], options.pop("learning_rate", 1e-3))
+    probe = Probe(
+        trained.discriminator, "nearest", RECONSTRUCTION["l1"]("vgg", None), options.pop("learning_rate", 1e-3)
+    )
     with pytest.raises(UserError, match=message):
         run_probe(probe, trained.variables, None, images[: options.pop("size", 20)], **options)

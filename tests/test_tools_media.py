@@ -25,7 +25,7 @@ from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.generator import Generator, noise_sides
 from fastgan_jax.models.init import initial_variables
 from fastgan_jax.runs.folder import run_name
-from fastgan_jax.utils.checks import check_seed
+from fastgan_jax.utils.checks import check_at_least_one, check_seed
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 from fastgan_jax.utils.grids import captioned
@@ -345,9 +345,9 @@ def test_a_folder_that_may_not_be_written_is_named(tmp_path, monkeypatch):
 
 
 def test_numbers_out_of_range_are_named():
-    check_positive(num=1, columns=None)
+    check_at_least_one(num=1, columns=None)
     with pytest.raises(UserError, match="--batch-size 0: give at least 1"):
-        check_positive(num=1, batch_size=0)
+        check_at_least_one(num=1, batch_size=0)
     assert check_seed(2**32 - 1) == 2**32 - 1
     for seed in (-1, 2**32):
         with pytest.raises(UserError, match=f"--s {seed}: give a number from 0 to 4294967295"):

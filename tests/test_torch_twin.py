@@ -10,7 +10,7 @@ from reference import FIXTURES, assert_close, recipe, recorded, section
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
 from fastgan_jax.benchmark.pytorch import networks as torch_twin  # noqa: E402 (they import PyTorch)
-from fastgan_jax.benchmark.pytorch import step as torch_twin_training
+from fastgan_jax.benchmark.pytorch import step as torch_twin_training  # noqa: E402
 
 SEED, BATCH, WIDTH, NZ = 7, 4, 8, 32
 STRICT = 1e-9  # float64: far above rounding, far below any mistake

@@ -17,8 +17,6 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from fastgan_jax.benchmark import operation_counts
 from fastgan_jax.benchmark import results as report
-from fastgan_jax.benchmark.kept_memory import kept_bytes
-from fastgan_jax.benchmark_phases import make_phases, time_phases
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import StreamedFeed
@@ -30,7 +28,6 @@ from fastgan_jax.models.lpips import BACKBONES
 from fastgan_jax.pretrained.networks import PERCEPTUAL
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.utils.devices import memory_advice
-from fastgan_jax.utils.images import to_unit
 
 NUM_IMAGES = 64  # of the synthetic set; a batch may repeat some
 WARM_UP_CALLS = 2
@@ -166,12 +163,6 @@ class Runner:
         with jax.profiler.trace(folder):
             self._run(calls)
 
-    def time_phases(self, iterations: int, blocks: int) -> dict[str, dict[str, Any]]:
-        """Milliseconds of the parts of an iteration, see `benchmark_phases`."""
-        images, labels = self.workload.batch()
-        phases = make_phases(self.workload.spec, self.state, self.workload.inputs[0], to_unit(images), labels)
-        return dict(time_phases(phases, iterations, blocks))
-
     def result(self, seconds: Sequence[float], iterations: int) -> report.Result:
         """What blocks of so many iterations say, see `benchmark_report.RESULT_KEYS`."""
         return report.complete(self._facts(), seconds, iterations)
@@ -275,8 +266,7 @@ def memory_table(
         facts = report.config_facts(varied)
         del facts["config"]
         device = {"device": jax.local_devices()[0].device_kind if compiled else "any"}
-        kept = {"kept": kept_bytes(varied, random_pretrained(varied))}
-        yield device | facts | kept | (analyze_memory(make_workload(varied)) if compiled else {})
+        yield device | facts | (analyze_memory(make_workload(varied)) if compiled else {})
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import jax
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation.perceptual import rgb_batches
 from fastgan_jax.metrics import inception
 from fastgan_jax.metrics.resizing import resize_for_network
 from fastgan_jax.models.lpips import pooled_features
@@ -19,6 +18,7 @@ from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.formats import Arrays
 from fastgan_jax.pretrained.layouts import by_layer
 from fastgan_jax.utils.devices import in_full_precision
+from fastgan_jax.utils.images import map_batches, rgb
 
 CHUNK = 16  # images per device call
 
@@ -54,7 +54,7 @@ class FeatureExtractor:
     """
 
     def __init__(self, name: str, resize: str, arrays: Arrays):
-        """Wraps the network `name` of FEATURE_NETWORKS, with the resize convention "legacy" or "clean", and its weights."""
+        """Wraps the network `name` of FEATURE_NETWORKS, with the resize convention "legacy" or "clean"."""
         self._network, self._resize = FEATURE_NETWORKS[name], resize
         self.description = f"{name}, {resize} resize"
         digest = hashlib.sha256(f"{name}/{self._network.side}/{resize}".encode())
@@ -89,8 +89,8 @@ class FeatureExtractor:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features of uint8 [N, H, W, C]: float32 [N, D]; an image's are the same whatever images come with it."""
-        parts = []
-        for chunk, size in rgb_batches(images, CHUNK):
-            resized = resize_for_network(chunk, self._network.side, self._resize)
-            parts.append(np.asarray(self._apply(self._params, resized))[:size])
-        return np.concatenate(parts)
+
+        def of_batch(batch: np.ndarray) -> jax.Array:
+            return self._apply(self._params, resize_for_network(batch, self._network.side, self._resize))
+
+        return map_batches(of_batch, CHUNK, rgb(images))

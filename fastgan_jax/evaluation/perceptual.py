@@ -1,7 +1,6 @@
 """Perceptual distances between many images: uint8 in, numpy out, in chunks of fixed size."""
 
 import math
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from fastgan_jax.models.lpips import compare, embed
 from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
 from fastgan_jax.utils.devices import in_full_precision
-from fastgan_jax.utils.images import resize_antialias, rgb, to_uint8, to_unit
+from fastgan_jax.utils.images import map_batches, padded_batches, resize_antialias, rgb, to_uint8, to_unit
 
 CHUNK = 8  # images per device call
 ROWS = 64  # images whose features are held at once; 8 MB each for VGG at 128 pixels
@@ -46,17 +45,16 @@ class PerceptualDistance:
 
     def pairs(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Distance of each image from its partner: uint8 [N, H, W, C] twice -> float32 [N]."""
-        chunks = zip(_chunks(first), _chunks(second), strict=True)
-        parts = [np.asarray(_pairs(self._backbone, self._params, a, b))[:size] for (a, size), (b, _) in chunks]
-        return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        return map_batches(partial(_pairs, self._backbone, self._params), CHUNK, rgb(first), rgb(second))
 
     def matrix(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Distance of every image from every other: uint8 [M, H, W, C] and [N, H, W, C] -> float32 [M, N]."""
         result = np.zeros((len(first), len(second)), np.float32)
+        embed_batch = partial(_embed, self._backbone, self._params)
         for start in range(0, len(first), ROWS):
-            held = [(_embed(self._backbone, self._params, a), n) for a, n in _chunks(first[start : start + ROWS])]
-            for column, (b, columns) in enumerate(_chunks(second)):
-                others = _embed(self._backbone, self._params, b)
+            held = [(embed_batch(a), n) for (a,), n in padded_batches(CHUNK, rgb(first[start : start + ROWS]))]
+            for column, ((b,), columns) in enumerate(padded_batches(CHUNK, rgb(second))):
+                others = embed_batch(b)
                 for row, (embedded, rows) in enumerate(held):
                     block = np.asarray(_block(self._params, embedded, others))[:rows, :columns]
                     top, left = start + row * CHUNK, column * CHUNK
@@ -141,17 +139,6 @@ def central_crop(images: np.ndarray) -> np.ndarray:
     margin = round(side * (1 - CROP) / 2)
     inner = images[:, margin : side - margin, margin : side - margin]
     return np.asarray(to_uint8(resize_antialias(to_unit(inner), side)))
-
-
-def rgb_batches(images: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Consecutive chunks as RGB, the last one padded with zeros, each with the number of images in it."""
-    for start in range(0, len(images), size):
-        chunk = rgb(images[start : start + size])
-        padding = np.zeros((size - len(chunk), *chunk.shape[1:]), np.uint8)
-        yield np.concatenate([chunk, padding]), len(chunk)
-
-
-_chunks = partial(rgb_batches, size=CHUNK)
 
 
 @partial(jax.jit, static_argnums=0)

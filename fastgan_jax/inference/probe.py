@@ -247,7 +247,7 @@ def _judge_all(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Distances of the images in some rows of a set, and the first reconstructions."""
     distances, shown = [], []
-    for chunk, size in padded_batches(rows, batch_size):
+    for (chunk,), size in padded_batches(batch_size, rows):
         values, tiles = _judge(probe, variables, pretrained, decoders, images[chunk])
         distances.append({name: np.asarray(x)[:size] for name, x in values.items()})
         if len(distances) <= math.ceil(NUM_SHOWN / batch_size):

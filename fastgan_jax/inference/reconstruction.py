@@ -8,7 +8,7 @@ import numpy as np
 
 from fastgan_jax.models.discriminator import Discriminator, decoder_side
 from fastgan_jax.models.generator import small_side
-from fastgan_jax.utils.images import RESIZES, crop_quadrant, padded_batches, to_uint8, to_unit
+from fastgan_jax.utils.images import RESIZES, crop_quadrant, map_batches, to_uint8, to_unit
 
 CHUNK = 8  # images per device call where there may be any number
 
@@ -51,15 +51,16 @@ def reconstruct_all(
         {"real", each decoder's name: uint8 [N, side, side, C]}; before "part", "quadrant" is what that is to rebuild.
     """
     labels = jnp.zeros(CHUNK, jnp.int32)  # classes play a part in logits only
-    parts = []
-    for chunk, size in padded_batches(images, CHUNK):
-        made = reconstruct(discriminator, resize, variables, chunk, labels, quadrant)
-        made["quadrant"] = _shown_quadrant(decoder_side(discriminator.resolution), chunk, quadrant)
-        parts.append({name: np.asarray(x)[:size] for name, x in made.items()})
+
+    def of_batch(batch: np.ndarray) -> dict[str, jax.Array]:
+        shown = _shown_quadrant(decoder_side(discriminator.resolution), batch, quadrant)
+        return reconstruct(discriminator, resize, variables, batch, labels, quadrant) | {"quadrant": shown}
+
+    reconstructed = map_batches(of_batch, CHUNK, images)
     names = ["real"]
     for decoder in discriminator.decoders:
         names += ["quadrant", "part"] if decoder == "part" else [decoder]
-    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+    return {name: reconstructed[name] for name in names}
 
 
 @partial(jax.jit, static_argnums=0)

@@ -16,7 +16,7 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.interpolation import walk
 from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
-from fastgan_jax.utils.images import to_uint8
+from fastgan_jax.utils.images import map_batches, to_uint8
 
 CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
 
@@ -99,9 +99,7 @@ class Sampler:
         z = self._check_latents(z)
         labels = self._check_labels(labels, len(z))
         keys = noise_keys(z, noise_seed)
-        return self._in_chunks(
-            lambda *chunk: _generate(self.generator, self.variables, *chunk), (z, keys, labels), len(z)
-        )
+        return map_batches(partial(_generate, self.generator, self.variables), CHUNK, z, keys, labels)
 
     def interpolate(
         self,
@@ -169,9 +167,7 @@ class Sampler:
         count = len(rows)
         class_labels = self._check_labels(None if labels is None else [labels] * count, count)
         arrays = (rows, noise_keys(rows, noise_seed), columns, noise_keys(columns, noise_seed), class_labels)
-        mixed = self._in_chunks(
-            lambda *chunk: _style_mix(self.generator, chosen, self.variables, *chunk), arrays, count
-        )
+        mixed = map_batches(partial(_style_mix, self.generator, chosen, self.variables), CHUNK, *arrays)
         return mixed.reshape(len(content), len(style), *mixed.shape[1:])
 
     def _check_latents(self, z: np.ndarray) -> np.ndarray:
@@ -192,17 +188,6 @@ class Sampler:
         if labels.shape != (count,) or (count and not (labels.min() >= 0 and labels.max() < classes)):
             raise UserError(f"labels {labels.tolist()} do not fit: pass {count} numbers from 0 to {classes - 1}")
         return labels
-
-    def _in_chunks(self, function: Any, arrays: tuple[np.ndarray, ...], count: int) -> np.ndarray:
-        """Applies a device function of [CHUNK, ...] arrays to arrays of any length, padding the last chunk."""
-        resolution, channels = self.resolution, self.generator.channels
-        images = np.empty((count, resolution, resolution, channels), np.uint8)
-        for start in range(0, count, CHUNK):
-            chunk = [array[start : start + CHUNK] for array in arrays]
-            size = len(chunk[0])
-            padded = [np.concatenate([part, np.zeros((CHUNK - size, *part.shape[1:]), part.dtype)]) for part in chunk]
-            images[start : start + size] = np.asarray(function(*padded))[:size]
-        return images
 
 
 def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:

@@ -167,9 +167,9 @@ def downsample_convolve(
         x: [B, H, W, in].
         kernel: [4, 4, in, out].
         variant: "strided" is the reference; "space_to_depth" gives the same result (to rounding) as a 2x2 convolution
-            of stride 1 on a map of half the side with four times the channels, which keeps matrix units busier and whose
-            gradient has no holes; "subpixel_gradient" is the plain one whose gradient of the map, to rounding, is a
-            sub-pixel convolution (Shi et al. 2016): 2x2, to four times the channels, which then become 2x2 pixels. As
+            of stride 1 on a map of half the side with four times the channels, which keeps matrix units busier and
+            whose gradient has no holes; "subpixel_gradient" is the reference but for the gradient of the map, which is
+            a sub-pixel convolution (Shi et al. 2016): 2x2, to four times the channels, which then become 2x2 pixels. As
             XLA differentiates, three of four products there are with zeros.
         kernel_gradient: see `convolve`.
 

@@ -1,6 +1,7 @@
-"""Value range and layout of images [B, H, W, C] in one place: [-1, 1] <-> uint8, resizes, quadrants."""
+"""Value range and layout of images [B, H, W, C] in one place: [-1, 1] <-> uint8, resizes, quadrants, RGB, batches."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +48,7 @@ def crop_quadrant(images: jax.Array, quadrant: jax.Array) -> jax.Array:
 
 
 def rgb(images: np.ndarray) -> np.ndarray:
-    """Images of 1, 3 or 4 channels as RGB: gray repeated, transparency on white; uint8 [N, H, W, 3]."""
+    """Images uint8 [..., C] of 1, 3 or 4 channels as RGB: gray repeated, transparency laid on white; [..., 3]."""
     if images.shape[-1] == 1:
         return np.repeat(images, 3, axis=-1)
     if images.shape[-1] == 4:
@@ -56,9 +57,30 @@ def rgb(images: np.ndarray) -> np.ndarray:
     return np.asarray(images)
 
 
-def padded_batches(rows: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Consecutive chunks of `size` rows of an array, the last one padded with zeros, each with the number in it."""
-    for start in range(0, len(rows), size):
-        chunk = np.asarray(rows[start : start + size])
-        padding = np.zeros((size - len(chunk), *chunk.shape[1:]), chunk.dtype)
-        yield np.concatenate([chunk, padding]), len(chunk)
+def padded_batches(size: int, *arrays: np.ndarray) -> Iterator[tuple[list[np.ndarray], int]]:
+    """Consecutive batches of `size` rows of arrays of equal length, the last padded with zeros, and their rows' number.
+
+    There is always a first batch, if only of zeros.
+    """
+    for start in range(0, max(len(arrays[0]), 1), size):
+        chunks = [np.asarray(array[start : start + size]) for array in arrays]
+        rows = len(chunks[0])
+        yield [np.concatenate([x, np.zeros((size - rows, *x.shape[1:]), x.dtype)]) for x in chunks], rows
+
+
+def map_batches(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> Any:
+    """Applies a device function of [size, ...] arrays to arrays of any length, so that it is compiled once.
+
+    Args:
+        function: of a batch of each array; its results are a tree of arrays [size, ...].
+        size: of a batch; the last one is padded with zeros.
+        arrays: each [N, ...], N the same.
+
+    Returns:
+        The results as numpy arrays [N, ...].
+    """
+    parts = [
+        jax.tree.map(lambda x, rows=rows: np.asarray(x)[:rows], function(*batch))
+        for batch, rows in padded_batches(size, *arrays)
+    ]
+    return jax.tree.map(lambda *own: np.concatenate(own), *parts)
