@@ -24,7 +24,6 @@ from fastgan_jax.data.order import batch_indices
 from fastgan_jax.errors import UserError
 from fastgan_jax.models import lpips as perceptual
 from fastgan_jax.models.variants import Compute
-from fastgan_jax.utils.images import to_unit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -270,33 +269,6 @@ def test_random_perceptual_parameters_fit_the_network():
 
 
 # Phases
-
-
-def test_phases_compute_what_they_are_named_after(small):
-    decoded = len(small.spec.discriminator.decoders)
-    phases = make_phases(small.spec, small.state, None, to_unit(small.images), small.labels)
-    made = {name: jax.eval_shape(function, *arguments) for name, (function, arguments) in phases.items()}
-    g, d = (jax.tree.map(jnp.shape, network.params) for network in (small.state.generator, small.state.discriminator))
-    assert [image.shape for image in made["G forward"]] == [(4, 64, 64, 3), (4, 32, 32, 3)]
-    assert jax.tree.map(jnp.shape, made["D on real"]) == jax.tree.map(jnp.shape, made["D on fake"]) == d
-    assert jax.tree.map(jnp.shape, made["G update"]) == jax.tree.map(jnp.shape, made["optimizer and EMA"][2]) == g
-    assert made["reconstruction distance"].shape == (4 * decoded, 64, 64, 3)
-    _, generated, (gradient,) = made["augmentation"]
-    assert jax.tree.map(jnp.shape, generated) == jax.tree.map(jnp.shape, gradient)
-
-
-def test_networks_without_decoders_have_no_reconstruction_to_time(small):
-    spec = dataclasses.replace(small.spec, discriminator=small.spec.discriminator.clone(decoders=()))
-    phases = make_phases(spec, small.state, None, to_unit(small.images), small.labels)
-    assert "reconstruction distance" not in phases
-
-
-def test_each_phase_is_timed_by_itself():
-    calls = []
-    phases = {name: (lambda x, n=name: (calls.append(n), x + 1)[1], (jnp.zeros(2),)) for name in ("one", "other")}
-    timed = dict(time_phases(phases, iterations=3, blocks=4))
-    assert calls == ["one", "other"]  # traced once each
-    assert timed.keys() == phases.keys() and all(len(times["blocks"]) == 4 for times in timed.values())
 
 
 # Reports
