@@ -38,7 +38,7 @@ def test_every_field_has_a_comment():
 
 def test_rules_name_fields_that_exist_and_lists_agree_with_the_code():
     assert configuration.RULES.keys() <= configuration.flatten(base.get_config()).keys()
-    assert configuration.POLICY_PARTS == augment.POLICIES
+    assert tuple(augment.PARTS) == configuration.POLICY_PARTS
     assert configuration.DECODERS == DECODERS
 
 

@@ -1,18 +1,32 @@
 """Differentiable augmentation (Zhao et al. 2020, "DiffAugment") on float images [B, H, W, C], nominally in [-1, 1].
 
 `draw` makes the random numbers, uniform in [0, 1) and one set per image; `apply` is a pure function of images and
-numbers, with exact gradients. Nothing is clipped to [-1, 1].
+numbers, with exact gradients. Nothing is clipped to [-1, 1]. To add an augmentation, enter it in `PARTS`.
 """
 
+from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-POLICIES = ("color", "translation", "cutout", "offset", "offset_h", "offset_v")
-COLOR_STEPS = ("brightness", "saturation", "contrast")
 TRANSLATION_RATIO = 0.125  # largest shift, as a share of the side
 CUTOUT_RATIO = 0.5  # side of the square, as a share of the image's
+
+Draws = dict[str, jax.Array]
+
+
+class Part(NamedTuple):
+    """One augmentation.
+
+    Attributes:
+        sizes: {name of a draw: how many numbers per image}.
+        apply: (images [B, H, W, C], {name: uniform [B, size]}) -> [B, H, W, C].
+    """
+
+    sizes: dict[str, int]
+    apply: Callable[[jax.Array, Draws], jax.Array]
 
 
 def parse_policy(policy: str) -> tuple[str, ...]:
@@ -23,26 +37,23 @@ def parse_policy(policy: str) -> tuple[str, ...]:
     """
     parts = tuple(part.strip() for part in policy.split(",") if part.strip())
     for part in parts:
-        if part not in POLICIES:
-            raise ValueError(f"augmentation {part!r} in policy {policy!r} is unknown; known: {', '.join(POLICIES)}")
+        if part not in PARTS:
+            raise ValueError(f"augmentation {part!r} in policy {policy!r} must be one of {', '.join(PARTS)}")
     if len(set(parts)) < len(parts):
         raise ValueError(f"augmentation policy {policy!r} names a part twice; name each once")
     return parts
 
 
-def draw(key: jax.Array, policy: str, batch: int) -> dict[str, jax.Array]:
+def draw(key: jax.Array, policy: str, batch: int) -> Draws:
     """The random numbers that `apply` needs for a batch: {name: [batch, k] uniform in [0, 1)}."""
     sizes = {"gate": 1}
     for part in parse_policy(policy):
-        if part == "color":
-            sizes.update(dict.fromkeys(COLOR_STEPS, 1))
-        else:
-            sizes[part] = 1 if part in ("offset_h", "offset_v") else 2
+        sizes |= PARTS[part].sizes
     keys = jax.random.split(key, len(sizes))
     return {name: jax.random.uniform(k, (batch, size)) for k, (name, size) in zip(keys, sizes.items(), strict=True)}
 
 
-def apply(images: jax.Array, draws: dict[str, jax.Array], policy: str, probability: float = 1.0) -> jax.Array:
+def apply(images: jax.Array, draws: Draws, policy: str, probability: float = 1.0) -> jax.Array:
     """Augments each image by its own numbers.
 
     Args:
@@ -56,14 +67,7 @@ def apply(images: jax.Array, draws: dict[str, jax.Array], policy: str, probabili
     """
     augmented = images
     for part in parse_policy(policy):
-        if part == "color":
-            augmented = _color(augmented, draws)
-        elif part == "translation":
-            augmented = translate(augmented, _shifts(draws[part], augmented.shape[1:3], TRANSLATION_RATIO), wrap=False)
-        elif part == "cutout":
-            augmented = _cutout(augmented, draws[part])
-        else:
-            augmented = translate(augmented, _offsets(draws[part], augmented.shape[1:3], part), wrap=True)
+        augmented = PARTS[part].apply(augmented, draws)
     if probability < 1:
         augmented = jnp.where(_per_image(draws["gate"]) < probability, augmented, images)
     return augmented
@@ -104,7 +108,9 @@ def _color(images: jax.Array, draws: dict[str, jax.Array]) -> jax.Array:
     """Brightness, saturation and contrast, in this order."""
     if images.shape[-1] == 4:
         return jnp.concatenate([_color(images[..., :3], draws), images[..., 3:]], axis=-1)
-    brightness, saturation, contrast = (_per_image(draws[name]).astype(images.dtype) for name in COLOR_STEPS)
+    brightness, saturation, contrast = (
+        _per_image(draws[name]).astype(images.dtype) for name in ("brightness", "saturation", "contrast")
+    )
     images = images + (brightness - 0.5)
     mean = images.mean(3, keepdims=True)
     images = (images - mean) * (2 * saturation) + mean
@@ -112,10 +118,15 @@ def _color(images: jax.Array, draws: dict[str, jax.Array]) -> jax.Array:
     return (images - mean) * (contrast + 0.5) + mean
 
 
-def _cutout(images: jax.Array, uniforms: jax.Array) -> jax.Array:
+def _translation(images: jax.Array, draws: Draws) -> jax.Array:
+    """Shifts by up to 1/8 of the side on each axis; 0 comes in."""
+    return translate(images, _shifts(draws["translation"], images.shape[1:3], TRANSLATION_RATIO), False)
+
+
+def _cutout(images: jax.Array, draws: Draws) -> jax.Array:
     """Sets one square to 0; its center is uniform over the image, and what reaches over the border is cut off."""
     height, width = images.shape[1:3]
-    rows, columns = (_inside_square(uniforms[:, axis], side) for axis, side in enumerate((height, width)))
+    rows, columns = (_inside_square(draws["cutout"][:, axis], side) for axis, side in enumerate((height, width)))
     hole = rows[:, :, None, None] & columns[:, None, :, None]
     return images * (1 - hole.astype(images.dtype))
 
@@ -134,12 +145,12 @@ def _shifts(uniforms: jax.Array, shape: tuple[int, int], ratio: float) -> jax.Ar
     return jnp.stack([_integers(uniforms[:, axis], 2 * s + 1) - s for axis, s in enumerate(largest)], axis=1)
 
 
-def _offsets(uniforms: jax.Array, shape: tuple[int, int], part: str) -> jax.Array:
-    """Shifts [B, 2], uniform over the whole image: on both axes, or for offset_h / offset_v on x / y alone."""
-    zero = jnp.zeros(uniforms.shape[0], jnp.int32)
-    dy = zero if part == "offset_h" else _integers(uniforms[:, 0], shape[0])
-    dx = zero if part == "offset_v" else _integers(uniforms[:, -1], shape[1])
-    return jnp.stack([dy, dx], axis=1)
+def _offset(images: jax.Array, draws: Draws, part: str) -> jax.Array:
+    """Shifts with wrap-around, uniform over the image: on both axes, or for offset_h / offset_v on x / y alone."""
+    uniforms, zero = draws[part], jnp.zeros(len(images), jnp.int32)
+    dy = zero if part == "offset_h" else _integers(uniforms[:, 0], images.shape[1])
+    dx = zero if part == "offset_v" else _integers(uniforms[:, -1], images.shape[2])
+    return translate(images, jnp.stack([dy, dx], axis=1), True)
 
 
 def _integers(uniforms: jax.Array, count: int) -> jax.Array:
@@ -149,3 +160,14 @@ def _integers(uniforms: jax.Array, count: int) -> jax.Array:
 
 def _per_image(draw: jax.Array) -> jax.Array:
     return draw[:, :, None, None]
+
+
+# augment.policy: the parts that it may name
+PARTS = {
+    "color": Part({"brightness": 1, "saturation": 1, "contrast": 1}, _color),
+    "translation": Part({"translation": 2}, _translation),
+    "cutout": Part({"cutout": 2}, _cutout),
+    "offset": Part({"offset": 2}, partial(_offset, part="offset")),
+    "offset_h": Part({"offset_h": 1}, partial(_offset, part="offset_h")),
+    "offset_v": Part({"offset_v": 1}, partial(_offset, part="offset_v")),
+}

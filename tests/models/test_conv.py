@@ -46,12 +46,12 @@ def test_upsample_nearest_repeats_each_pixel():
     np.testing.assert_array_equal(result[0, :, :, 0], expected)
 
 
-@pytest.mark.parametrize("form", VARIANTS["upsample"])
-def test_upsample_convolve_equals_pytorch(form):
+@pytest.mark.parametrize("variant", VARIANTS["upsample"])
+def test_upsample_convolve_equals_pytorch(variant):
     torch = pytest.importorskip("torch", reason="needs PyTorch as the oracle")
     with jax.enable_x64(True):
         x, kernel = normal(0, 2, 5, 4, 3), normal(1, 3, 3, 3, 6)
-        result = convolution.upsample_convolve(jnp.asarray(x), jnp.asarray(kernel), form=form)
+        result = convolution.upsample_convolve(jnp.asarray(x), jnp.asarray(kernel), variant=variant)
         upsampled = torch.nn.functional.interpolate(torch.from_numpy(to_nchw(x)), scale_factor=2, mode="nearest")
         weight = torch.from_numpy(np.transpose(kernel, (3, 2, 0, 1)).copy())
         assert_close(to_nchw(result), torch.nn.functional.conv2d(upsampled, weight, padding=1).numpy(), rtol=1e-13)
@@ -76,8 +76,8 @@ def test_phase_form_equals_repeat_form(height, width):
     with jax.enable_x64(True):
         arrays = normal(10 * height + width, 2, height, width, 2), normal(1, 3, 3, 2, 3)
         plain, fast = (
-            values_and_gradients(partial(convolution.upsample_convolve, form=form), *arrays)
-            for form in VARIANTS["upsample"]
+            values_and_gradients(partial(convolution.upsample_convolve, variant=variant), *arrays)
+            for variant in VARIANTS["upsample"]
         )
         for name in plain:
             assert_close(fast[name], plain[name], rtol=1e-12, what=name)
@@ -91,8 +91,8 @@ def test_downsampling_forms_equal_the_strided_one(height, width):
     with jax.enable_x64(True):
         arrays = normal(10 * height + width, 2, 2 * height, 2 * width, 3), normal(1, 4, 4, 3, 5)
         plain, *others = (
-            values_and_gradients(partial(convolution.downsample_convolve, form=form), *arrays)
-            for form in VARIANTS["downsample"]
+            values_and_gradients(partial(convolution.downsample_convolve, variant=variant), *arrays)
+            for variant in VARIANTS["downsample"]
         )
         for other in others:
             for name in plain:
@@ -147,11 +147,13 @@ def test_the_kernels_gradient_of_bfloat16_is_rounded_once(way):
 
 def test_unknown_forms_are_refused():
     x = jnp.zeros((1, 2, 2, 1))
-    with pytest.raises(ValueError, match="kernel_gradient form 'fast' is none of convolution, products, by_size"):
-        convolution.convolve(x, jnp.zeros((1, 1, 1, 1)), kernel_gradient="fast")
-    with pytest.raises(ValueError, match="upsample form 'bilinear' is none of repeat, phase"):
-        convolution.upsample_convolve(x, jnp.zeros((3, 3, 1, 1)), form="bilinear")
     with pytest.raises(
-        ValueError, match="downsample form 'pooled' is none of strided, space_to_depth, subpixel_gradient"
+        ValueError, match="kernel_gradient variant 'fast' must be one of convolution, products, by_size"
     ):
-        convolution.downsample_convolve(x, jnp.zeros((4, 4, 1, 1)), form="pooled")
+        convolution.convolve(x, jnp.zeros((1, 1, 1, 1)), kernel_gradient="fast")
+    with pytest.raises(ValueError, match="upsample variant 'bilinear' must be one of repeat, phase"):
+        convolution.upsample_convolve(x, jnp.zeros((3, 3, 1, 1)), variant="bilinear")
+    with pytest.raises(
+        ValueError, match="downsample variant 'pooled' must be one of strided, space_to_depth, subpixel_gradient"
+    ):
+        convolution.downsample_convolve(x, jnp.zeros((4, 4, 1, 1)), variant="pooled")

@@ -10,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import assert_close, recorded, report, section, to_nchw, to_nhwc
 
+from configs import smoke
+from fastgan_jax.build import spec_from_config
 from fastgan_jax.gan import augment
+from fastgan_jax.runs.config import validate
 
 EVERYTHING = "color,translation,cutout,offset"
 NEUTRAL = {"brightness": 0.5, "saturation": 0.5, "contrast": 0.5, "translation": 0.5, "offset": 0.0}
+
+COLOR_STEPS = ("brightness", "saturation", "contrast")
 
 
 def images(batch: int = 4, height: int = 12, width: int = 10, channels: int = 3) -> jax.Array:
@@ -31,7 +36,7 @@ def recorded_draws(case: dict[str, np.ndarray], policy: str, height: int, width:
     draws = {}
     for part in policy.split(","):
         if part == "color":
-            draws |= {step: next(values).reshape(-1, 1) for step in augment.COLOR_STEPS}
+            draws |= {step: next(values).reshape(-1, 1) for step in COLOR_STEPS}
         elif part == "translation":
             # recorded as shifts in [-s, s]
             reach = [int(side * 0.125 + 0.5) for side in (height, width)]
@@ -66,8 +71,8 @@ def test_recorded_draws_give_the_recorded_images_and_gradients(shared_dir, case,
 def test_recorded_color_steps_one_after_another(shared_dir, case):
     arrays = section(recorded(shared_dir, "diffaug.npz"), f"{case}/")
     x = jnp.asarray(to_nhwc(arrays["x"]))
-    for index, step in enumerate(augment.COLOR_STEPS):
-        draws = {name: jnp.full((len(x), 1), 0.5) for name in augment.COLOR_STEPS}
+    for index, step in enumerate(COLOR_STEPS):
+        draws = {name: jnp.full((len(x), 1), 0.5) for name in COLOR_STEPS}
         draws[step] = jnp.asarray(arrays[f"color/draw{index}_rand"].reshape(-1, 1))
         x = augment.apply(x, draws, "color")
         # float32: the steps that draw 0.5 change nothing but the last bit
@@ -256,14 +261,14 @@ def test_alpha_keeps_its_values_under_color_and_moves_with_the_image():
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_every_part_keeps_shape_and_type(channels):
     x = images(channels=channels).astype(jnp.bfloat16)
-    policy = ",".join(augment.POLICIES)
+    policy = ",".join(augment.PARTS)
     result = jax.eval_shape(lambda x: augment.apply(x, _drawn(policy), policy, 0.5), x)
     assert (result.shape, result.dtype) == (x.shape, x.dtype)
 
 
 def test_draws_are_uniform_and_apart():
-    draws = augment.draw(jax.random.key(0), ",".join(augment.POLICIES), 2000)
-    assert sorted(draws) == sorted(["gate", *augment.COLOR_STEPS, *augment.POLICIES[1:]])
+    draws = augment.draw(jax.random.key(0), ",".join(augment.PARTS), 2000)
+    assert sorted(draws) == sorted(["gate", *COLOR_STEPS, *list(augment.PARTS)[1:]])
     columns = np.concatenate([np.asarray(value) for value in draws.values()], axis=1)
     assert columns.min() >= 0 and columns.max() < 1
     # standard errors: 0.0065 of the means, about 0.022 of the correlations
@@ -279,10 +284,29 @@ def test_policy_is_parsed_with_blanks_and_in_order():
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("color,blur", "augmentation 'blur' in policy 'color,blur' is unknown; known: color, translation, cutout"),
+        ("color,blur", "augmentation 'blur' in policy 'color,blur' must be one of color, translation, cutout"),
         ("color,color", "policy 'color,color' names a part twice"),
     ],
 )
 def test_bad_policies_are_refused(policy, message):
     with pytest.raises(ValueError, match=message):
         augment.parse_policy(policy)
+
+
+def test_a_new_augmentation_is_one_entry(monkeypatch):
+    """An inversion of each image with probability 1/2: drawn, applied, differentiated and allowed in a configuration."""
+
+    def invert(images, draws):
+        sign = jnp.where(draws["invert"] < 0.5, -1, 1).astype(images.dtype)
+        return images * sign[:, :, None, None]
+
+    monkeypatch.setitem(augment.PARTS, "invert", augment.Part({"invert": 1}, invert))
+    images = jnp.ones((64, 8, 8, 3))
+    draws = augment.draw(jax.random.key(0), "invert,translation", 64)
+    assert draws["invert"].shape == (64, 1)
+    signs = np.unique(augment.apply(images, draws, "invert"))
+    assert signs.tolist() == [-1, 1]
+    config = smoke.get_config()
+    config.augment.policy = "invert,translation"
+    validate(config)
+    assert spec_from_config(config).policy == "invert,translation"

@@ -1,11 +1,17 @@
 """The losses against values worked out by hand."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fastgan_jax.build import spec_from_config
 from fastgan_jax.gan import losses
+from fastgan_jax.gan.randomness import draw_step
+from fastgan_jax.gan.step import discriminator_gradient, discriminator_passes, train_step
+from fastgan_jax.runs.config import validate
 
 
 def test_margins_span_the_range_of_the_reference():
@@ -56,3 +62,33 @@ def test_distances_differ_off_the_unit():
     prediction, target = jnp.zeros((1, 2, 2, 1)), jnp.full((1, 2, 2, 1), 3.0)
     np.testing.assert_allclose(losses.l1(prediction, target), [3.0])
     np.testing.assert_allclose(losses.l2(prediction, target), [9.0])
+
+
+def test_a_new_loss_is_one_entry(small, monkeypatch):
+    """The logistic loss as `loss.adversarial` and a Charbonnier distance as `loss.reconstruction`, from configuration to step."""
+
+    def logistic(real, fake, real_margins, fake_margins):
+        return jax.nn.softplus(-real).mean(), jax.nn.softplus(fake).mean()
+
+    def charbonnier(first, second):
+        return jnp.sqrt(jnp.square(first - second) + 1e-6).mean((1, 2, 3))
+
+    monkeypatch.setitem(losses.ADVERSARIAL, "logistic", logistic)
+    monkeypatch.setitem(
+        losses.RECONSTRUCTION, "charbonnier", lambda backbone, dtype: losses.Distance.of_images(charbonnier)
+    )
+    config = small.config.copy_and_resolve_references()
+    config.loss.adversarial, config.loss.reconstruction = "logistic", "charbonnier"
+    validate(config)
+    spec = spec_from_config(config)
+    _, metrics = jax.eval_shape(partial(train_step, spec), small.state, small.images, small.labels)
+    assert {"loss/d_real", "loss/reconstruction"} <= metrics.keys()
+    draws = draw_step(jax.random.key(0), spec, 4)
+    passes = discriminator_passes(small.state.discriminator)
+    fakes = (jnp.zeros((4, 64, 64, 3)), jnp.zeros((4, 32, 32, 3)))
+    gradient = partial(
+        discriminator_gradient, spec, None, passes, jnp.zeros((4, 64, 64, 3)), fakes, small.labels, draws
+    )
+    _, _, metrics = jax.jit(gradient)()
+    # Of untrained logits near 0, each half of the logistic loss is near log 2.
+    assert float(metrics["loss/d_real"]) == pytest.approx(np.log(2), abs=0.4)
