@@ -58,6 +58,7 @@ def create_network(
     return NetworkState(**variables, optimizer=optimizer.init(variables["params"]))
 
 
+@jax.named_scope("optimizer")
 def apply_gradients(
     network: NetworkState, optimizer: optax.GradientTransformation, gradient: dict, **changes: Any
 ) -> NetworkState:

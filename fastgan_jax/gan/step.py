@@ -1,7 +1,8 @@
 """One training iteration: D, then G, then the moving average (paper, section 3; order as in the reference).
 
 `train_step` draws the random numbers and calls `update`, a pure function of state, batch and random draws. Nothing here
-is compiled: `program.py` does that once. `accumulation.py` computes the same iteration in micro-batches.
+is compiled: `program.py` does that once. `accumulation.py` computes the same iteration in micro-batches. Profiles show the
+named scopes.
 
 In training mode D's spectral vectors move with every pass, and its running averages with every batch.
 """
@@ -81,6 +82,7 @@ def update(
     return finish(spec, state, g, d.replace(batch_stats=d_stats), d_metrics | g_metrics | norms)
 
 
+@jax.named_scope("average")
 def finish(
     spec: Spec, state: TrainState, g: NetworkState, d: NetworkState, metrics: Metrics
 ) -> tuple[TrainState, Metrics]:
@@ -90,6 +92,7 @@ def finish(
     return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 
 
+@jax.named_scope("augment_real")
 def augment_real(spec: Spec, real: jax.Array, draws: StepDraws) -> jax.Array:
     """Real images as D sees them: mirrored and augmented."""
     if spec.flip:
@@ -97,6 +100,7 @@ def augment_real(spec: Spec, real: jax.Array, draws: StepDraws) -> jax.Array:
     return augment.apply(real, draws.augment_real, spec.policy, spec.augment_probability)
 
 
+@jax.named_scope("generate")
 def generate(spec: Spec, g: NetworkState, labels: jax.Array, draws: StepDraws) -> tuple[Images, dict]:
     """Augmented images of G in training mode, full and small, and its batch-norm state after them."""
     (full, small), mutated = spec.generator.apply(
@@ -128,6 +132,7 @@ def pass_without_decoders(d: NetworkState) -> NetworkState:
     return d.replace(spectral=d.spectral | power_iterate(d.params, without_decoders(d.spectral)))
 
 
+@jax.named_scope("discriminator_gradient")
 def discriminator_gradient(
     spec: Spec,
     pretrained: Any,
@@ -221,6 +226,7 @@ def _reconstruction_distances(
     return dict(zip(reconstructed, distances.reshape(len(reconstructed), -1).mean(1), strict=True))
 
 
+@jax.named_scope("generator_loss_gradient")
 def generator_loss_gradient(
     spec: Spec, d: NetworkState, fakes: Images, labels: jax.Array
 ) -> tuple[Images, dict, Metrics]:

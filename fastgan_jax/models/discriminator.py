@@ -52,7 +52,7 @@ def num_logits(logits_map: int) -> int:
 
 
 class DiscriminatorOutput(NamedTuple):
-    """What the discriminator says of a batch."""
+    """The discriminator's output for a batch."""
 
     logits: jax.Array  # float32 [B, L]: the big head's map, row by row, then the small head's
     reconstructions: dict[str, jax.Array]  # of each decoder: [B, side, side, channels] in (-1, 1); may be empty
@@ -90,7 +90,7 @@ class Discriminator(nn.Module):
         train: bool,
         num_reconstructed: int | None = None,
     ) -> DiscriminatorOutput:
-        """Judges a batch.
+        """The output for a batch.
 
         The state of all but the decoders may have a leading axis of groups: then the batch consists of groups that are
         normalized each by itself (see `layers.SpectralModule`, `layers.BatchNorm`).
@@ -98,11 +98,11 @@ class Discriminator(nn.Module):
         Args:
             full: images [B, R, R, C], nominally in [-1, 1].
             small: their small copies [B, s, s, C], s = min(128, R / 2).
-            quadrant: int32 scalar 0..3, the quadrant that the decoder "part" rebuilds, for the whole batch (as the
+            quadrant: int32 scalar 0..3, the quadrant that the decoder "part" reconstructs, for the whole batch (as the
                 reference draws it); None: no reconstructions.
             labels: int32 [B], only for a conditional discriminator.
             train: normalize with the statistics of this batch (and average them) instead of the stored ones.
-            decoded: how many images of the batch, from the first, are reconstructed; None: all.
+            num_reconstructed: how many images of the batch, from the first, are reconstructed; None: all.
 
         Returns:
             Logits, reconstructions (empty without `quadrant`) and the trunk's last two maps.

@@ -18,6 +18,7 @@ def sigma(kernel: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
     return jnp.vdot(jax.lax.stop_gradient(v), _product(matrix, jax.lax.stop_gradient(u)))
 
 
+@jax.named_scope("power_iteration")
 def power_iterate(params: dict, spectral: dict, steps: int = 1) -> dict:
     """Moves every (u, v) by power iterations on the kernel it belongs to: v = norm(W u), then u = norm(W^T v).
 

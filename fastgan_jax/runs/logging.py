@@ -20,16 +20,6 @@ from fastgan_jax.runs.folder import RunFolder
 log = logging.getLogger(__name__)
 
 
-
-
-
-
-
-
-
-
-
-
 class MetricsWriter:
     """Writes scalars and images of a run to metrics.jsonl and to TensorBoard's event files (without TensorFlow)."""
 
@@ -102,5 +92,3 @@ def _drop_later_lines(path: Path, step: int) -> None:
     temporary = path.with_suffix(".jsonl.tmp")
     temporary.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
     temporary.replace(path)
-
-

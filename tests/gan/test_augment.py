@@ -294,7 +294,7 @@ def test_bad_policies_are_refused(policy, message):
 
 
 def test_a_new_augmentation_is_one_entry(monkeypatch):
-    """An inversion of each image with probability 1/2: drawn, applied, differentiated and allowed in a configuration."""
+    """An inversion of each image with probability 1/2: drawn, applied and accepted in a configuration."""
 
     def invert(images, draws):
         sign = jnp.where(draws["invert"] < 0.5, -1, 1).astype(images.dtype)

@@ -65,7 +65,7 @@ def test_distances_differ_off_the_unit():
 
 
 def test_a_new_loss_is_one_entry(small, monkeypatch):
-    """The logistic loss as `loss.adversarial` and a Charbonnier distance as `loss.reconstruction`, from configuration to step."""
+    """The logistic loss and a Charbonnier distance, from the configuration to the step."""
 
     def logistic(real, fake, real_margins, fake_margins):
         return jax.nn.softplus(-real).mean(), jax.nn.softplus(fake).mean()
