@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> None:
     import numpy as np
 
     from fastgan_jax.errors import UserError
-    from fastgan_jax.inference.interpolation import walk
+    from fastgan_jax.inference.interpolation import interpolate_keyframes
     from fastgan_jax.inference.video import check_video, write_video
 
     check_at_least_one(**{"--frames": arguments.frames})
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     closed = not arguments.open
     paths = [
-        walk(own, arguments.frames, closed=closed, spherical=not arguments.linear, easing=arguments.easing)
+        interpolate_keyframes(own, arguments.frames, closed=closed, spherical=not arguments.linear, easing=arguments.easing)
         for own in np.split(stations, tiles)
     ]
     frames = film_frames(sampler, np.stack(paths, axis=1), columns, label, noise_seed)

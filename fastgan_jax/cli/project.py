@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     labels = read_labels(arguments.labels, len(files))
 
+    from fastgan_jax.inference.options import ProjectionOptions
     from fastgan_jax.inference.projection import project
 
     sampler = load_generator(arguments)
@@ -73,21 +74,17 @@ def run(arguments: argparse.Namespace) -> None:
     network, params = find_network(arguments, sampler.config)
     batch_size = min(len(files), BATCH) if arguments.batch_size is None else arguments.batch_size
     with Progress(total=arguments.updates * -(-len(files) // max(batch_size, 1)), title="projecting") as bar:
-        projection = project(
-            sampler,
-            targets,
-            network,
-            params,
+        options = ProjectionOptions(
             updates=arguments.updates,
             learning_rate=arguments.learning_rate,
             prior_weight=arguments.prior_weight,
             starts=arguments.starts,
             seed=arguments.seed,
             noise_seed=arguments.noise_seed,
-            labels=own_labels if labels is None else labels,
             batch_size=batch_size,
-            on_progress=bar.update,
         )
+        labels = own_labels if labels is None else labels
+        projection = project(sampler, targets, network, params, options, labels=labels, on_progress=bar.update)
     write(out, [out / name for name in names], files, targets, projection, facts(arguments, sampler.step, network))
 
 

@@ -93,6 +93,7 @@ def run_probe(arguments: argparse.Namespace, out: Path) -> None:
     import json
 
     from fastgan_jax.inference import probe
+    from fastgan_jax.inference.options import ProbeOptions
     from fastgan_jax.inference.restore import load_discriminator, load_training_set
     from fastgan_jax.utils.files import write_text
 
@@ -102,17 +103,10 @@ def run_probe(arguments: argparse.Namespace, out: Path) -> None:
     measure, distance, pretrained = distance_of(arguments, trained.config)
     training = load_training_set(arguments.run, trained.config, arguments.data)
     with Progress(total=arguments.iterations, title="training decoders") as bar:
-        result = probe.run_probe(
-            probe.Probe(trained.discriminator, trained.config.model.resize, distance, arguments.learning_rate),
-            trained.variables,
-            pretrained,
-            training.images,
-            iterations=arguments.iterations,
-            batch_size=arguments.batch_size,
-            held_out=arguments.held_out,
-            seed=arguments.seed,
-            on_progress=bar.update,
+        options = ProbeOptions(
+            arguments.iterations, arguments.batch_size, arguments.learning_rate, arguments.held_out, arguments.seed
         )
+        result = probe.run_probe(trained, distance, pretrained, training.images, options, on_progress=bar.update)
     facts = facts_of(arguments, trained.step) | {"measure": measure}
     facts |= {name: getattr(arguments, name) for name in ("iterations", "batch_size", "learning_rate", "seed")}
     write_columns(out, result.shown, facts)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.inference.sampler import Sampler, _draw_noise, noise_keys
+from fastgan_jax.inference.sampler import Sampler, draw_noise, noise_keys
 from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
 
 
@@ -43,7 +43,7 @@ def example_inputs(sampler: Sampler, style_mix: bool, count: int) -> list[np.nda
 def fixed_noise(resolution: int, noise_seed: int) -> list[np.ndarray]:
     """The noise maps of `Sampler.generate(z, noise_seed=...)`: float32 [1, side, side, 1] for each noise site."""
     keys = noise_keys(np.zeros((1, 1), np.float32), noise_seed)
-    return [np.asarray(noise) for noise in jax.jit(_draw_noise, static_argnums=0)(resolution, keys)]
+    return [np.asarray(noise) for noise in jax.jit(draw_noise, static_argnums=0)(resolution, keys)]
 
 
 def noise_names(resolution: int) -> list[str]:

@@ -1,1 +1,1 @@
-"""What a trained model does: sampling, interpolation, style mixing, projection, reconstruction."""
+"""Uses of a trained model: sampling, interpolation, style mixing, projection, reconstruction, the probe, videos."""

@@ -1,4 +1,4 @@
-"""What the discriminator's decoders make of given images (paper, section 3.2 and figure 4)."""
+"""Reconstructions of given images by the discriminator's decoders (paper, section 3.2 and figure 4)."""
 
 from functools import partial
 
@@ -22,7 +22,7 @@ def reconstruct(
     labels: jax.Array | None = None,
     quadrant: int | jax.Array = 0,
 ) -> dict[str, jax.Array]:
-    """Images and what each decoder rebuilds of them, with the stored statistics.
+    """Images and each decoder's reconstructions of them, normalized with the stored statistics.
 
     Args:
         discriminator: the module.
@@ -30,7 +30,7 @@ def reconstruct(
         variables: {"params", "batch_stats", "spectral"}.
         images: uint8 [B, R, R, C].
         labels: classes int32 [B], for a conditional discriminator.
-        quadrant: which quadrant the decoder "part" rebuilds, 0..3.
+        quadrant: the quadrant that the decoder "part" reconstructs, 0..3.
 
     Returns:
         {"real" and each decoder's name: uint8 [B, side, side, C]}, side = min(128, R); in no particular order.
@@ -48,9 +48,9 @@ def reconstruct_all(
     """`reconstruct` for any number of images, uint8 [N, R, R, C], in the order in which they are shown.
 
     Returns:
-        {"real", each decoder's name: uint8 [N, side, side, C]}; before "part", "quadrant" is what that is to rebuild.
+        {"real", each decoder's name: uint8 [N, side, side, C]}; before "part", "quadrant" is its target.
     """
-    labels = jnp.zeros(CHUNK, jnp.int32)  # classes play a part in logits only
+    labels = jnp.zeros(CHUNK, jnp.int32)  # classes only affect logits
 
     def of_batch(batch: np.ndarray) -> dict[str, jax.Array]:
         shown = _shown_quadrant(decoder_side(discriminator.resolution), batch, quadrant)

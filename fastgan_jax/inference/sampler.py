@@ -1,4 +1,4 @@
-"""From a trained generator to images: latents, noise, standing statistics, sampling and style mixing.
+"""From a trained generator to images: latents, noise, sampling, interpolation and style mixing.
 
 An image depends on the generator's variables and its latent alone: batch norm uses stored statistics, and the noise
 maps are drawn from a key that is a hash of the latent. So the image of (checkpoint, seed, index) is the same whatever
@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.inference.interpolation import walk
+from fastgan_jax.inference.interpolation import interpolate_keyframes
 from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
 from fastgan_jax.utils.images import map_batches, to_uint8
 
@@ -39,6 +39,10 @@ class Sampler:
         self.z_dim = z_dim
         self.step = step
         self.config = config
+
+    def __repr__(self) -> str:
+        side, channels = self.resolution, self.generator.channels
+        return f"<Sampler of {side}x{side}x{channels} images from latents [N, {self.z_dim}], iteration {self.step}>"
 
     @property
     def style_resolutions(self) -> tuple[int, ...]:
@@ -88,7 +92,7 @@ class Sampler:
             z: float [N, z_dim].
             labels: class of each image, for a conditional generator.
             noise_seed: None: each latent has noise of its own, always the same; a number: all images share one noise
-                drawn from it, so that a walk through latents moves without flicker.
+                drawn from it, so that an interpolation does not flicker.
 
         Returns:
             uint8 [N, H, W, C].
@@ -103,25 +107,27 @@ class Sampler:
 
     def interpolate(
         self,
-        stations: np.ndarray,
-        frames: int,
+        keyframes: np.ndarray | None = None,
+        frames: int = 30,
         *,
         closed: bool = True,
         spherical: bool = True,
         easing: str = "linear",
         labels: int | None = None,
         noise_seed: int = 0,
+        stations: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Images of a walk from latent to latent, all with one noise, so that nothing but the latent moves.
+        """Images from keyframe to keyframe, all with one noise, so that nothing but the latent changes.
 
         Args:
-            stations: latents [N, z_dim].
-            frames: images from one station to the next.
-            closed: return to the first station; the last image then comes just before the first.
+            keyframes: latents [N, z_dim].
+            frames: images from one keyframe to the next.
+            closed: return to the first keyframe; the last image then comes just before the first.
             spherical: along great circles; otherwise along straight lines.
-            easing: of `walk.EASINGS`.
+            easing: "linear" (constant speed) or "smooth" (at rest at every keyframe).
             labels: class of all images, for a conditional generator.
             noise_seed: of the noise.
+            stations: the former name of `keyframes`.
 
         Returns:
             uint8 [N * frames, H, W, C] if closed, else [(N - 1) * frames + 1, H, W, C].
@@ -129,8 +135,8 @@ class Sampler:
         Raises:
             UserError: if the latents, `frames`, `easing` or the class do not fit.
         """
-        stations = self._check_latents(stations)
-        path = walk(stations, frames, closed=closed, spherical=spherical, easing=easing)
+        keyframes = self._check_latents(stations if keyframes is None else keyframes)
+        path = interpolate_keyframes(keyframes, frames, closed=closed, spherical=spherical, easing=easing)
         classes = None if labels is None else [labels] * len(path)
         return self.generate(path, labels=classes, noise_seed=noise_seed)
 
@@ -162,7 +168,9 @@ class Sampler:
         chosen = self.style_resolutions if resolutions is None else tuple(sorted(set(resolutions)))
         for side in chosen:
             if side not in self.style_resolutions:
-                raise UserError(f"style resolution {side} is not in this model; it has {list(self.style_resolutions)}")
+                raise UserError(
+                    f"style resolution {side}: must be one of {', '.join(map(str, self.style_resolutions)) or 'none'}"
+                )
         rows, columns = np.repeat(content, len(style), 0), np.tile(style, (len(content), 1))
         count = len(rows)
         class_labels = self._check_labels(None if labels is None else [labels] * count, count)
@@ -199,11 +207,11 @@ def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
 
 
 def _latent(seed: int, index: int, size: int) -> np.ndarray:
-    # RandomState is numpy's frozen generator: its stream is the same for ever, on every machine.
+    # RandomState is numpy's frozen generator: its stream never changes and is the same on every machine.
     return np.random.RandomState([seed, index]).standard_normal(size).astype(np.float32)
 
 
-def _draw_noise(resolution: int, keys: jax.Array) -> tuple[jax.Array, ...]:
+def draw_noise(resolution: int, keys: jax.Array) -> tuple[jax.Array, ...]:
     """Noise maps of each image from its own key [N, 2]: [N, side, side, 1] for each site."""
 
     def of_one(key_data: jax.Array) -> tuple[jax.Array, ...]:
@@ -216,7 +224,7 @@ def _draw_noise(resolution: int, keys: jax.Array) -> tuple[jax.Array, ...]:
 
 @partial(jax.jit, static_argnums=0)
 def _generate(generator: Generator, variables: dict, z: jax.Array, keys: jax.Array, labels: jax.Array) -> jax.Array:
-    noise = _draw_noise(generator.resolution, keys)
+    noise = draw_noise(generator.resolution, keys)
     return to_uint8(generator.apply(variables, z, noise, labels, train=False)[0])
 
 
@@ -234,9 +242,9 @@ def _style_mix(
     def early(z: jax.Array, noise: tuple[jax.Array, ...]) -> dict[int, jax.Array]:
         return generator.apply(variables, z, noise, labels, train=False, method=Generator.early)
 
-    noise = _draw_noise(generator.resolution, content_keys)
+    noise = draw_noise(generator.resolution, content_keys)
     own = early(content, noise)
-    other = early(style, _draw_noise(generator.resolution, style_keys))
+    other = early(style, draw_noise(generator.resolution, style_keys))
     exciting = own | {EXCITED_BY[side]: other[EXCITED_BY[side]] for side in resolutions}
     full, _ = generator.apply(variables, own[LAST_EARLY_SIDE], exciting, noise, train=False, method=Generator.late)
     return to_uint8(full)

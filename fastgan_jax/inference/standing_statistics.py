@@ -10,8 +10,6 @@ from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
 from fastgan_jax.models.spectral_norm import power_iterate
 
 STANDING_POWER_ITERATIONS = 20
-
-
 STANDING_BATCHES = 16
 
 
@@ -28,10 +26,10 @@ def standing_statistics(
 ) -> dict:
     """Variables for evaluation of a generator whose parameters were averaged, such as the EMA generator.
 
-    The averaged parameters never ran in training mode, so they have no normalization state of their own. The spectral
-    vectors are settled by power iterations from the given ones; then `batches` batches of latents pass in training
-    mode, and batch norm gets the mean and the variance over all of them together (the mean of the batches' variances
-    plus the variance of their means).
+    The averaged parameters never ran in training mode, so they have no normalization state of their own. Power
+    iterations bring the given spectral vectors to convergence; then `batches` batches of latents pass in training mode,
+    and batch norm gets the mean and the variance over all of them together (the mean of the batches' variances plus
+    the variance of their means).
 
     Args:
         generator: the module.
@@ -71,7 +69,7 @@ def _batch_statistics(
     spectral: dict,
     key: jax.Array,
 ) -> dict:
-    """Mean and unbiased variance that batch norm sees at every site in one batch, in the tree of `batch_stats`."""
+    """Mean and unbiased variance at every batch norm in one batch of latents, a tree like `batch_stats`."""
     z_key, noise_key, label_key = jax.random.split(key, 3)
     sides = noise_sides(generator.resolution)
     noise = tuple(
@@ -87,13 +85,13 @@ def _batch_statistics(
         train=True,
         mutable=["batch_stats"],
     )
-    # From zero, one update of a running average leaves the new value times its share.
+    # From zero, one update of a running average leaves the new value times its weight.
     return jax.tree.map(lambda x: x / (1 - BATCH_NORM_MOMENTUM), mutated["batch_stats"])
 
 
 @jax.jit
 def _pool_statistics(statistics: list[dict]) -> dict:
-    """Mean and variance over all batches from each batch's: {..., "mean": [C], "var": [C]} for every site."""
+    """Mean and variance over all batches from those of each batch: {"mean": [C], "var": [C]} at every batch norm."""
 
     def pool(nodes: list[dict]) -> dict:
         if "mean" not in nodes[0]:

@@ -1,9 +1,8 @@
 """Devices: out-of-memory errors in words, kept programs, and full precision."""
 
+import contextlib
 import functools
-import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,34 +10,31 @@ import jax
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import cache_folder
 
-log = logging.getLogger(__name__)
 
+@contextlib.contextmanager
+def memory_advice(cure: str, needed: int | None = None) -> Iterator[None]:
+    """Turns the runtime's out-of-memory error into one line that says what to lower.
 
-class memory_advice:  # noqa: N801 (a context manager, used like a function)
-    """Turns the runtime's out-of-memory error into one line that says what to lower."""
+    Args:
+        cure: what to do, such as "lower --batch-size".
+        needed: bytes that the program was estimated to need, if known.
 
-    def __init__(self, cure: str, needed: int | None = None):
-        """What to do, such as "lower --batch-size", and the bytes that the program was estimated to need, if known."""
-        self.cure, self.needed = cure, needed
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
-            estimate = f" (this program needs about {self.needed / 1e9:.1f} GB)" if self.needed else ""
-            raise UserError(f"out of device memory on {jax.devices()[0].device_kind}{estimate}: {self.cure}") from error
+    Raises:
+        UserError: in place of the runtime's error.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        estimate = f" (this program needs about {needed / 1e9:.1f} GB)" if needed else ""
+        raise UserError(f"out of device memory on {jax.devices()[0].device_kind}{estimate}: {cure}") from error
 
 
 def keep_compiled_programs() -> None:
     """Keeps compiled programs in the user's cache folder, unless $JAX_COMPILATION_CACHE_DIR names another."""
-    if jax.config.jax_compilation_cache_dir:
-        return
-    folder = cache_folder("compiled")
-    if os.access(folder, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    else:
-        log.warning("compiled programs are not kept for the next start, since %s is read-only", folder)
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder("compiled", to_write=True)))
 
 
 def in_full_precision(function: Callable) -> Callable:

@@ -22,12 +22,27 @@ def user_path(text: str | Path) -> Path:
     """A path as a user gives it, "~" standing for the home folder.
 
     Raises:
-        UserError: if there is no home folder.
+        UserError: if there is no home folder, or for an address such as gs://bucket.
     """
+    if "://" in str(text):
+        raise UserError(f"{text} is an address: give a local path, such as that of a mounted folder")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise UserError(f"{text}: {error}: give the path without ~") from None
+
+
+@contextlib.contextmanager
+def explained(problem: str, cure: str) -> Iterator[None]:
+    """Turns the system's errors into one line: "problem (reason): cure".
+
+    Raises:
+        UserError: in place of any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{problem} ({error.strerror or error}): {cure}") from None
 
 
 @contextlib.contextmanager
@@ -42,11 +57,10 @@ def replacing(path: str | Path, *, cure: str = "free some space, or choose anoth
     path = Path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror or error}): {cure}") from None
+        with explained(f"{path} cannot be written", cure):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -86,27 +100,32 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "-
             raise UserError(f"{path} cannot be written, since {folder} is read-only: choose another {option}")
 
 
-def cache_folder(kind: str) -> Path:
+def cache_folder(kind: str, *, to_write: bool = False) -> Path:
     """The user's cache folder for one kind of file, such as "weights": $XDG_CACHE_HOME/fastgan_jax/<kind>.
 
-    Where there can be none, a temporary folder that this process deletes at its end; the log says so once.
+    Where there can be none, or it is read-only and needed `to_write`, a temporary folder that this process deletes at
+    its end; the log says so once.
     """
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / kind
         folder.mkdir(parents=True, exist_ok=True)
+        if to_write and not os.access(folder, os.W_OK):
+            raise OSError(f"{folder} is read-only")
     except (OSError, RuntimeError) as error:
-        folder = _temporary_cache(str(error)) / kind
+        if not _temporary_folder.cache_info().currsize:
+            log.warning(
+                "there is no cache folder (%s), so downloads, decoded images and compiled programs are not kept for "
+                "the next start: set XDG_CACHE_HOME to a folder that can be written",
+                error,
+            )
+        folder = _temporary_folder() / kind
         folder.mkdir(exist_ok=True)
     return folder
 
 
 @functools.cache
-def _temporary_cache(reason: str) -> Path:
+def _temporary_folder() -> Path:
+    """A folder that is deleted when this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="fastgan-jax-cache-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    log.warning(
-        "there is no cache folder (%s), so downloads, decoded images and compiled programs are not kept for the next "
-        "start: set XDG_CACHE_HOME to a folder that can be written",
-        reason,
-    )
     return folder

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fastgan_jax.utils.files import write_bytes
+
 GRID_BACKGROUND = 255
-
-
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -53,15 +53,9 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([image, strip])
 
 
-def save_png(path: Path, image: np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
-    """Writes uint8 [H, W, C] (C = 1, 3 or 4) as a PNG whose text fields are `metadata`; whole or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(encode_png(image, metadata))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def save_png(path: str | Path, image: np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
+    """Writes uint8 [H, W, C] (C = 1, 3 or 4) as a PNG whose text fields are `metadata`; see `files.write_bytes`."""
+    write_bytes(path, encode_png(image, metadata))
 
 
 def encode_png(image: np.ndarray, metadata: Mapping[str, str] | None = None) -> bytes:
