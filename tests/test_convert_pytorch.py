@@ -16,7 +16,7 @@ from configs import base
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import adam, exporting, expressible, importing, reading
 from fastgan_jax.runs import config as configuration
-from fastgan_jax.runs.checkpoint import load_sampler, read_json_item
+from fastgan_jax.runs.checkpoint import load_sampler, read_config
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
@@ -77,7 +77,7 @@ def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys)
     # What the last line says to type is a configuration that the checkpoint can go on with.
     config = base.get_config()
     configuration.apply_overrides(config, configuration.split_overrides(shlex.split(train))[0])
-    saved = read_json_item(run / "checkpoints" / "60000", "config")
+    saved = read_config(run / "checkpoints" / "60000")
     configuration.check_resumable(saved, configuration.to_dict(config))
     assert saved["optim"]["learning_rate"] == 1e-4 and saved["train"]["batch_size"] == 4
 

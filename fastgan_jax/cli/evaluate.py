@@ -96,10 +96,10 @@ def configuration_of(arguments: argparse.Namespace):
     from ml_collections import ConfigDict
 
     from fastgan_jax.runs import config as configuration
-    from fastgan_jax.runs.checkpoint import find_checkpoint, read_json_item
+    from fastgan_jax.runs.checkpoint import find_checkpoint, read_config
 
     config = configuration.load_config(str(BASE_CONFIG))
-    saved = read_json_item(find_checkpoint(arguments.run), "config")
+    saved = read_config(find_checkpoint(arguments.run))
     known = configuration.flatten(config)
     overrides = {name: value for name, value in configuration.flatten(ConfigDict(saved)).items() if name in known}
     given = {field: getattr(arguments, option[2:].replace("-", "_")) for field, option in OPTIONS.items()}

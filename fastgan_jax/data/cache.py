@@ -1,8 +1,8 @@
 """Decoded sets on disk: arrays that can be memory-mapped, keyed by content and by how they were decoded.
 
-An entry appears whole or not at all: it is written beside its place, flushed to the disk and then renamed. Processes
-that decode the same set at the same time do not disturb each other; the first to finish wins. An intact entry is never
-deleted here.
+An entry appears whole or not at all: it is written beside its final place, flushed to the disk and then renamed.
+Processes that decode the same set at the same time do not disturb each other; the first to finish wins. An intact entry
+is never deleted here.
 """
 
 import contextlib
@@ -14,16 +14,18 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import cache_folder, explained, user_path
 
 DONE = "set.json"  # written last into an entry
 UNFINISHED = ".decoding-"  # prefix of folders that become entries, or were damaged ones
-ABANDONED_SECONDS = 24 * 3600  # an unfinished folder in which nothing was written for so long belongs to no process
+ABANDONED_SECONDS = 24 * 3600  # an unfinished folder unchanged for this long belongs to no process
 ATTEMPTS = 2  # to write an entry that can be read back
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)  # errors of a rename onto an entry that is there already
 
@@ -32,16 +34,19 @@ log = logging.getLogger(__name__)
 Loaded = tuple[np.ndarray, np.ndarray, dict[str, Any]]
 
 
-def default_cache_dir() -> Path:
-    """The user's cache folder for decoded sets."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / "data"
+def entry_of(fingerprint: str, cache_dir: str | None) -> "CacheEntry":
+    """The entry of a set in a folder; None: the user's cache, or a temporary folder where that cannot be written."""
+    if cache_dir is not None:
+        return CacheEntry(user_path(cache_dir) / fingerprint)
+    entry = CacheEntry(cache_folder("data") / fingerprint)
+    return entry if entry.folder.exists() else CacheEntry(cache_folder("data", to_write=True) / fingerprint)
 
 
 class CacheEntry:
-    """One decoded set: images.npy, labels.npy and set.json (facts, such as names and what was skipped)."""
+    """One decoded set: images.npy, labels.npy and set.json (facts, such as names and skipped files)."""
 
     def __init__(self, folder: Path, setting: str = "data.cache_dir"):
-        """Names the entry's folder, which need not exist, and the setting that moves it, for messages."""
+        """Takes the entry's folder, which need not exist, and the name of the setting that moves it, for messages."""
         self.folder = folder
         self._setting = setting
 
@@ -71,26 +76,25 @@ class CacheEntry:
             if len(images) != facts["count"] or len(labels) != facts["count"]:
                 raise ValueError(f"{len(images)} images and {len(labels)} labels instead of {facts['count']}")
         except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
-            log.warning("the cached set in %s is damaged (%s): it is made again", self.folder, error)
+            log.warning("the cached set in %s is damaged (%s): decoding it again", self.folder, error)
             return None
         return images, labels, facts
 
     def load_or_make(self, make: Callable[[], None], required: Sequence[str] = ()) -> Loaded:
-        """Reads the entry, see `load`; if it is absent or damaged, after `make` has written it.
+        """Reads the entry, see `load`; if it is absent or damaged, `make` writes it first.
 
         Raises:
             UserError: if the folder cannot be used, or what is written there cannot be read back.
         """
-        attempts = 0
-        while (loaded := self.load(required)) is None:
-            if attempts == ATTEMPTS:
-                raise UserError(
-                    f"decoded images cannot be read back from {self.folder}: set {self._setting} to a folder on a "
-                    "disk that works"
-                )
-            attempts += 1
+        for _ in range(ATTEMPTS):
+            if (loaded := self.load(required)) is not None:
+                return loaded
             make()
-        return loaded
+        if (loaded := self.load(required)) is not None:
+            return loaded
+        raise UserError(
+            f"decoded images cannot be read back from {self.folder}: set {self._setting} to a folder on another disk"
+        )
 
     def write(self, images: np.ndarray, labels: np.ndarray, facts: dict[str, Any]) -> None:
         """Writes the entry from arrays, whole or not at all; see `EntryWriter`.
@@ -139,20 +143,12 @@ class CacheEntry:
                 self.folder.rename(waste / "damaged")
             shutil.rmtree(waste, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def explained(self) -> Iterator[None]:
-        """Turns the system's errors into one line.
-
-        Raises:
-            UserError: in place of any OSError.
-        """
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"decoded images cannot be cached in {self.folder.parent} ({error.strerror or error}): make room and "
-                f"permit writing there, or set {self._setting} to another folder"
-            ) from None
+    def explained(self) -> AbstractContextManager[None]:
+        """Turns the system's errors into one line, see `files.explained`."""
+        return explained(
+            f"decoded images cannot be cached in {self.folder.parent}",
+            f"free some space and allow writing there, or set {self._setting} to another folder",
+        )
 
 
 class EntryWriter:
@@ -206,31 +202,31 @@ class EntryWriter:
             self._entry.install(self._folder, tuple(facts))
 
     def close(self) -> None:
-        """Closes images.npy; what a full disk would not take then is either flushed already or not wanted."""
+        """Closes images.npy; what a full disk does not take then is either flushed already or not needed."""
         with contextlib.suppress(OSError):
             self._file.close()
 
     def _write_header(self) -> None:
-        """Writes the header of images.npy, whose length is constant: numpy leaves room for the first axis to grow."""
+        """Writes the header of images.npy; its length is constant, as numpy leaves room for the first axis to grow."""
         header = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
 def _flush(file: BinaryIO) -> None:
-    """To the disk itself: a rename may survive a power cut that its file's content does not."""
+    """Writes to the disk itself: after a power cut, a file may have its new name but not its content."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def _unfinished_folder(parent: Path) -> Path:
-    """A new folder that nobody else uses, with the user's ordinary permissions: a cache may be shared."""
+    """A new folder that no other process uses, with the user's ordinary permissions: a cache may be shared."""
     folder = parent / f"{UNFINISHED}{uuid.uuid4().hex}"
     folder.mkdir()
     return folder
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Deletes what killed processes left behind."""
+    """Deletes the folders of processes that were killed."""
     for folder in parent.glob(f"{UNFINISHED}*"):
         with contextlib.suppress(OSError):  # its process may be finishing right now
             newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))

@@ -5,7 +5,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -15,19 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from fastgan_jax.data.cache import CacheEntry, default_cache_dir
+from fastgan_jax.data.cache import CacheEntry, entry_of
 from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_warnings, decode
 from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_set
 from fastgan_jax.data.source import Source, folder_labels, open_source
 from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.console import Progress
+from fastgan_jax.utils.files import user_path
 
-FACTS = ("names", "skipped", "report", "warnings")  # what a cached set says of itself
+FACTS = ("names", "skipped", "report", "warnings")  # kept with a cached set
 AHEAD = 4  # images per decoding thread that may wait to be written
 
 log = logging.getLogger(__name__)
 
-Result = tuple[Decoded | str, list[str]]  # an image or why it cannot be read, and what Pillow warned of
+Result = tuple[Decoded | str, list[str]]  # an image or why it cannot be read, and Pillow's warnings
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class ImageSet:
 
 
 def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: int, run_dir: str | Path) -> ImageSet:
-    """Loads the set that the group `data` of a configuration names, from the cache if it was decoded before.
+    """Loads the set of the group `data` of a configuration, from the cache if it was decoded before.
 
     Args:
         data: the group: path, tfds or demo_images, and how to decode.
@@ -57,13 +58,13 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
     target = Format(resolution, channels, data.fit, data.background)
     _ = target.background_rgb  # an unknown color must fail before anything is decoded
     if data.demo_images is not None:
-        return _load_demo(data, target, Path(run_dir))
+        return _load_demo(data, target, user_path(run_dir))
     source = open_source(data.path) if data.path is not None else TfdsSource(data.tfds, data.tfds_split)
     try:
         labels = _labels(source, num_classes)
         described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{labels}"
         fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
-        entry = CacheEntry((Path(data.cache_dir).expanduser() if data.cache_dir else default_cache_dir()) / fingerprint)
+        entry = entry_of(fingerprint, data.cache_dir)
         images, kept_labels, facts = entry.load_or_make(lambda: _decode_into(entry, source, target, labels), FACTS)
     finally:
         source.close()
@@ -140,9 +141,8 @@ def _decode_into(entry: CacheEntry, source: Source, target: Format, labels: Sequ
 
 @contextlib.contextmanager
 def _decoding(source: Source, target: Format) -> Iterator[Iterable[Result]]:
-    """Decodes in threads while the context lasts, with a bar in a terminal; yields each file's result, in order."""
+    """Decodes in threads while the context lasts, and shows the progress; yields each file's result, in order."""
     from PIL import UnidentifiedImageError
-    from tqdm import tqdm
 
     def one(index: int) -> Result:
         data, thread.messages = b"", []
@@ -154,11 +154,9 @@ def _decoding(source: Source, target: Format) -> Iterator[Iterable[Result]]:
         except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
             return f"{type(error).__name__}: {error}", []
 
-    count, threads, hidden = len(source.names), os.cpu_count() or 1, not sys.stderr.isatty()
+    count, threads = len(source.names), os.cpu_count() or 1
     with collected_warnings() as thread, ThreadPoolExecutor(threads) as pool:
-        results = _in_order(pool, one, count, AHEAD * threads)
-        with tqdm(results, total=count, desc="decoding", unit="images", disable=hidden) as shown:
-            yield shown
+        yield Progress(_in_order(pool, one, count, AHEAD * threads), title="decoding", total=count)
 
 
 def _in_order(pool: Executor, function: Callable[[int], Result], count: int, ahead: int) -> Iterator[Result]:

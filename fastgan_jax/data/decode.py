@@ -24,7 +24,7 @@ SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 @dataclass(frozen=True)
 class Format:
-    """What images are turned into."""
+    """The format that images are decoded to."""
 
     resolution: int  # side in pixels
     channels: int  # 1 gray | 3 RGB | 4 RGB and alpha
@@ -38,9 +38,9 @@ class Format:
             UserError: if one is unknown.
         """
         if self.fit not in FITS:
-            raise UserError(f"data.fit={self.fit!r}: allowed is {' | '.join(FITS)}")
+            raise UserError(f"data.fit={self.fit!r}: must be one of {', '.join(FITS)}")
         if self.channels not in CHANNELS:
-            raise UserError(f"model.channels={self.channels}: allowed is {' | '.join(map(str, CHANNELS))}")
+            raise UserError(f"model.channels={self.channels}: must be one of {', '.join(map(str, CHANNELS))}")
 
     @property
     def background_rgb(self) -> tuple[int, int, int]:
@@ -55,7 +55,7 @@ class Format:
             return ImageColor.getrgb(self.background)[:3]
         except ValueError:
             raise UserError(
-                f"data.background={self.background!r} is no color: give a CSS name such as white, or #rrggbb"
+                f"data.background={self.background!r} is not a color: give a CSS name such as white, or #rrggbb"
             ) from None
 
 
@@ -72,11 +72,11 @@ def decode(data: bytes, target: Format) -> Decoded:
     """Decodes the bytes of an image file (of an animation, its first frame).
 
     Transparency is composited on the background for 1 and 3 channels, before anything else. For 4 channels it is kept:
-    padding is transparent, and pixels that are wholly transparent have the background's color, padding or not, since
-    what color a file has there is arbitrary.
+    padding is transparent, and all wholly transparent pixels get the background's color, since the color that a file
+    has there is arbitrary.
 
     Raises:
-        OSError, ValueError, SyntaxError: if the bytes are no complete image.
+        OSError, ValueError, SyntaxError: if the bytes are not a complete image.
     """
     from PIL import Image
 
@@ -101,10 +101,10 @@ def decode(data: bytes, target: Format) -> Decoded:
 
 @contextlib.contextmanager
 def collected_warnings() -> Iterator[threading.local]:
-    """Keeps what Pillow warns of (a damaged EXIF block, a huge image) from the terminal, for whoever decodes.
+    """Collects Pillow's warnings (of a damaged EXIF block, a huge image) instead of showing them.
 
     Yields:
-        An object whose attribute `messages` each decoding thread sets to a list; warnings in that thread go there.
+        An object whose attribute `messages` each decoding thread sets to a list; its warnings are appended to that.
     """
     thread = threading.local()
     with warnings.catch_warnings():
@@ -122,13 +122,13 @@ def collected_warnings() -> Iterator[threading.local]:
 
 
 def _upright(file: "Image.Image") -> "Image.Image":
-    """The image turned as its EXIF block says; a block that cannot be read does not cost the image."""
+    """The image turned as its EXIF block says, or as it is if the block cannot be read."""
     from PIL import Image
 
     try:
         orientation = file.getexif().get(EXIF_ORIENTATION)
     except Exception as error:  # noqa: BLE001 (the parser raises all kinds for damaged blocks)
-        warnings.warn(f"EXIF block not readable, taken as upright ({error})", stacklevel=2)
+        warnings.warn(f"EXIF block not readable, image taken as upright ({error})", stacklevel=2)
         return file
     turn = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,

@@ -13,9 +13,9 @@ WORKERS = 4
 BUFFERED_CALLS = 4  # calls of the device program whose batches are read ahead
 
 
-def is_resident(image_set: ImageSet, setting: str, limit: int = RESIDENT_BYTES) -> bool:
-    """Whether the whole set goes to the device: setting "true", "false", or "auto" for sets up to `limit` bytes."""
-    return image_set.images.nbytes <= limit if setting == "auto" else setting == "true"
+def is_resident(image_set: ImageSet, setting: str) -> bool:
+    """Whether the whole set goes to the device: "true", "false", or "auto" for sets up to RESIDENT_BYTES."""
+    return image_set.images.nbytes <= RESIDENT_BYTES if setting == "auto" else setting == "true"
 
 
 class ResidentFeed:
@@ -43,7 +43,6 @@ class StreamedFeed:
         """Starts at `first_iteration`, K = `iterations_per_call` iterations at a time."""
         self._arguments = (image_set, seed, batch_size, iterations_per_call)
         self._next_iteration = first_iteration
-        self._size = len(image_set.images)
         self._iterator: Any = None
 
     def __enter__(self) -> "StreamedFeed":

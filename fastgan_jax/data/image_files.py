@@ -10,18 +10,19 @@ import numpy as np
 from fastgan_jax.data.decode import Format, collected_warnings, decode
 from fastgan_jax.data.source import FolderSource
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import user_path
 
 log = logging.getLogger(__name__)
 
 
 def image_files(paths: Sequence[str | Path]) -> list[Path]:
-    """The files that paths of files and folders name; those of a folder, searched recursively, in sorted order.
+    """The image files at paths of files and folders; those of a folder, searched recursively, in sorted order.
 
     Raises:
         UserError: if there is no such file or folder, or no image in a folder.
     """
     files: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(user_path, paths):
         if path.is_dir():
             inside = [path / name for name in FolderSource(path).names]
             if not inside:
@@ -38,7 +39,7 @@ def read_images(files: Sequence[Path], config: Any) -> np.ndarray:
     """Decodes files to the resolution, channels and fit of a run's configuration: uint8 [N, R, R, C].
 
     Raises:
-        UserError: naming the first file that is no readable image.
+        UserError: naming the first file that is not a readable image.
     """
     target = Format(config.model.resolution, config.model.channels, config.data.fit, config.data.background)
     from PIL import UnidentifiedImageError
@@ -50,7 +51,7 @@ def read_images(files: Sequence[Path], config: Any) -> np.ndarray:
             try:
                 images.append(decode(file.read_bytes(), target).pixels)
             except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
-                cause = "no known format" if isinstance(error, UnidentifiedImageError) else error
+                cause = "unknown format" if isinstance(error, UnidentifiedImageError) else error
                 raise UserError(f"{file}: not a readable image ({cause})") from None
             for message in thread.messages:
                 log.warning("%s was decoded with a warning: %s", file, message)

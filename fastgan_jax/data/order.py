@@ -11,14 +11,14 @@ import numpy as np
 
 @lru_cache(maxsize=8)
 def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
-    """A permutation int32 [size], by numpy's frozen RandomState: the same for ever, on every machine."""
+    """A permutation int32 [size], by numpy's frozen RandomState: always the same, on every machine."""
     order = np.random.RandomState([seed, epoch]).permutation(size).astype(np.int32)
     order.setflags(write=False)
     return order
 
 
 def batch_indices(seed: int, first_iteration: int, iterations: int, batch_size: int, size: int) -> np.ndarray:
-    """Rows of the set that some iterations take.
+    """Rows of the set that consecutive iterations take.
 
     Args:
         seed: of the run.

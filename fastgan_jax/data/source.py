@@ -1,4 +1,4 @@
-"""Where image files come from: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
+"""Sources of image files: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
 
 import hashlib
 import logging
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import user_path
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
@@ -33,10 +34,10 @@ class Source(Protocol):
 
 
 class FolderSource:
-    """All image files below a folder, links to folders included; hidden files and folders are left out."""
+    """All image files below a folder, following links to folders; hidden files and folders are left out."""
 
     def __init__(self, path: Path):
-        """Lists the files. A folder inside that cannot be listed is named in the log."""
+        """Lists the files. The log names a subfolder that cannot be listed."""
         self.description = f"folder {path}"
         self._root = path
         self.names = sorted(file.relative_to(path).as_posix() for file in _images_below(path, ()))
@@ -75,7 +76,7 @@ class ZipSource:
         """Opens the zip and lists its files.
 
         Raises:
-            UserError: if it is no zip.
+            UserError: if it is not a zip.
         """
         self.description = f"zip {path}"
         try:
@@ -107,12 +108,12 @@ class ZipSource:
 
 
 def open_source(path: str) -> FolderSource | ZipSource:
-    """The source that `data.path` names.
+    """The source at `data.path`.
 
     Raises:
         UserError: if there is no such folder or zip, or no image file in it.
     """
-    place = Path(path).expanduser()
+    place = user_path(path)
     if place.is_dir():
         source = FolderSource(place)
     elif place.is_file():
@@ -125,7 +126,7 @@ def open_source(path: str) -> FolderSource | ZipSource:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image; hidden files, such as a Mac's "._" twins, are not."""
+    """Whether a file is taken for an image by its name; hidden files, such as a Mac's "._" twins, are not."""
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
@@ -138,7 +139,7 @@ def folder_labels(names: Sequence[str], num_classes: int) -> list[int]:
     outside = [name for name in names if "/" not in name]
     if outside:
         raise UserError(
-            f"model.num_classes={num_classes}: {outside[0]} lies in no subfolder; the subfolders are classes"
+            f"model.num_classes={num_classes}: {outside[0]} is not in a subfolder; the subfolders are the classes"
         )
     folders = sorted({name.split("/", 1)[0] for name in names})
     if len(folders) != num_classes:
@@ -150,7 +151,7 @@ def folder_labels(names: Sequence[str], num_classes: int) -> list[int]:
 
 
 def _is_listed(name: str) -> bool:
-    """Whether a zip's member is an image in no hidden folder."""
+    """Whether a member of a zip is an image outside of hidden folders."""
     *folders, file = name.split("/")
     hidden = any(folder.startswith(".") and folder not in (".", "..") for folder in folders)
     return is_image_name(file) and not hidden
@@ -170,6 +171,6 @@ def _images_below(folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Path]:
         if os.path.isdir(entry):
             if not entry.name.startswith("."):
                 yield from _images_below(entry, (*ancestors, true_path))
-        # A name that leads nowhere is listed too, to be reported as unreadable; a pipe or device is no image.
+        # A broken link is listed too, to be reported as unreadable; a pipe or device is not an image.
         elif is_image_name(entry.name) and (os.path.isfile(entry) or not os.path.exists(entry)):
             yield entry

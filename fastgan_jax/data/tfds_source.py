@@ -1,4 +1,4 @@
-"""Images of a tensorflow-datasets data set, read by random access without TensorFlow."""
+"""Images of a data set of tensorflow-datasets, read by random access without TensorFlow."""
 
 from fastgan_jax.errors import UserError
 
@@ -6,8 +6,8 @@ from fastgan_jax.errors import UserError
 class TfdsSource:
     """A split of a prepared data set, its images as the bytes they are stored as."""
 
-    def __init__(self, name: str, split: str, data_dir: str | None = None):
-        """Opens the data set; `data_dir` None is tensorflow-datasets' own folder.
+    def __init__(self, name: str, split: str):
+        """Opens the data set, in the folder of tensorflow-datasets.
 
         Raises:
             UserError: if it is unknown, not prepared for random access, or has no images.
@@ -20,13 +20,13 @@ class TfdsSource:
         )
         self.description = f"tensorflow-datasets {name}, split {split}"
         try:
-            builder = tfds.builder(name, file_format="array_record", data_dir=data_dir)
+            builder = tfds.builder(name, file_format="array_record")
             if "image" not in builder.info.features:
-                raise UserError(f"data.tfds={name}: it has no feature 'image'; choose a data set of images")
+                raise UserError(f"data.tfds={name}: it has no feature 'image': choose a data set of images")
             decoders = {"image": tfds.decode.SkipDecoding()}
             self._rows = builder.as_data_source(split=split, decoders=decoders)
         except tfds.core.DatasetNotFoundError:
-            raise UserError(f"data.tfds={name}: tensorflow-datasets knows no such data set") from None
+            raise UserError(f"data.tfds={name}: tensorflow-datasets has no such data set") from None
         except (NotImplementedError, AssertionError, KeyError, FileNotFoundError, ModuleNotFoundError) as error:
             raise UserError(
                 f"data.tfds={name} is not prepared for random access ({_brief(error)}): {prepare}"
@@ -46,7 +46,7 @@ class TfdsSource:
         """The class of each image.
 
         Raises:
-            UserError: if the data set has not `num_classes` classes.
+            UserError: if the data set does not have `num_classes` classes.
         """
         features = self._rows.dataset_info.features
         feature = dict(features.items()).get("label")

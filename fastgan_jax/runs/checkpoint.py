@@ -1,4 +1,4 @@
-"""Checkpoints on Orbax: the whole state of training for going on, and the averaged generator alone for sampling.
+"""Checkpoints on Orbax: the whole training state for resuming, and the averaged generator alone for sampling.
 
 Each checkpoint `<step>` has four items: "state" (the train state), "sampler" ({"params", "batch_stats", "spectral"} of
 the averaged generator), "config" and "data" (JSON); and a fifth, "metrics" (JSON), if it was evaluated. A step's folder
@@ -6,10 +6,12 @@ appears by one rename when it is complete, so a process that is killed while sav
 they were.
 """
 
+import contextlib
 import json
 import logging
-import os
-from collections.abc import Callable, Mapping
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +19,12 @@ import jax
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import BETTER, rank
+from fastgan_jax.runs.config import upgrade
+from fastgan_jax.utils.files import explained, user_path
 
 State = TypeVar("State")
 FIRST_STEP = 0
+MISREAD = "*?[\\"  # characters that Orbax takes for patterns, or TensorStore for a slash
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +32,7 @@ log = logging.getLogger(__name__)
 class Checkpoints:
     """The checkpoints of one run, written in the background.
 
-    Kept are the newest `keep`, that of step 0, and, of those that were evaluated, the one with the best `best_metric`.
+    It keeps the newest `keep`, that of step 0, and, of those that were evaluated, the one with the best `best_metric`.
     Use it as a context: leaving it waits for what is being written.
     """
 
@@ -37,20 +42,23 @@ class Checkpoints:
         Args:
             directory: the folder.
             keep: how many of the newest to keep; None keeps all.
-            best_metric: a name of `metrics.names.BETTER`; where an evaluation lacks it, the first that it has counts.
+            best_metric: a number that ranks checkpoints; where an evaluation lacks it, the first that it has counts.
         """
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells of every file there
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every file there
         self.directory = Path(directory)
+        # Orbax would do this in a thread that fails when the process ends before it.
+        for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self._open = contextlib.ExitStack()
         self._manager = ocp.CheckpointManager(
-            os.path.abspath(directory),
+            self._open.enter_context(plain_path(self.directory)),
             item_names=("state", "sampler", "config", "data"),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_preservation(keep, best_metric),
                 best_fn=_ranking(best_metric),  # without it, Orbax does not write metrics
                 best_mode="min",
-                cleanup_tmp_directories=True,
             ),
         )
 
@@ -102,7 +110,7 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits, and releases the folder."""
-        with self._write_errors():
+        with self._open, self._write_errors():
             self._manager.close()
 
     def steps(self) -> list[int]:
@@ -116,7 +124,7 @@ class Checkpoints:
     def config(self) -> dict[str, Any] | None:
         """The configuration in the newest checkpoint, or None without one."""
         step = self.latest_step()
-        return None if step is None else read_json_item(self.directory / str(step), "config")
+        return None if step is None else read_config(self.directory / str(step))
 
     def restore(self, target: State) -> tuple[State, dict[str, Any], int]:
         """Restores the newest intact checkpoint onto the default device.
@@ -155,27 +163,41 @@ class Checkpoints:
             self._manager.reload()
             log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", intact)
 
-    def _write_errors(self) -> "_WriteErrors":
-        return _WriteErrors(self.directory)
-
-
-class _WriteErrors:
-    """Turns an error of writing into one line."""
-
-    def __init__(self, directory: Path):
-        self._directory = directory
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (ValueError, OSError, RuntimeError)) and not isinstance(error, UserError):
+    @contextlib.contextmanager
+    def _write_errors(self) -> Iterator[None]:
+        """Turns an error of writing, for which Orbax has no common type, into one line."""
+        try:
+            yield
+        except UserError:
+            raise
+        except (ValueError, OSError, RuntimeError) as error:
             full = any(text in str(error) for text in ("RESOURCE_EXHAUSTED", "No space left"))
             cause = "the disk is full" if full else _first_line(error)
             raise UserError(
-                f"a checkpoint in {self._directory} could not be written ({cause}): free some space; the older "
-                "ones are intact"
+                f"a checkpoint in {self.directory} could not be written ({cause}): free some space; the older ones are "
+                "intact"
             ) from error
+
+
+@contextlib.contextmanager
+def plain_path(folder: Path) -> Iterator[Path]:
+    """The absolute path of a folder for Orbax: through a temporary link if it has characters of MISREAD.
+
+    Raises:
+        UserError: if there is no place for the link.
+    """
+    folder = folder.absolute()
+    if not any(character in str(folder) for character in MISREAD):
+        yield folder
+        return
+    problem = f"{folder} has one of {' '.join(MISREAD)} in its path and needs a temporary link"
+    with contextlib.ExitStack() as stack:
+        with explained(problem, "rename the folder, or set TMPDIR to a writable folder without them"):
+            link = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastgan-jax-"))) / "link"
+            link.symlink_to(folder, target_is_directory=True)
+            if any(character in str(link) for character in MISREAD):
+                raise OSError(f"TMPDIR is {link.parent.parent}")
+        yield link
 
 
 def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
@@ -188,13 +210,13 @@ def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
     Raises:
         UserError: if there is none, naming those that are there, or `path` is a checkpoint and `step` names another.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.name.isdecimal() and (path / "sampler").is_dir():
         if step not in ("latest", int(path.name)):
             raise UserError(f"{path} is one checkpoint, not {step}: give the run folder, or leave the step out")
         return path
     folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
-    steps = sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal()) if folder.is_dir() else []
+    steps = _steps_in(folder) if folder.is_dir() else []
     if not steps:
         raise UserError(f"{path} holds no checkpoint: give a run folder such as runs/demo")
     if step == "latest":
@@ -212,17 +234,20 @@ def checkpoint_steps(path: str | Path) -> list[int]:
     Raises:
         UserError: if there is none.
     """
-    newest = find_checkpoint(path)
-    return sorted(int(p.name) for p in newest.parent.iterdir() if p.name.isdecimal())
+    return _steps_in(find_checkpoint(path).parent)
+
+
+def _steps_in(folder: Path) -> list[int]:
+    return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
 
 
 def _best_step(path: Path, folder: Path, steps: list[int]) -> int:
-    """The step whose metric, the one that its run was told to judge by, is best."""
+    """The step of the best evaluation, by the metric that the configuration names."""
     ranks = {}
     for step in steps:
         metrics = folder / str(step) / "metrics" / "metrics"
         if metrics.is_file():
-            name = read_json_item(folder / str(step), "config")["eval"]["best_metric"]
+            name = read_config(folder / str(step))["eval"]["best_metric"]
             ranks[step] = rank(name, json.loads(metrics.read_text(encoding="utf-8")).get(name))
     if not ranks:
         raise UserError(f"{path} has no best checkpoint, since nothing was evaluated; use latest or one of {steps}")
@@ -230,7 +255,7 @@ def _best_step(path: Path, folder: Path, steps: list[int]) -> int:
 
 
 def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
-    """Reads the averaged generator alone, onto the default device, whatever device wrote it.
+    """Reads the averaged generator alone, onto the default device, whichever device wrote it.
 
     Args:
         path: see `find_checkpoint`.
@@ -243,25 +268,25 @@ def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, di
         UserError: if there is no such checkpoint, or it is damaged.
     """
     folder = find_checkpoint(path, step)
-    return _load_item(folder, "sampler"), read_json_item(folder, "config"), int(folder.name)
+    return _load_item(folder, "sampler"), read_config(folder), int(folder.name)
 
 
 def load_state(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
     """Reads the whole train state as nested dicts, the configuration, and the step; otherwise as `load_sampler`."""
     folder = find_checkpoint(path, step)
-    return _load_item(folder, "state"), read_json_item(folder, "config"), int(folder.name)
+    return _load_item(folder, "state"), read_config(folder), int(folder.name)
 
 
-def read_json_item(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON item of a checkpoint's folder.
+def read_config(folder: Path) -> dict[str, Any]:
+    """The configuration in a checkpoint's folder, with the present names of its fields.
 
     Raises:
         UserError: if it cannot be read.
     """
     try:
-        return json.loads((folder / name / "metadata").read_text(encoding="utf-8"))
+        return upgrade(json.loads((folder / "config" / "metadata").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise _unreadable(folder, name, error) from None
+        raise _unreadable(folder, "config", error) from None
 
 
 def _load_item(folder: Path, name: str) -> dict:
@@ -269,8 +294,7 @@ def _load_item(folder: Path, name: str) -> dict:
 
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            path = (folder / name).absolute()
+        with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
             return checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
     except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
         raise _unreadable(folder, name, error) from None

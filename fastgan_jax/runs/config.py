@@ -1,7 +1,9 @@
 """Configurations: loading, overriding, checking and comparing them. Fields are documented in configs/base.py."""
 
 import difflib
+import functools
 import importlib.util
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterable
@@ -11,17 +13,19 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.models.variants import VARIANTS
 from fastgan_jax.metrics.registry import BETTER, METRICS
 
 PREFIX = "--config."
-POLICY_PARTS = ("color", "translation", "cutout", "offset", "offset_h", "offset_v")
-DECODERS = ("big", "part", "small", "mid")
 NONE_WORDS = ("none", "None")
 BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 
-# What a checkpoint's state means: these must be the same when a run goes on.
+# The state of a checkpoint depends on these fields and groups: they must be the same when a run goes on.
 FIXED_ON_RESUME = ("model", "train.seed", "train.batch_size")
+# Fields of earlier versions, which saved configurations and commands may still name: the present name, or None if the
+# field has no effect any more.
+FORMER_FIELDS: dict[str, str | None] = {}
+
+log = logging.getLogger(__name__)
 
 
 def load_config(path: str) -> ml_collections.ConfigDict:
@@ -76,7 +80,10 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
         UserError: for an unknown field (naming the nearest) or a value of another type.
     """
     fields = flatten(config)
-    for name, text in overrides:
+    for given, text in overrides:
+        name = present_name(given)
+        if name is None:
+            continue
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=2, cutoff=0.4)
             near = near or [field for field in fields if field.split(".")[-1] == name.split(".")[-1]]
@@ -84,16 +91,45 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
             raise UserError(f"{PREFIX}{name}={text}: there is no field {name}{hint}")
         group, _, field = name.rpartition(".")
         holder = config[group] if group else config
-        # None is a value of fields that are None by default, and of those whose rule says so.
-        optional = holder[field] is None or (name in RULES and RULES[name].optional)
+        # None is a value of fields that are None by default, and of those whose rule allows it.
+        optional = holder[field] is None or (name in rules() and rules()[name].optional)
         holder[field] = _read(name, text, holder.get_type(field), optional=optional)
 
 
-def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """{dotted name: value} of every field."""
+def present_name(name: str) -> str | None:
+    """The name of a field in this version; None if it has no effect any more. The log names a former field once."""
+    if name not in FORMER_FIELDS:
+        return name
+    _announce_former(name, FORMER_FIELDS[name])
+    return FORMER_FIELDS[name]
+
+
+@functools.cache
+def _announce_former(name: str, present: str | None) -> None:
+    log.warning("%s is %s", name, f"now called {present}" if present else "a field of earlier versions: ignored")
+
+
+def upgrade(config: Any) -> Any:
+    """Brings a configuration of an earlier version, nested dicts or a ConfigDict, up to date in place; returns it.
+
+    Former fields get their present names, or are dropped; see FORMER_FIELDS.
+    """
+    for former in FORMER_FIELDS:
+        group, _, field = former.rpartition(".")
+        if field in config.get(group, {}):
+            value = config[group][field]
+            del config[group][field]
+            if name := present_name(former):
+                group, _, field = name.rpartition(".")
+                config[group][field] = value
+    return config
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """{dotted name: value} of every field of a ConfigDict or of nested dicts."""
     flat = {}
     for group, fields in config.items():
-        if isinstance(fields, ml_collections.ConfigDict):
+        if isinstance(fields, (ml_collections.ConfigDict, dict)):
             flat.update({f"{group}.{name}": value for name, value in flatten(fields).items()})
         else:
             flat[group] = fields
@@ -106,8 +142,8 @@ def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 
 def differences(saved: dict, current: dict) -> list[str]:
-    """One text a field that differs, such as "model.ngf: 64 in the checkpoint, 32 now"."""
-    old, new = (flatten(ml_collections.ConfigDict(values)) for values in (saved, current))
+    """For each field that differs a text such as "model.ngf: 64 in the checkpoint, 32 now"."""
+    old, new = flatten(saved), flatten(current)
     missing = "absent"
     return [
         f"{name}: {old.get(name, missing)} in the checkpoint, {new.get(name, missing)} now"
@@ -119,10 +155,17 @@ def differences(saved: dict, current: dict) -> list[str]:
 def check_resumable(saved: dict, current: dict) -> None:
     """Checks that a run saved with one configuration can go on with another.
 
+    The log names the fields of the state that this version lacks.
+
     Raises:
         UserError: naming every differing field that the state depends on; the others may change freely.
     """
-    lines = [line for line in differences(saved, current) if _is_fixed(line.split(":")[0])]
+    known = flatten(current)
+    for name in filter(_is_fixed, flatten(saved)):
+        if name not in known:
+            log.warning("%s of the checkpoint does not exist in this version: ignored", name)
+    changed = (line for line in differences(saved, current) if line.split(":")[0] in known)
+    lines = [line for line in changed if _is_fixed(line.split(":")[0])]
     if lines:
         raise UserError(
             f"the checkpoint does not fit this configuration ({'; '.join(lines)}): set these values back, or choose "
@@ -138,13 +181,12 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
         check_source: also check that exactly one source of images is set.
 
     Raises:
-        UserError: one line with the field, its value and what is allowed.
+        UserError: one line with the field, its value and what it must be.
     """
-    for name, value in flatten(config).items():
-        if name in RULES:
-            rule = RULES[name]
-            if not (rule.optional if value is None else rule.holds(value)):
-                raise UserError(f"{name}={value!r}: allowed is {rule.allowed}")
+    fields = flatten(config)
+    for name, rule in rules().items():
+        if name in fields and not (rule.optional if fields[name] is None else rule.holds(fields[name])):
+            raise UserError(f"{name}={fields[name]!r}: must be {rule.allowed}")
     _validate_intervals(config)
     if config.loss.reconstruction == "lpips" and config.model.channels != 3 and config.model.decoders:
         raise UserError(
@@ -170,21 +212,21 @@ def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
     on_inception = evaluation.features == "inception"
     if "fid" in metrics and not on_inception:
         raise UserError(
-            f"eval.metrics={evaluation.metrics} with eval.features={evaluation.features}: a Frechet distance on other "
-            "features than Inception's is no FID; call it frechet"
+            f"eval.metrics={evaluation.metrics} with eval.features={evaluation.features}: FID is computed on the "
+            "features of Inception; use frechet for others"
         )
     if "frechet" in metrics and on_inception:
-        raise UserError(f"eval.metrics={evaluation.metrics} with eval.features=inception: that is fid")
+        raise UserError(f"eval.metrics={evaluation.metrics} with eval.features=inception: use fid")
     values = [value for metric in metrics for value in METRICS[metric]]
     if evaluation.every and evaluation.best_metric not in values:
         raise UserError(
-            f"eval.best_metric={evaluation.best_metric} is none of what eval.metrics={evaluation.metrics} gives: "
-            f"{', '.join(value for value in values if value in BETTER) or 'nothing'}"
+            f"eval.best_metric={evaluation.best_metric}: must be one of what eval.metrics={evaluation.metrics} gives, "
+            f"{', '.join(value for value in values if value in BETTER) or 'which is nothing to rank checkpoints by'}"
         )
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """The names in a field that joins them by commas."""
+    """The names in a field that lists them, separated by commas."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
@@ -228,29 +270,29 @@ def _is_fixed(name: str) -> bool:
 class Rule(NamedTuple):
     """What a field may hold."""
 
-    allowed: str  # in words
+    allowed: str  # in words, after "must be"
     holds: Callable[[Any], bool]  # the check of a value other than None
     optional: bool = False  # whether None is allowed
 
 
 def _one_of(*values: Any) -> Rule:
-    return Rule(" | ".join(str(value) for value in values), lambda value: value in values)
+    return Rule(f"one of {', '.join(map(str, values))}", lambda value: value in values)
 
 
 def _at_least(low: int) -> Rule:
-    return Rule(f"a whole number from {low} up", lambda value: value >= low)
+    return Rule(f"a whole number of at least {low}", lambda value: value >= low)
 
 
 def _optionally(rule: Rule) -> Rule:
-    return Rule(f"None, or {rule.allowed}", rule.holds, optional=True)
+    return Rule(f"None or {rule.allowed}", rule.holds, optional=True)
 
 
-def _parts_of(names: tuple[str, ...]) -> Rule:
+def _names_among(*names: str) -> Rule:
     def holds(value: str) -> bool:
         parts = split_names(value)
         return set(parts) <= set(names) and len(set(parts)) == len(parts)
 
-    return Rule(f"names of {', '.join(names)}, joined by commas, each at most once", holds)
+    return Rule(f"names among {', '.join(names)}, separated by commas, each at most once", holds)
 
 
 def _between(low: float, high: float, *, closed: bool) -> Rule:
@@ -261,51 +303,60 @@ def _between(low: float, high: float, *, closed: bool) -> Rule:
 
 
 POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(value))
-NOT_NEGATIVE = Rule("a number from 0 up", lambda value: value >= 0 and math.isfinite(value))
+NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.isfinite(value))
 
-RULES: dict[str, Rule] = {
-    "data.demo_images": _optionally(_at_least(1)),
-    "data.demo_seed": _at_least(0),
-    "data.fit": _one_of("squash", "crop", "pad"),
-    "data.resident": _one_of("auto", "true", "false"),
-    "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),
-    "model.channels": _one_of(1, 3, 4),
-    "model.ngf": _at_least(1),
-    "model.ndf": _at_least(1),
-    "model.nz": _at_least(1),
-    "model.num_classes": _at_least(0),
-    "model.decoders": _parts_of(DECODERS),
-    "model.sle_activation": _one_of("swish", "leaky_relu"),
-    "model.logits_map": _one_of(5, 1),
-    "model.resize": _one_of("nearest", "antialias"),
-    "loss.adversarial": _one_of("hinge", "relativistic_hinge"),
-    "loss.reconstruction": _one_of("lpips", "l1", "l2"),
-    "loss.reconstruction_weight": _optionally(NOT_NEGATIVE),
-    "loss.perceptual_net": _one_of("vgg", "squeeze", "squeeze_caffe"),
-    "augment.policy": _parts_of(POLICY_PARTS),
-    "augment.probability": _between(0, 1, closed=True),
-    "optim.learning_rate": POSITIVE,
-    "optim.beta1": _between(0, 1, closed=False),
-    "optim.beta2": _between(0, 1, closed=False),
-    "optim.ema_decay": _between(0, 1, closed=False),
-    "train.iterations": _at_least(1),
-    "train.batch_size": _at_least(1),
-    "train.seed": _at_least(0),
-    "train.precision": _one_of("float32", "bfloat16"),
-    "train.remat": _one_of("none", "blocks", "full"),
-    "train.accumulate": _at_least(1),
-    **{f"train.{form}_form": _one_of("auto", *ways) for form, ways in VARIANTS.items()},
-    "train.scan": _optionally(_at_least(1)),
-    "train.log_every": _at_least(1),
-    "train.sample_every": _at_least(1),
-    "train.checkpoint_every": _at_least(1),
-    "train.keep": _optionally(_at_least(1)),
-    "train.num_samples": _at_least(1),
-    "eval.every": _optionally(_at_least(1)),
-    "eval.metrics": _parts_of(tuple(METRICS)),
-    "eval.num_samples": _at_least(2),
-    "eval.best_metric": _one_of(*BETTER),
-    "eval.features": _one_of("inception", "squeeze", "squeeze_caffe"),
-    "eval.resize": _one_of("legacy", "clean"),
-    "eval.seed": _between(0, 2**32 - 1, closed=True),
-}
+
+@functools.cache
+def rules() -> dict[str, Rule]:
+    """{field: what it may hold}; the choices are the keys of the registries, which are slow to import."""
+    from fastgan_jax.gan import augment, losses
+    from fastgan_jax.models.discriminator import DECODERS
+    from fastgan_jax.models.variants import FIELDS, VARIANTS
+    from fastgan_jax.pretrained.networks import PERCEPTUAL
+
+    return {
+        "data.demo_images": _optionally(_at_least(1)),
+        "data.demo_seed": _at_least(0),
+        "data.fit": _one_of("squash", "crop", "pad"),
+        "data.resident": _one_of("auto", "true", "false"),
+        "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),
+        "model.channels": _one_of(1, 3, 4),
+        "model.ngf": _at_least(1),
+        "model.ndf": _at_least(1),
+        "model.nz": _at_least(1),
+        "model.num_classes": _at_least(0),
+        "model.decoders": _names_among(*DECODERS),
+        "model.sle_activation": _one_of("swish", "leaky_relu"),
+        "model.logits_map": _one_of(5, 1),
+        "model.resize": _one_of("nearest", "antialias"),
+        "loss.adversarial": _one_of(*losses.ADVERSARIAL),
+        "loss.reconstruction": _one_of(*losses.RECONSTRUCTION),
+        "loss.reconstruction_weight": _optionally(NOT_NEGATIVE),
+        "loss.perceptual_net": _one_of(*PERCEPTUAL),
+        "augment.policy": _names_among(*augment.PARTS),
+        "augment.probability": _between(0, 1, closed=True),
+        "optim.learning_rate": POSITIVE,
+        "optim.beta1": _between(0, 1, closed=False),
+        "optim.beta2": _between(0, 1, closed=False),
+        "optim.ema_decay": _between(0, 1, closed=False),
+        "train.iterations": _at_least(1),
+        "train.batch_size": _at_least(1),
+        "train.seed": _at_least(0),
+        "train.precision": _one_of("float32", "bfloat16"),
+        "train.remat": _one_of("none", "blocks", "full"),
+        "train.accumulate": _at_least(1),
+        **{f"train.{FIELDS[kind]}": _one_of("auto", *names) for kind, names in VARIANTS.items()},
+        "train.scan": _optionally(_at_least(1)),
+        "train.log_every": _at_least(1),
+        "train.sample_every": _at_least(1),
+        "train.checkpoint_every": _at_least(1),
+        "train.keep": _optionally(_at_least(1)),
+        "train.num_samples": _at_least(1),
+        "eval.every": _optionally(_at_least(1)),
+        "eval.metrics": _names_among(*METRICS),
+        "eval.num_samples": _at_least(2),
+        "eval.best_metric": _one_of(*BETTER),
+        "eval.features": _one_of("inception", "squeeze", "squeeze_caffe"),
+        "eval.resize": _one_of("legacy", "clean"),
+        "eval.seed": _between(0, 2**32 - 1, closed=True),
+    }

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -11,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import explained, user_path, write_json
 
 LIBRARIES = ("fastgan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
 
 class RunFolder:
-    """The layout of a run:
+    """The layout of a run.
 
-    config.json, metrics.jsonl, tensorboard/, samples/, reconstructions/, checkpoints/<step>/; evaluation.json and
-    nearest.png of tools, which the report shows.
+    config.json, metrics.jsonl, tensorboard/, samples/, reconstructions/, checkpoints/<step>/; and evaluation.json and
+    nearest.png, which other commands add and the report shows.
     """
 
     def __init__(self, path: str | Path):
         """Names the folder; nothing is created before `lock`."""
-        self.path = Path(path)
+        self.path = user_path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.evaluation = self.path / "evaluation.json"
@@ -51,14 +51,10 @@ class RunFolder:
         """
         import fcntl
 
-        try:
+        with explained(f"run folder {self.path} cannot be written", "choose another --workdir"):
             for folder in (self.path, self.samples, self.reconstructions, self.checkpoints):
                 folder.mkdir(parents=True, exist_ok=True)
             file = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
-        except OSError as error:
-            raise UserError(
-                f"run folder {self.path} cannot be written ({error.strerror}): choose another --workdir"
-            ) from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,13 +72,11 @@ class RunFolder:
     def write_config(self, config: dict[str, Any], *, device: str) -> None:
         """Writes config.json: the resolved configuration, versions, the device and the source's commit."""
         record = {"config": config, "device": device, "versions": versions(), "git_commit": git_commit()}
-        temporary = self.config.with_suffix(".json.tmp")
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(self.config)
+        write_json(self.config, record)
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide the numbers."""
+    """Versions of Python and of the libraries that results depend on."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -92,7 +86,7 @@ def versions() -> dict[str, str]:
 
 def git_commit() -> str | None:
     """The commit of the source tree this package runs from, with "+changes" if it was edited; None outside of git."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
 
@@ -107,8 +101,8 @@ def git_commit() -> str | None:
 
 
 def run_name(path: str | Path) -> str:
-    """The name of the run that --run names by its folder, its checkpoints' or one checkpoint's."""
-    path = Path(path).resolve()
+    """The name of a run, from its folder, its checkpoints' folder or that of one checkpoint."""
+    path = user_path(path).resolve()
     if path.name.isdecimal() and path.parent.name == "checkpoints":
         path = path.parent
     return path.parent.name if path.name == "checkpoints" else path.name

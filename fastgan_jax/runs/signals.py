@@ -9,7 +9,7 @@ log = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """While active, SIGTERM and Ctrl-C only leave a note in `received`; a second one acts as usual."""
+    """While active, SIGTERM and Ctrl-C are only recorded in `received`; a second one acts as usual."""
 
     HANDLED = (signal.SIGTERM, signal.SIGINT)
 
