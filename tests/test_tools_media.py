@@ -19,7 +19,7 @@ import fastgan_jax
 from fastgan_jax.cli import arguments as tool_support
 from fastgan_jax.cli.arguments import check_label, check_truncation, read_seeds, run_tool
 from fastgan_jax.errors import UserError
-from fastgan_jax.inference.interpolation import walk
+from fastgan_jax.inference.interpolation import interpolate_keyframes
 from fastgan_jax.inference.latents import read_latents
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.generator import Generator, noise_sides
@@ -142,40 +142,13 @@ def test_sample_names_bad_input(smoke_run, tmp_path, monkeypatch, capsys, argume
 # -------------------------------------------------------------------------------------------------- walks and films
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(2, 5), st.integers(1, 12), st.booleans(), st.integers(0, 99))
-def test_a_closed_walk_has_no_jump_and_no_pause(stations, frames, spherical, seed):
-    z = np.random.RandomState(seed).normal(size=(stations, 32)).astype(np.float32)
-    path = walk(z, frames, closed=True, spherical=spherical)
-    assert path.shape == (stations * frames, 32) and path.dtype == np.float32
-    np.testing.assert_allclose(path[::frames], z, atol=1e-5)
-    steps = np.linalg.norm(np.roll(path, -1, axis=0) - path, axis=1)
-    whole = np.linalg.norm(np.roll(z, -1, axis=0) - z, axis=1).max()
-    assert steps.min() > 0 and steps.max() <= 1.6 * whole / frames
-
-
-def test_an_open_walk_ends_at_the_last_station():
-    z = np.random.RandomState(0).normal(size=(3, 8)).astype(np.float32)
-    path = walk(z, 4, closed=False)
-    assert len(path) == 9
-    np.testing.assert_allclose(path[[0, 4, 8]], z, atol=1e-6)
-
-
-def test_a_smooth_walk_rests_at_its_stations():
-    z = np.random.RandomState(0).normal(size=(2, 8)).astype(np.float32)
-    linear, smooth = (walk(z, 20, closed=False, spherical=False, easing=easing) for easing in ("linear", "smooth"))
-    first, middle = (np.linalg.norm(path[1] - path[0]) for path in (linear, smooth))
-    assert middle < 0.2 * first
-    np.testing.assert_allclose(smooth[10], linear[10], atol=1e-6)
-
-
 def test_interpolate_shows_its_stations_and_comes_back(smoke_run, tmp_path, capsys):
     out = tmp_path / "frames"
     assert run("interpolate", "--run", smoke_run, "--seeds", "1,2", "--frames", 5, "--out", out) == 0
     assert "10 frames of iteration 4" in capsys.readouterr().out
     sampler = fastgan_jax.load(str(smoke_run))
     stations = np.concatenate([sampler.latents(1, seed) for seed in (1, 2)])
-    expected = sampler.generate(walk(stations, 5, closed=True), noise_seed=0)
+    expected = sampler.generate(interpolate_keyframes(stations, 5, closed=True), noise_seed=0)
     np.testing.assert_array_equal(film_frames(out, 10), expected)
     np.testing.assert_array_equal(expected[[0, 5]], sampler.generate(stations, noise_seed=0))
     assert run("interpolate", "--run", smoke_run, "--seeds", "1,2", "--frames", 5, "--out", out) == 2
@@ -473,7 +446,7 @@ def test_every_tool_serves_a_conditional_model_with_transparency(smoke_run, tmp_
         assert run(tool, *options) == 2
         assert "this model is conditional; give --label from 0 to 2" in capsys.readouterr().err
         assert run(tool, *options, "--label", 2) == 0
-    expected = sampler.generate(walk(z, 5, closed=True), labels=[2] * 10, noise_seed=0)
+    expected = sampler.generate(interpolate_keyframes(z, 5, closed=True), labels=[2] * 10, noise_seed=0)
     np.testing.assert_array_equal(film_frames(tmp_path / "walk", 10), expected)
     np.testing.assert_array_equal(pixels(tmp_path / "mix.png")[66:130, 66:130], of_class_2[0])
 

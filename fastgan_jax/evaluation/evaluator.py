@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from fastgan_jax.data.cache import default_cache_dir
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.features import FeatureExtractor
@@ -40,6 +39,7 @@ from fastgan_jax.pretrained.formats import read_arrays, write_arrays
 from fastgan_jax.runs.checkpoint import find_checkpoint
 from fastgan_jax.runs.config import split_names
 from fastgan_jax.runs.folder import run_name
+from fastgan_jax.utils.files import cache_folder, user_path
 from fastgan_jax.utils.console import Progress, announced
 
 ON_FEATURES = ("fid", "frechet", "kid", "precision_recall", "density_coverage")
@@ -196,7 +196,7 @@ class Evaluator:
 
 def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) -> Evaluator:
     """The evaluator of a run against its own training set, or, without `classes`, against images from elsewhere."""
-    cache = Path(config.data.cache_dir).expanduser() if config.data.cache_dir else default_cache_dir()
+    cache = user_path(config.data.cache_dir) if config.data.cache_dir else cache_folder("data")
     labels = data.labels if classes and config.model.num_classes else None
     return Evaluator(config, data.images, data.fingerprint, cache / "features", labels)
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgan_jax.utils import images as image_ops
+from fastgan_jax.utils.images import map_batches, padded_batches, rgb
 
 
 def numbered(height: int, width: int) -> jax.Array:
@@ -80,3 +81,25 @@ def test_quadrants_are_numbered_row_by_row():
     expected = [image[:, :3, :2], image[:, :3, 2:], image[:, 3:, :2], image[:, 3:, 2:]]
     for quadrant in range(4):
         np.testing.assert_array_equal(crop(image, quadrant), expected[quadrant])
+
+
+def test_rgb_repeats_gray_and_lays_transparency_on_white():
+    gray = np.full((2, 1, 1, 1), 7, np.uint8)
+    np.testing.assert_array_equal(rgb(gray), np.full((2, 1, 1, 3), 7))
+    colors = np.uint8([[[[10, 20, 30, alpha]]] for alpha in (0, 255, 51)])
+    np.testing.assert_array_equal(rgb(colors)[:, 0, 0], [[255, 255, 255], [10, 20, 30], [206, 208, 210]])
+    np.testing.assert_array_equal(rgb(colors[..., :3]), colors[..., :3])
+
+
+def test_batches_are_padded_to_one_size():
+    batches = [(x.tolist(), rows) for (x,), rows in padded_batches(3, np.arange(1, 5))]
+    assert batches == [([1, 2, 3], 3), ([4, 0, 0], 1)]
+    assert [(x.tolist(), rows) for (x,), rows in padded_batches(2, np.zeros(0, int))] == [([0, 0], 0)]
+
+
+@given(st.integers(0, 9), st.integers(1, 4))
+def test_a_function_of_batches_is_applied_to_every_row(count, size):
+    x, y = np.arange(count), np.arange(count) ** 2
+    result = map_batches(lambda a, b: {"sum": a + b, "pair": (a, b)}, size, x, y)
+    np.testing.assert_array_equal(result["sum"], x + y)
+    np.testing.assert_array_equal(result["pair"][1], y)

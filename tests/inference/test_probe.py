@@ -1,5 +1,7 @@
 """The feature-extractor test: fresh decoders learn from a frozen discriminator's maps, but not held-out images."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,12 +12,14 @@ from hypothesis import strategies as st
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.losses import RECONSTRUCTION
 from fastgan_jax.inference import probe as probing
+from fastgan_jax.inference.options import ProbeOptions
 from fastgan_jax.inference.probe import Probe, blocks_to_channels, run_probe, split
 from fastgan_jax.inference.restore import load_discriminator, load_training_set
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.utils.images import resize_nearest, to_unit
 
-SETTINGS = {"iterations": 20, "batch_size": 4, "held_out": 0.25}
+SETTINGS = ProbeOptions(iterations=20, batch_size=4, learning_rate=5e-3, held_out=0.25)
+L1 = RECONSTRUCTION["l1"]("vgg", None)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +35,12 @@ def images(smoke_run, trained) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def probe(trained) -> Probe:
-    return Probe(trained.discriminator, "nearest", RECONSTRUCTION["l1"]("vgg", None), 5e-3)
+    return Probe(trained.discriminator, "nearest", L1, 5e-3)
 
 
 @pytest.fixture(scope="module")
-def result(probe, trained, images):
-    return run_probe(probe, trained.variables, None, images, **SETTINGS)
+def result(trained, images):
+    return run_probe(trained, L1, None, images, SETTINGS)
 
 
 def test_the_loss_falls(result):
@@ -46,7 +50,7 @@ def test_the_loss_falls(result):
         assert losses[-5:].mean() < 0.7 * losses[:5].mean()
 
 
-def test_held_out_images_are_rebuilt_better_after_than_before(result):
+def test_held_out_images_are_reconstructed_better_after_than_before(result):
     for name in probing.MAPS:
         assert result.before[name].shape == result.after[name].shape == (5,)
         assert result.after[name].mean() < 0.8 * result.before[name].mean()
@@ -56,13 +60,13 @@ def test_distances_are_those_of_the_images_shown(result, images):
     """Also of the fifth, which is alone in its chunk."""
     np.testing.assert_array_equal(result.shown["real"], images[result.held_out])
     for name in probing.MAPS:
-        made, wanted = (to_unit(result.shown[key]) for key in (name, "real"))
-        np.testing.assert_allclose(np.abs(made - wanted).mean((1, 2, 3)), result.after[name], atol=0.5 / 127.5)
+        reconstructed, target = (to_unit(result.shown[key]) for key in (name, "real"))
+        np.testing.assert_allclose(np.abs(reconstructed - target).mean((1, 2, 3)), result.after[name], atol=0.5 / 127.5)
 
 
-def test_equal_seeds_equal_results(probe, trained, images, result):
-    again = run_probe(probe, trained.variables, None, images, **SETTINGS)
-    other = run_probe(probe, trained.variables, None, images, **SETTINGS | {"iterations": 1}, seed=1)
+def test_equal_seeds_equal_results(trained, images, result):
+    again = run_probe(trained, L1, None, images, SETTINGS)
+    other = run_probe(trained, L1, None, images, replace(SETTINGS, iterations=1, seed=1))
     for name in probing.MAPS:
         np.testing.assert_array_equal(again.losses[name], result.losses[name])
         np.testing.assert_array_equal(again.after[name], result.after[name])
@@ -70,7 +74,7 @@ def test_equal_seeds_equal_results(probe, trained, images, result):
     assert other.held_out.tolist() != result.held_out.tolist()
 
 
-def test_held_out_images_are_not_learned_from(probe, trained, images, result, monkeypatch):
+def test_held_out_images_are_not_learned_from(trained, images, result, monkeypatch):
     seen = []
 
     def record(probe, variables, pretrained, decoders, batch):
@@ -79,7 +83,7 @@ def test_held_out_images_are_not_learned_from(probe, trained, images, result, mo
 
     monkeypatch.setattr(probing, "update", record)
     calls = []
-    nothing = run_probe(probe, trained.variables, None, images, **SETTINGS, on_progress=calls.append)
+    nothing = run_probe(trained, L1, None, images, SETTINGS, on_progress=calls.append)
     assert sum(calls) == len(seen) == 20
     learned = {image.tobytes() for batch in seen for image in batch}
     held_out = {images[row].tobytes() for row in result.held_out}
@@ -88,7 +92,7 @@ def test_held_out_images_are_not_learned_from(probe, trained, images, result, mo
         np.testing.assert_array_equal(nothing.before[name], nothing.after[name])
 
 
-def test_decoders_read_what_the_discriminator_says_of_the_images(probe, trained, images):
+def test_decoders_read_the_discriminators_maps_of_the_images(probe, trained, images):
     batch = jnp.asarray(images[:4])
     read, targets = probing._features_and_targets(probe, trained.variables, batch)
     real = to_unit(batch)
@@ -107,7 +111,7 @@ def test_a_conditional_discriminator_needs_no_classes():
     conditional = Probe(d, "antialias", RECONSTRUCTION["l2"]("vgg", None), 1e-3)
     decoders = jax.eval_shape(lambda: probing.create_decoders(conditional, jax.random.key(0)))
     images = jax.ShapeDtypeStruct((2, 128, 128, 3), jnp.uint8)
-    _, shown = jax.eval_shape(lambda *x: probing._judge(conditional, *x), variables, None, decoders, images)
+    _, shown = jax.eval_shape(lambda *x: probing._evaluate(conditional, *x), variables, None, decoders, images)
     assert {name: x.shape for name, x in shown.items()} == dict.fromkeys(("real", "f1", "f2"), (2, 128, 128, 3))
 
 
@@ -131,21 +135,18 @@ def test_blocks_become_channels_without_loss():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"iterations": 0}, "iterations=0: give at least 1"),
-        ({"batch_size": 0}, "batch_size=0: give at least 1"),
-        ({"held_out": 0.0}, "held_out=0.0: give a share"),
+        ({"iterations": 0}, "iterations=0: must be at least 1"),
+        ({"batch_size": 0}, "batch_size=0: must be at least 1"),
+        ({"held_out": 0.0}, "held_out=0.0: must be between 0 and 1"),
         ({"held_out": float("nan")}, "held_out=nan"),
         ({"held_out": 1.0}, "held_out=1.0"),
-        ({"seed": -1}, "seed=-1: a seed is from 0 to 4294967295"),
-        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"seed": -1}, "seed=-1: must be from 0 to 4294967295"),
+        ({"learning_rate": 0.0}, "learning_rate=0: must be a number above 0"),
         ({"learning_rate": float("inf")}, "learning_rate=inf"),
-        ({"size": 1}, "there is 1 image: the test needs two"),
+        ({"size": 1}, "there is 1 image: the probe needs two"),
     ],
 )
 def test_bad_arguments(trained, images, options, message):
-    options = SETTINGS | options
-    probe = Probe(
-        trained.discriminator, "nearest", RECONSTRUCTION["l1"]("vgg", None), options.pop("learning_rate", 1e-3)
-    )
+    size = options.pop("size", 20)
     with pytest.raises(UserError, match=message):
-        run_probe(probe, trained.variables, None, images[: options.pop("size", 20)], **options)
+        run_probe(trained, L1, None, images[:size], replace(SETTINGS, **options))

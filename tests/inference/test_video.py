@@ -1,4 +1,4 @@
-"""Films: frames, speed and colors read back from every format."""
+"""Videos: frames, speed and colors read back from every format."""
 
 import numpy as np
 import pytest
@@ -26,28 +26,28 @@ def rgb(frame) -> np.ndarray:
     return 255 * np.stack([luma + 1.5748 * red, green, luma + 1.8556 * blue], axis=-1)
 
 
-@pytest.mark.parametrize("name", ["film.mp4", "film.MP4", "film.gif", "film.webp", "film.WebP"])
-def test_films_have_their_frames_speed_and_colors(tmp_path, name):
+@pytest.mark.parametrize("name", ["video.mp4", "video.MP4", "video.gif", "video.webp", "video.WebP"])
+def test_videos_have_their_frames_speed_and_colors(tmp_path, name):
     path = tmp_path / "new" / name
     suffix = path.suffix.lower()
     if suffix == ".mp4":
         av = pytest.importorskip("av", reason="writing and reading mp4 needs av (fastgan_jax[video])")
     assert write_video(path, iter(FRAMES), fps=8) == 7
     if suffix == ".mp4":
-        with av.open(str(path)) as film:
-            read = [rgb(frame) for frame in film.decode(video=0)]
-            stream = film.streams.video[0]
+        with av.open(str(path)) as video:
+            read = [rgb(frame) for frame in video.decode(video=0)]
+            stream = video.streams.video[0]
             assert stream.average_rate == 8 and stream.duration * stream.time_base == 7 / 8
             assert stream.codec_context.pix_fmt == "yuv420p"
     else:
-        with Image.open(path) as film:
+        with Image.open(path) as video:
             read, shown = [], 0
-            for index in range(film.n_frames):
-                film.seek(index)
-                read.append(np.asarray(film.convert("RGB")))
-                shown += film.info["duration"]
-            assert film.format == suffix[1:].upper()
-            assert film.info["loop"] == 0 and shown == pytest.approx(7 / 8 * 1000, abs=10)
+            for index in range(video.n_frames):
+                video.seek(index)
+                read.append(np.asarray(video.convert("RGB")))
+                shown += video.info["duration"]
+            assert video.format == suffix[1:].upper()
+            assert video.info["loop"] == 0 and shown == pytest.approx(7 / 8 * 1000, abs=10)
     assert len(read) == 7 and read[0].shape == ((20, 32, 3) if suffix == ".mp4" else (20, 31, 3))
     for frame, expected in zip(read, FRAMES, strict=True):
         assert np.abs(frame[10, 15].astype(float) - expected[10, 15]).max() < 16
@@ -58,10 +58,10 @@ def test_an_mp4_says_which_colors_it_has_and_has_them(tmp_path):
     av = pytest.importorskip("av", reason="writing and reading mp4 needs av (fastgan_jax[video])")
     green = np.full((1, 32, 32, 3), (40, 200, 40), np.uint8)
     write_video(tmp_path / "x.mp4", green, fps=5)
-    with av.open(str(tmp_path / "x.mp4")) as film:
-        context = film.streams.video[0].codec_context
+    with av.open(str(tmp_path / "x.mp4")) as video:
+        context = video.streams.video[0].codec_context
         assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
-        (frame,) = film.decode(video=0)
+        (frame,) = video.decode(video=0)
         colors = rgb(frame)
     assert np.abs(colors - green[0]).max() <= 4  # read as BT.601, red and green would be 11 and 27 off
 
@@ -81,7 +81,7 @@ def test_a_folder_of_frames_is_exact_and_keeps_transparency(tmp_path):
             np.testing.assert_array_equal(np.asarray(image), frame)
 
 
-def test_a_new_film_in_a_folder_removes_the_frames_of_the_old_one_and_nothing_else(tmp_path):
+def test_a_new_video_in_a_folder_removes_the_frames_of_the_old_one_and_nothing_else(tmp_path):
     write_video(tmp_path, FRAMES, fps=8)
     (tmp_path / "frame_notes.png").write_bytes(b"mine")
     write_video(tmp_path, FRAMES[:2], fps=8)
@@ -90,18 +90,18 @@ def test_a_new_film_in_a_folder_removes_the_frames_of_the_old_one_and_nothing_el
 
 @pytest.mark.parametrize("channels", [1, 4])
 @pytest.mark.parametrize("suffix", [".gif", ".mp4"])
-def test_gray_and_transparent_frames_become_films(tmp_path, channels, suffix):
+def test_gray_and_transparent_frames_become_videos(tmp_path, channels, suffix):
     frames = np.zeros((2, 16, 16, channels), np.uint8)
     path = tmp_path / f"x{suffix}"
     if suffix == ".mp4":
         av = pytest.importorskip("av", reason="writing and reading mp4 needs av (fastgan_jax[video])")
         write_video(path, frames, fps=5)
-        with av.open(str(path)) as film:
-            first = rgb(next(film.decode(video=0)))
+        with av.open(str(path)) as video:
+            first = rgb(next(video.decode(video=0)))
     else:
         write_video(path, frames, fps=5)
-        with Image.open(path) as film:
-            first = np.asarray(film.convert("RGB"))
+        with Image.open(path) as video:
+            first = np.asarray(video.convert("RGB"))
     expected = 0 if channels == 1 else 255  # black, or nothing on white
     assert first.shape == (16, 16, 3) and np.abs(first.astype(float) - expected).max() <= 3
 
@@ -117,10 +117,10 @@ def test_a_gif_shows_rare_colors_without_specks(tmp_path):
     frames = np.stack([blurred(140, 240, 4, 64) for _ in range(8)])
     frames[:, 20:26, 20:26] = [blurred(0, 256, 3, 6) for _ in frames]
     write_video(tmp_path / "x.gif", frames, fps=5)
-    with Image.open(tmp_path / "x.gif") as film:
+    with Image.open(tmp_path / "x.gif") as video:
         for index, frame in enumerate(frames):
-            film.seek(index)
-            error = np.abs(np.asarray(film.convert("RGB")).astype(int) - frame)
+            video.seek(index)
+            error = np.abs(np.asarray(video.convert("RGB")).astype(int) - frame)
             assert error.mean() <= 9 and error[20:26, 20:26].mean() <= 9
 
 
@@ -128,10 +128,10 @@ def test_webp_keeps_transparency(tmp_path):
     frames = np.full((2, 16, 16, 4), 200, np.uint8)
     frames[0, ..., 3], frames[1, ..., 3] = 0, 255
     write_video(tmp_path / "x.webp", frames, fps=5)
-    with Image.open(tmp_path / "x.webp") as film:
+    with Image.open(tmp_path / "x.webp") as video:
         for index, alpha in enumerate((0, 255)):
-            film.seek(index)
-            assert set(np.asarray(film.convert("RGBA"))[..., 3].ravel()) == {alpha}
+            video.seek(index)
+            assert set(np.asarray(video.convert("RGBA"))[..., 3].ravel()) == {alpha}
 
 
 @settings(max_examples=50, deadline=None)
@@ -148,10 +148,10 @@ def test_no_frame_of_a_gif_is_so_short_that_browsers_slow_it_down(count, fps):
     assert min(durations(count, fps)) >= 20
 
 
-def test_films_that_cannot_be_written(tmp_path, monkeypatch):
+def test_videos_that_cannot_be_written(tmp_path, monkeypatch):
     for name, fps, message in (
-        ("x.avi", 8, r"x\.avi: films end in \.mp4, \.gif, \.webp"),
-        ("x.gif", 0, "0 frames per second: give a number above 0, at most 50 for .gif"),
+        ("x.avi", 8, r"x\.avi: a video ends in \.mp4, \.gif, \.webp"),
+        ("x.gif", 0, "0 frames per second: must be above 0 and at most 50 for .gif"),
         ("x.gif", 60, "60 frames per second: .* at most 50 for .gif"),
         ("x.mp4", float("nan"), "nan frames per second: .* at most 100 for .mp4"),
         ("x", 200, "200 frames per second: .* at most 100 for PNGs"),
@@ -169,13 +169,13 @@ def test_films_that_cannot_be_written(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_film_that_is_there_is_not_replaced_unasked(tmp_path):
+def test_an_existing_video_is_not_replaced_unasked(tmp_path):
     write_video(tmp_path / "x.gif", FRAMES, fps=8)
     check_video(tmp_path / "x.gif", 8, overwrite=True)
-    with pytest.raises(UserError, match=r"x\.gif is there already"):
+    with pytest.raises(UserError, match=r"x\.gif exists already"):
         check_video(tmp_path / "x.gif", 8, overwrite=False)
     (tmp_path / "frames").mkdir()
-    check_video(tmp_path / "frames", 8, overwrite=False)  # an empty folder is no film
+    check_video(tmp_path / "frames", 8, overwrite=False)  # an empty folder is not a video
     (tmp_path / "frames" / "frame_000007.png").write_bytes(b"")
-    with pytest.raises(UserError, match=r"frame_000007\.png is there already"):
+    with pytest.raises(UserError, match=r"frame_000007\.png exists already"):
         check_video(tmp_path / "frames", 8, overwrite=False)

@@ -1,0 +1,109 @@
+@pytest.fixture(scope="module")
+def tool():
+    """The module of tools/project.py."""
+    path = Path(__file__).resolve().parents[1] / "tools" / "project.py"
+    spec = importlib.util.spec_from_file_location("project_tool", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, targets) -> Path:
+    """A folder with one of the targets, and a wide gray image in a subfolder."""
+    folder = tmp_path_factory.mktemp("pictures")
+    save_png(folder / "own.png", targets[0])
+    (folder / "sub").mkdir()
+    Image.new("L", (90, 50), 200).save(folder / "sub" / "wide.jpg")
+    return folder
+
+
+QUICK = ["--distance", "l2", "--updates", "5", "--starts", "2", "--batch-size", "2"]
+
+
+def test_the_tool_writes_what_it_says(tool, folder, smoke_run, tmp_path, capsys):
+    out = tmp_path / "projected"
+    command = ["--run", str(smoke_run), "--out", str(out), *QUICK, "--images", str(folder), str(folder / "own.png")]
+    assert tool.main(command) == 0
+    printed = capsys.readouterr().out
+    names = ["000_own.png", "001_wide.png", "002_own.png"]
+    for name in [*names, "side_by_side.png", "table.json", "projected.npz"]:
+        assert f"{out / name}\n" in printed and (out / name).is_file()
+
+    saved = np.load(out / "projected.npz")
+    loaded = fastgan_jax.load(smoke_run)
+    images = loaded.generate(saved["z"], noise_seed=int(saved["noise_seed"]))
+    for image, name in zip(images, names, strict=True):
+        with Image.open(out / name) as file:
+            np.testing.assert_array_equal(np.asarray(file), image)
+            assert file.text["noise_seed"] == "0" and file.text["step"] == str(loaded.step)
+    assert saved["names"].tolist() == [str(folder / "own.png"), str(folder / "sub/wide.jpg"), str(folder / "own.png")]
+    np.testing.assert_allclose(saved["z"][0], saved["z"][2], atol=1e-3)  # the same image twice
+
+    written = json.loads((out / "table.json").read_text())
+    assert written["measure"] in printed and written["updates"] == 5
+    for row in written["pictures"]:
+        assert row["after"] < row["before"]
+        assert f"{row['after']:.4f}" in printed
+    with Image.open(out / "side_by_side.png") as file:
+        grid = np.asarray(file)
+    np.testing.assert_array_equal(grid[:64, 66:130], images[0])
+
+    assert tool.main(command) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_the_tool_projects_training_images(tool, smoke_run, tmp_path, capsys):
+    command = ["--run", str(smoke_run), "--out", str(tmp_path / "out"), *QUICK, "--training"]
+    assert tool.main([*command, "3,5"]) == 0
+    training = load_training_set(smoke_run, fastgan_jax.load(smoke_run).config).images
+    with Image.open(tmp_path / "out" / "side_by_side.png") as file:
+        grid = np.asarray(file)
+    for row, number in enumerate((3, 5)):
+        np.testing.assert_array_equal(grid[66 * row : 66 * row + 64, :64], training[number])
+        assert (tmp_path / "out" / f"00{row}_training_00000{number}.png").is_file()
+    assert tool.main([*command, "3,20", "--overwrite"]) == 2
+    assert "--training 3,20: the set has 20 images, counted from 0" in capsys.readouterr().err
+
+
+def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, squeeze, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(store, "_download", unreachable)
+    command = ["--run", str(smoke_run), "--images", str(folder / "own.png"), "--out", str(tmp_path / "out")]
+    assert tool.main(command) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and "vgg16" in message and "--distance l2" in message
+
+    arrays = {f"input/{name}": array for name, array in squeeze["input"].items()}
+    arrays |= {f"{layer}/{leaf}": x for layer, leaves in squeeze["backbone"].items() for leaf, x in leaves.items()}
+    write_arrays(store.cached_path("squeezenet_caffe"), arrays)
+    assert tool.main([*command, "--net", "squeeze_caffe", "--updates", "3", "--starts", "2"]) == 0
+    assert "cosine distance (squeeze_caffe), not LPIPS" in capsys.readouterr().out
+
+
+def unreachable(*_):
+    raise OSError("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--images", "{folder}/none.png"], "{folder}/none.png: no such file or folder"),
+        (["--images", "{folder}/empty"], "there is no image in this folder"),
+        (["--images", "{folder}/broken.png"], "broken.png: not a readable image"),
+        (["--images", "{folder}/own.png", "--labels", "a"], "--labels a: give numbers"),
+        (["--images", "{folder}/own.png", "--labels", "1"], "unconditional"),
+        (["--images", "{folder}/own.png", "--step", "new"], "--step new"),
+        (["--images", "{folder}/own.png", "--batch-size", "0"], "batch_size=0"),
+        (["--images", "{folder}/own.png", "--updates", "-3"], "updates=-3"),
+    ],
+)
+def test_the_tools_errors(tool, folder, smoke_run, tmp_path, capsys, arguments, message):
+    (folder / "empty").mkdir(exist_ok=True)
+    (folder / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "out"
+    filled = [argument.format(folder=folder) for argument in arguments]
+    assert tool.main(["--run", str(smoke_run), "--out", str(out), *QUICK, *filled]) == 2
+    assert re.match(f"error: .*{re.escape(message.format(folder=folder))}", capsys.readouterr().err)
+    assert not out.exists()
+    (folder / "broken.png").unlink()
