@@ -48,19 +48,20 @@ class Checkpoints:
 
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every file there
         self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
         # Orbax would do this in a thread that fails when the process ends before it.
         for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
             shutil.rmtree(unfinished, ignore_errors=True)
-        self._open = contextlib.ExitStack()
-        self._manager = ocp.CheckpointManager(
-            self._open.enter_context(plain_path(self.directory)),
-            item_names=("state", "sampler", "config", "data"),
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=_preservation(keep, best_metric),
-                best_fn=_ranking(best_metric),  # without it, Orbax does not write metrics
-                best_mode="min",
-            ),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_preservation(keep, best_metric),
+            best_fn=_ranking(best_metric),  # without it, Orbax does not write metrics
+            best_mode="min",
         )
+        with contextlib.ExitStack() as stack:
+            path = stack.enter_context(plain_path(self.directory))
+            names = ("state", "sampler", "config", "data")
+            self._manager = ocp.CheckpointManager(path, item_names=names, options=options)
+            self._open = stack.pop_all()
 
     def __enter__(self) -> "Checkpoints":
         return self

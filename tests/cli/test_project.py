@@ -1,18 +1,32 @@
+"""The command `project`: the files that it writes reproduce what it found, and bad input is named."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from random_networks import perceptual_params
+from tool_modules import load_tool
+
+import fastgan_jax
+from fastgan_jax.inference.restore import load_training_set
+from fastgan_jax.pretrained import store
+from fastgan_jax.pretrained.formats import write_arrays
+from fastgan_jax.utils.grids import save_png
+
+
 @pytest.fixture(scope="module")
 def tool():
-    """The module of tools/project.py."""
-    path = Path(__file__).resolve().parents[1] / "tools" / "project.py"
-    spec = importlib.util.spec_from_file_location("project_tool", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("project")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, targets) -> Path:
-    """A folder with one of the targets, and a wide gray image in a subfolder."""
+def folder(tmp_path_factory, smoke_run) -> Path:
+    """A folder with an image of the smoke run's generator, and a wide gray image in a subfolder."""
     folder = tmp_path_factory.mktemp("pictures")
-    save_png(folder / "own.png", targets[0])
+    save_png(folder / "own.png", fastgan_jax.load(smoke_run).sample(1, seed=9)[0])
     (folder / "sub").mkdir()
     Image.new("L", (90, 50), 200).save(folder / "sub" / "wide.jpg")
     return folder
@@ -50,7 +64,7 @@ def test_the_tool_writes_what_it_says(tool, folder, smoke_run, tmp_path, capsys)
     np.testing.assert_array_equal(grid[:64, 66:130], images[0])
 
     assert tool.main(command) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_the_tool_projects_training_images(tool, smoke_run, tmp_path, capsys):
@@ -66,7 +80,8 @@ def test_the_tool_projects_training_images(tool, smoke_run, tmp_path, capsys):
     assert "--training 3,20: the set has 20 images, counted from 0" in capsys.readouterr().err
 
 
-def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, squeeze, tmp_path, monkeypatch, capsys):
+def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, tmp_path, monkeypatch, capsys):
+    squeeze = perceptual_params("squeeze")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(store, "_download", unreachable)
     command = ["--run", str(smoke_run), "--images", str(folder / "own.png"), "--out", str(tmp_path / "out")]

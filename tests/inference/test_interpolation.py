@@ -50,7 +50,9 @@ def test_an_open_interpolation_ends_at_the_last_keyframe():
 
 def test_smooth_easing_rests_at_the_keyframes():
     z = np.random.RandomState(0).normal(size=(2, 8)).astype(np.float32)
-    linear, smooth = (interpolate_keyframes(z, 20, closed=False, spherical=False, easing=easing) for easing in ("linear", "smooth"))
+    linear, smooth = (
+        interpolate_keyframes(z, 20, closed=False, spherical=False, easing=easing) for easing in ("linear", "smooth")
+    )
     first, middle = (np.linalg.norm(path[1] - path[0]) for path in (linear, smooth))
     assert middle < 0.2 * first
     np.testing.assert_allclose(smooth[10], linear[10], atol=1e-6)

@@ -73,9 +73,9 @@ def test_by_a_perceptual_distance_too(sampler, targets, squeeze):
     few = replace(SETTINGS, batch_size=1, updates=15)
     result = project(sampler, targets[:1], "squeeze_caffe", squeeze, few)
     assert (result.distances < 0.6 * result.start_distances).all()
-    expected = jax.jit(lambda *pair: lpips.compare(squeeze, *(lpips.embed("squeeze", squeeze, to_unit(x)) for x in pair)))(
-        targets[:1], result.images
-    )
+    expected = jax.jit(
+        lambda *pair: lpips.compare(squeeze, *(lpips.embed("squeeze", squeeze, to_unit(x)) for x in pair))
+    )(targets[:1], result.images)
     np.testing.assert_allclose(result.distances, expected, rtol=1e-4)
     assert "cosine" in result.measure
 
@@ -179,7 +179,9 @@ def test_calls_of_the_program_make_up_all_updates(updates, expected):
 @pytest.mark.parametrize(("side", "seen"), [(64, 64), (128, 64), (256, 128)])
 def test_large_images_are_pooled(side, seen, monkeypatch):
     shapes = []
-    monkeypatch.setattr(Distance, "lpips", lambda backbone: Distance(lambda params, x: shapes.append(x.shape) or x, None))
+    monkeypatch.setattr(
+        Distance, "lpips", lambda backbone: Distance(lambda params, x: shapes.append(x.shape) or x, None)
+    )
     images = jnp.asarray(np.random.RandomState(0).uniform(-1, 1, (1, side, side, 3)).astype(np.float32))
     features = Objective(None, "squeeze", 0, 0, 0).distance.embed(None, images)
     assert shapes == [(1, seen, seen, 3)]

@@ -4,7 +4,9 @@ import logging
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,6 @@ import pytest
 from flax import struct
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.runs import checkpoint
 from fastgan_jax.runs.checkpoint import Checkpoints, find_checkpoint, load_sampler, load_state
 
 
@@ -162,10 +163,52 @@ def test_nothing_intact_is_an_error(run):
 
 def test_a_full_disk_is_said(run):
     message = r"could not be written \(the disk is full\).* the older ones are intact"
-    with pytest.raises(UserError, match=message), checkpoint._WriteErrors(run):
-        raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
-    with pytest.raises(KeyError), checkpoint._WriteErrors(run):
-        raise KeyError("not an error of writing")
+    with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
+        with pytest.raises(UserError, match=message), checkpoints._write_errors():
+            raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
+        with pytest.raises(KeyError), checkpoints._write_errors():
+            raise KeyError("not an error of writing")
+
+
+# Orbax takes some of these for patterns, and TensorStore takes a backslash for a slash.
+@pytest.mark.parametrize("name", ["[x]", "a [1]", "a\\b", "what?", "a*", "50%", "a#b {c}", "ü 猫"])
+def test_a_run_folder_may_have_any_name(tmp_path, name):
+    (tmp_path / "a1" / "checkpoints").mkdir(parents=True)  # what a pattern would match
+    root = tmp_path / name
+    with Checkpoints(root / "checkpoints", keep=1) as checkpoints:
+        for step in (1, 2, 3):
+            state = save(checkpoints, step, fid=float(step))
+    with Checkpoints(root / "checkpoints", keep=1) as checkpoints:
+        assert checkpoints.steps() == [1, 3] and checkpoints.config() == {"x": 1}
+        restored, _, step = checkpoints.restore(make_state(0))
+        assert step == 3
+        np.testing.assert_array_equal(restored.weights["a"]["kernel"], state.weights["a"]["kernel"])
+    np.testing.assert_array_equal(load_sampler(root)[0]["a"]["kernel"], state.weights["a"]["kernel"])
+    assert load_state(root, 1)[2] == 1
+    assert {path.name for path in tmp_path.iterdir()} == {name, "a1"}
+
+
+def test_a_link_needs_a_place(tmp_path, monkeypatch):
+    (tmp_path / "[x]").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[x]"))
+    with pytest.raises(UserError, match=r"one of \* \? \[ \\ in its path .* rename the folder, or set TMPDIR"):
+        Checkpoints(tmp_path / "[x]" / "checkpoints", keep=1)
+
+
+def test_looking_at_checkpoints_leaves_nothing_behind(run):
+    """No thread that the end of the process would disturb, which Orbax then reports as an error."""
+    unfinished = run / "checkpoints" / "7.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    before = threading.active_count()
+    with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
+        assert checkpoints.latest_step() == 2
+        assert not unfinished.exists()
+    assert threading.active_count() <= before
+
+
+def test_home_folders_are_understood(run, monkeypatch):
+    monkeypatch.setenv("HOME", str(run.parent))
+    assert load_sampler(f"~/{run.name}")[2] == 2
 
 
 def script(text: str) -> list[str]:
@@ -177,7 +220,7 @@ def test_a_process_killed_while_saving_leaves_the_earlier_checkpoint(tmp_path):
         script(
             f"""
             import jax.numpy as jnp, numpy as np, os, signal
-            from fastgan_jax.checkpoint import Checkpoints
+            from fastgan_jax.runs.checkpoint import Checkpoints
             checkpoints = Checkpoints({str(tmp_path / "checkpoints")!r}, keep=None)
             for step in (1, 2):
                 arrays = {{"a": jnp.asarray(np.random.RandomState(step).standard_normal((2000, 2000)))}}
@@ -205,7 +248,7 @@ def test_a_checkpoint_of_several_devices_is_read_on_one(tmp_path):
             os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4"
             import jax, jax.numpy as jnp
             from jax.sharding import Mesh, NamedSharding, PartitionSpec
-            from fastgan_jax.checkpoint import Checkpoints
+            from fastgan_jax.runs.checkpoint import Checkpoints
             sharding = NamedSharding(Mesh(jax.devices(), ("data",)), PartitionSpec("data"))
             arrays = {{"a": jax.device_put(jnp.arange(8.0), sharding)}}
             with Checkpoints({str(tmp_path / "checkpoints")!r}, keep=None) as checkpoints:

@@ -8,11 +8,10 @@ import pytest
 
 from configs import base, demo
 from fastgan_jax.errors import UserError
-from fastgan_jax.gan import augment
-from fastgan_jax.models.discriminator import DECODERS
+from fastgan_jax.gan import augment, losses
 from fastgan_jax.runs import config as configuration
 
-CONFIGS = Path(configuration.__file__).resolve().parents[1] / "configs"
+CONFIGS = Path(base.__file__).resolve().parent
 
 
 def changed(**fields):
@@ -36,10 +35,21 @@ def test_every_field_has_a_comment():
             assert "  # " in line, line
 
 
-def test_rules_name_fields_that_exist_and_lists_agree_with_the_code():
-    assert configuration.RULES.keys() <= configuration.flatten(base.get_config()).keys()
-    assert tuple(augment.PARTS) == configuration.POLICY_PARTS
-    assert configuration.DECODERS == DECODERS
+def test_rules_name_fields_that_exist():
+    assert configuration.rules().keys() <= configuration.flatten(base.get_config()).keys()
+
+
+def test_an_entry_in_a_registry_is_a_value_of_its_field(monkeypatch):
+    monkeypatch.setitem(losses.ADVERSARIAL, "mine", losses.hinge)
+    monkeypatch.setitem(augment.PARTS, "mine", augment.PARTS["cutout"])
+    configuration.rules.cache_clear()
+    try:
+        configuration.validate(changed(loss__adversarial="mine", augment__policy="color,mine"))
+        with pytest.raises(UserError, match="must be one of hinge, relativistic_hinge, mine$"):
+            configuration.validate(changed(loss__adversarial="yours"))
+    finally:
+        monkeypatch.undo()
+        configuration.rules.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -56,7 +66,7 @@ def test_rules_name_fields_that_exist_and_lists_agree_with_the_code():
         ("data__resident", "maybe"),
         ("loss__adversarial", "wasserstein"),
         ("loss__reconstruction_weight", -1.0),
-        ("augment__policy", "color"),
+        ("augment__policy", "colour"),
         ("augment__probability", 1.5),
         ("optim__learning_rate", 0.0),
         ("optim__beta1", 1.0),
@@ -71,7 +81,7 @@ def test_rules_name_fields_that_exist_and_lists_agree_with_the_code():
 )
 def test_impossible_values_are_named(field, value):
     name = field.replace("__", ".")
-    with pytest.raises(UserError, match=rf"^{re.escape(f'{name}={value!r}')}: allowed is \S"):
+    with pytest.raises(UserError, match=rf"^{re.escape(f'{name}={value!r}')}: must be \S"):
         configuration.validate(changed(**{field: value}))
 
 
@@ -129,7 +139,7 @@ def test_an_override_without_a_value_is_named():
         configuration.split_overrides(["--config.data.path"])
 
 
-def test_files_that_are_no_configuration_are_named(tmp_path):
+def test_files_that_are_not_a_configuration_are_named(tmp_path):
     with pytest.raises(UserError, match="no such file; beside it: art1024"):
         configuration.load_config(str(CONFIGS / "art.py"))
     (tmp_path / "empty.py").write_text("")
@@ -151,3 +161,43 @@ def test_only_fields_that_the_state_depends_on_must_stay():
         UserError, match=r"model\.nz: 64 in the checkpoint, 7 now; train\.seed: 0 in the checkpoint, 7 now"
     ):
         configuration.check_resumable(saved, fixed)
+
+
+@pytest.fixture
+def former(monkeypatch):
+    """A version in which two fields of the group train are gone, one of them under a new name."""
+    monkeypatch.setattr(
+        configuration, "FORMER_FIELDS", {"train.speed": None, "train.images": "train.batch_size", "old.x": None}
+    )
+    configuration._announce_former.cache_clear()
+
+
+def test_former_fields_of_saved_configurations_are_brought_up_to_date(former, caplog):
+    saved = configuration.to_dict(demo.get_config())
+    saved["train"] |= {"speed": "fast", "images": 7}
+    del saved["train"]["batch_size"]
+    assert configuration.upgrade(saved) is saved
+    assert saved["train"]["batch_size"] == 7 and not {"speed", "images"} & saved["train"].keys()
+    assert [record.getMessage() for record in caplog.records] == [
+        "train.speed is a field of earlier versions: ignored",
+        "train.images is now called train.batch_size",
+    ]
+    config = demo.get_config()
+    config.train.images = 3
+    assert configuration.upgrade(config).train.batch_size == 3
+
+
+def test_overrides_of_former_fields_are_accepted_and_said_once(former, caplog):
+    config = demo.get_config()
+    for _ in range(2):
+        configuration.apply_overrides(config, [("train.images", "6"), ("train.speed", "fast")])
+    assert config.train.batch_size == 6 and "speed" not in config.train
+    assert len(caplog.records) == 2
+
+
+def test_a_run_with_a_field_that_no_longer_exists_goes_on(caplog):
+    current = configuration.to_dict(demo.get_config())
+    saved = copy.deepcopy(current)
+    saved["model"]["forgotten"] = 3
+    configuration.check_resumable(saved, current)
+    assert caplog.messages == ["model.forgotten of the checkpoint does not exist in this version: ignored"]

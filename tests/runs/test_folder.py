@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from fastgan_jax.runs.folder import RunFolder
 
 HOLD = """
 import sys, time
-from fastgan_jax.run_folder import RunFolder
+from fastgan_jax.runs.folder import RunFolder
 with RunFolder(sys.argv[1]).lock():
     print("held", flush=True)
     time.sleep(60)
@@ -51,8 +52,28 @@ def test_the_record_names_versions_device_and_commit(tmp_path, monkeypatch):
 
 
 def test_a_tree_without_git_has_no_commit(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "fastgan_jax" / "run_folder.py"))
+    monkeypatch.setattr(run_folder, "__file__", str(tmp_path / "fastgan_jax" / "runs" / "folder.py"))
     assert run_folder.git_commit() is None
+
+
+def test_the_tree_that_the_package_runs_from_has_its_commit():
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        pytest.skip("needs the git repository")
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert run_folder.git_commit().removesuffix("+changes") == head.stdout.strip()
+
+
+def test_a_home_folder_is_understood_and_an_address_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert RunFolder("~/mine").path == tmp_path / "mine"
+    with pytest.raises(UserError, match="gs://bucket/mine is an address: give a local path"):
+        RunFolder("gs://bucket/mine")
+
+
+@pytest.mark.parametrize("below", ["", "checkpoints", "checkpoints/12"])
+def test_the_name_of_a_run(tmp_path, below):
+    assert run_folder.run_name(tmp_path / "mine" / below) == "mine"
 
 
 def test_paths_sort_by_step(tmp_path):

@@ -1,17 +1,15 @@
-"""Grids, images, metrics and progress."""
+"""metrics.jsonl and the event files of TensorBoard."""
 
+import errno
 import json
-import logging
-import sys
+import os
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from fastgan_jax.errors import UserError
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import MetricsWriter
-from fastgan_jax.utils.console import Progress
-from fastgan_jax.utils.grids import image_grid, save_png
 
 
 @pytest.fixture
@@ -23,26 +21,6 @@ def run(tmp_path):
 
 def lines_of(run):
     return [json.loads(line) for line in run.metrics.read_text().splitlines()]
-
-
-def test_grid_places_images_row_by_row():
-    images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 3), np.uint8)
-    grid = image_grid(images, columns=2, padding=1)
-    assert grid.shape == (3 * 3 - 1, 2 * 4 - 1, 3)
-    assert grid[0, 0, 0] == 0 and grid[0, 4, 0] == 1 and grid[3, 0, 0] == 2 and grid[6, 0, 0] == 4
-    assert grid[2, 0, 0] == 255 and grid[6, 4, 0] == 255
-    assert image_grid(images).shape[1] == 3 * 5 - 2
-    assert image_grid(images[:1], columns=8).shape == (2, 3, 3)
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_png_keeps_pixels_and_metadata(tmp_path, channels):
-    image = np.random.RandomState(0).randint(0, 256, (5, 7, channels), np.uint8)
-    save_png(tmp_path / "x.png", image, {"seed": "3"})
-    with Image.open(tmp_path / "x.png") as file:
-        np.testing.assert_array_equal(np.asarray(file).reshape(image.shape), image)
-        assert file.text == {"seed": "3"}
-    assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
 
 
 def test_resuming_drops_later_and_damaged_lines(run, caplog):
@@ -65,20 +43,28 @@ def test_numbers_that_are_not_finite_are_valid_json(run):
     assert line["wall_time"] > 0
 
 
-def test_progress_without_a_terminal_is_a_plain_line(caplog, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    with caplog.at_level(logging.INFO), Progress(10, 0, 4) as progress:
-        progress.update(5)  # too soon for a line
-        progress.losses({"loss/d": 1.25, "loss/g": 2.0, "other": 3.0})
-        progress.update(10)
-    assert len(caplog.records) == 1
-    assert "iteration 10/10" in caplog.text and "loss/d 1.250 loss/g 2.000" in caplog.text
+def test_images_and_scalars_are_events(run):
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    image = np.random.RandomState(0).randint(0, 256, (4, 6, 3), np.uint8)
+    with MetricsWriter(run, 0) as writer:
+        writer.scalars(3, {"loss/d": 0.5})
+        writer.image(3, "samples", image)
+    (file,) = run.tensorboard.iterdir()
+    values = {value.tag: value for event in EventFileLoader(str(file)).Load() for value in event.summary.value}
+    assert values.keys() == {"loss/d", "samples"}
 
 
-def test_progress_in_a_terminal_is_a_bar(capsys, monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with Progress(10, 2, 4) as progress:
-        progress.losses({"loss/d": 1.25})
-        progress.update(10)
-    shown = capsys.readouterr().err
-    assert "10/10" in shown and "images/s loss/d 1.250" in shown
+def test_a_full_disk_is_named(run):
+    class Full:
+        def write(self, text: str) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def close(self) -> None:
+            pass
+
+    with MetricsWriter(run, 0) as writer:
+        writer._lines.close()
+        writer._lines = Full()
+        with pytest.raises(UserError, match=r"the log of .* cannot be written \(No space left on device\): free some"):
+            writer.scalars(1, {"loss/d": 0.5})

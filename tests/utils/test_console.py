@@ -1,0 +1,60 @@
+"""Progress and notices on stderr."""
+
+import sys
+import time
+
+import pytest
+
+from fastgan_jax.utils import console
+from fastgan_jax.utils.console import Progress, announced
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(plain, capsys, monkeypatch):
+    with Progress(title="iteration", total=10, images_per_step=4) as progress:
+        progress.note("loss/d 1.250")
+        progress.update(5)  # too soon for a line
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(console, "LINE_SECONDS", 0)
+        progress.update(1)
+        progress.update(4)
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("iteration 6/10  ") and "/s  0:0" in first and first.endswith("images/s  loss/d 1.250")
+    assert last.startswith("iteration 10/10  ")
+
+
+def test_short_work_without_a_note_shows_nothing(plain, capsys):
+    assert list(Progress([1, 2, 3], title="checkpoints")) == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_has_a_bar(terminal, capsys):
+    with Progress(title="iteration", total=10, initial=2, images_per_step=4) as progress:
+        progress.note("loss/d 1.250")
+        progress.update(8)
+    shown = capsys.readouterr().err
+    assert "10/10" in shown and "images/s  loss/d 1.250" in shown
+
+
+def test_a_passing_bar_is_not_shown_for_short_work(terminal, capsys):
+    list(Progress(range(3), title="frames", passing=True))
+    assert "3/3" not in capsys.readouterr().err
+
+
+def test_only_what_takes_long_is_announced(capsys, monkeypatch):
+    with announced("loading"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(console, "SHOWN_AFTER_SECONDS", 0.01)
+    with announced("loading"):
+        time.sleep(0.2)
+    assert capsys.readouterr().err == "loading ...\n"
