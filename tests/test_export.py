@@ -108,14 +108,14 @@ def test_onnx_equals_jax_for_the_default_noise_and_for_given_noise(sampler):
 
 def test_onnx_style_mix_equals_jax_with_noise_of_each_latent(rich):
     """The sampler's own style mixing, to a step of uint8: content and style with the noise of their own latents."""
-    from fastgan_jax.inference.sampler import _draw_noise, noise_keys
+    from fastgan_jax.inference.sampler import draw_noise, noise_keys
 
     exported = session(onnx_bytes(rich, style_mix=True))
     content, style = rich.latents(1, seed=1), rich.latents(1, seed=2)
     inputs = [value.name for value in exported.get_overridable_initializers()]
     given = {"z_content": content, "z_style": style, "labels": np.int64([2])}
     for prefix, z in (("", content), ("style_", style)):
-        drawn = zip(noise_names(256), jax.jit(_draw_noise, static_argnums=0)(256, noise_keys(z)), strict=True)
+        drawn = zip(noise_names(256), jax.jit(draw_noise, static_argnums=0)(256, noise_keys(z)), strict=True)
         given |= {f"{prefix}{name}": np.asarray(noise) for name, noise in drawn if f"{prefix}{name}" in inputs}
     assert {"style_noise_8_0", "style_noise_8_1", "noise_128_1"} <= given.keys()
     (image,) = exported.run(["image"], given)

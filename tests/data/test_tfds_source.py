@@ -22,6 +22,7 @@ def test_a_prepared_tfds_set_is_read_without_tensorflow(tmp_path, folder, monkey
     class Tiny(tfds.core.GeneratorBasedBuilder):
         """Three images of two classes."""
 
+        __module__ = "__main__"  # as in a notebook: tensorflow-datasets looks for no files beside it
         VERSION = tfds.core.Version("1.0.0")
 
         def _info(self):
