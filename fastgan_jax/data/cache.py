@@ -167,10 +167,7 @@ class EntryWriter:
 
         Raises:
             UserError: if the disk is full or fails.
-            ValueError: if the image has another shape or type.
         """
-        if image.shape != self._shape or image.dtype != np.uint8:
-            raise ValueError(f"image {self._count} is {image.dtype} {image.shape}, not uint8 {self._shape}")
         with self._entry.explained():
             self._file.write(image.tobytes())
         self._count += 1
@@ -184,10 +181,7 @@ class EntryWriter:
 
         Raises:
             UserError: if the disk is full or fails.
-            ValueError: if there are not as many labels as images.
         """
-        if len(labels) != self._count:
-            raise ValueError(f"{len(labels)} labels for {self._count} images")
         with self._entry.explained():
             self._file.seek(0)
             self._write_header()

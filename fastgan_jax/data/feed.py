@@ -1,7 +1,6 @@
 """How batches reach the training step: drawn on the device from a resident set, or streamed from the host."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from fastgan_jax.data.order import batch_indices
 
 RESIDENT_BYTES = 2 * 2**30  # largest set that "auto" puts into device memory
 WORKERS = 4
+ENDLESS = 2**40  # calls of the device program
 BUFFERED_CALLS = 4  # calls of the device program whose batches are read ahead
 
 
@@ -34,53 +34,27 @@ class ResidentFeed:
 class StreamedFeed:
     """Batches read ahead by background threads (grain), in the same order as a resident set's.
 
-    An iterator of (images uint8 [K, B, H, W, C], labels int32 [K, B]); use it as a context.
+    A context whose value is an iterator of (images uint8 [K, B, H, W, C], labels int32 [K, B]).
     """
 
     def __init__(
         self, image_set: ImageSet, seed: int, batch_size: int, iterations_per_call: int, *, first_iteration: int = 0
     ):
         """Starts at `first_iteration`, K = `iterations_per_call` iterations at a time."""
-        self._arguments = (image_set, seed, batch_size, iterations_per_call)
-        self._next_iteration = first_iteration
-        self._iterator: Any = None
 
-    def __enter__(self) -> "StreamedFeed":
+        def read(call: int) -> tuple[np.ndarray, np.ndarray]:
+            first = first_iteration + call * iterations_per_call
+            rows = batch_indices(seed, first, iterations_per_call, batch_size, len(image_set.images))
+            return image_set.images[rows], image_set.labels[rows]
+
+        self._read = read
+
+    def __enter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         import grain.python as grain
 
-        image_set, seed, batch_size, per_call = self._arguments
-        calls = _Calls(image_set, seed, batch_size, per_call, self._next_iteration)
         options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
-        self._iterator = iter(grain.MapDataset.source(calls).to_iter_dataset(options))
-        return self
+        self._iterator = iter(grain.MapDataset.range(ENDLESS).map(self._read).to_iter_dataset(options))
+        return self._iterator
 
     def __exit__(self, *exception: object) -> None:
         self._iterator.close()
-        self._iterator = None
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return self
-
-    def __next__(self) -> tuple[np.ndarray, np.ndarray]:
-        batch = next(self._iterator)
-        self._next_iteration += self._arguments[3]
-        return batch
-
-
-class _Calls:
-    """Random access to the batches of each call: what grain reads from."""
-
-    FOREVER = 2**40
-
-    def __init__(self, image_set: ImageSet, seed: int, batch_size: int, per_call: int, first_iteration: int):
-        self._image_set, self._seed = image_set, seed
-        self._batch_size, self._per_call, self._first = batch_size, per_call, first_iteration
-
-    def __len__(self) -> int:
-        return self.FOREVER
-
-    def __getitem__(self, call: int) -> tuple[np.ndarray, np.ndarray]:
-        first = self._first + call * self._per_call
-        size = len(self._image_set.images)
-        rows = batch_indices(self._seed, first, self._per_call, self._batch_size, size)
-        return self._image_set.images[rows], self._image_set.labels[rows]

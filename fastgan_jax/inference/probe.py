@@ -152,7 +152,7 @@ def split(size: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray
 def blocks_to_channels(x: jax.Array, side: int) -> jax.Array:
     """The positions of equal blocks become channels: [B, h, w, C] -> [B, side, side, C (h / side) (w / side)].
 
-    Decoders start from 8x8 and would average larger maps, which loses what the map knows of places.
+    Decoders start from 8x8 and would average larger maps, which loses positions.
     """
     batch, height, width, channels = x.shape
     blocks = x.reshape(batch, side, height // side, side, width // side, channels)

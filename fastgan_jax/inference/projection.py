@@ -215,25 +215,25 @@ class Objective:
         """Several updates of Adam, and the losses [updates, B] before each."""
 
         def total(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-            losses = self._losses(variables, params, fixed, z)
+            images, _ = self.generator.apply(variables, z, fixed["noise"], fixed["labels"], train=False)
+            losses = self.distance(params, images, fixed["embedded"])
+            if self.backbone is not None:
+                losses = losses + self.mse_weight * l2(images, fixed["targets"])
+            deviation = (jnp.square(z).mean(1) - 1) / math.sqrt(2 / z.shape[1])  # chi-squared: its variance is 2 nz
+            losses = losses + self.prior_weight * jnp.square(deviation)
             return losses.sum(), losses
 
         def step(search: Search, _: None) -> tuple[Search, jax.Array]:
-            (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(search.z)
-            search = _keep_best(search, losses)
+            z, best_z, best_loss = search.z, search.best_z, search.best_loss
+            (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(z)
+            best_z = jnp.where((losses < best_loss)[:, None], z, best_z)
             change, adam = self.optimizer.update(gradient, search.adam)
-            return search._replace(z=search.z + change, adam=adam), losses
+            return Search(z + change, adam, best_z, jnp.fmin(losses, best_loss)), losses
 
         if updates == 1:
             search, losses = step(search, None)
             return search, losses[None]
         return jax.lax.scan(step, search, length=updates)
-
-    @partial(jax.jit, static_argnums=0)
-    def finish(self, variables: dict, params: Any, fixed: dict, search: Search) -> tuple[Search, jax.Array]:
-        """The search with the latents after the last update taken into account, and their losses [B]."""
-        losses = self._losses(variables, params, fixed, search.z)
-        return _keep_best(search, losses), losses
 
     @partial(jax.jit, static_argnums=0)
     def measure(self, params: Any, first: jax.Array, second: jax.Array) -> jax.Array:
@@ -249,15 +249,6 @@ class Objective:
             return self.distance.compare(params, same, fixed["embedded"])
 
         return jax.lax.map(from_all, self.distance.embed(params, to_unit(images)))
-
-    def _losses(self, variables: dict, params: Any, fixed: dict, z: jax.Array) -> jax.Array:
-        """What is minimized for each image: [B]."""
-        images, _ = self.generator.apply(variables, z, fixed["noise"], fixed["labels"], train=False)
-        losses = self.distance(params, images, fixed["embedded"])
-        if self.backbone is not None:
-            losses = losses + self.mse_weight * l2(images, fixed["targets"])
-        deviation = (jnp.square(z).mean(1) - 1) / math.sqrt(2 / z.shape[1])  # chi-squared: its variance is 2 nz
-        return losses + self.prior_weight * jnp.square(deviation)
 
 
 def rgb_of_units(images: jax.Array) -> jax.Array:
@@ -276,14 +267,6 @@ def _pooled(images: jax.Array) -> jax.Array:
     if half < SMALLEST_POOLED:
         return images
     return images.reshape(-1, half, 2, half, 2, images.shape[-1]).mean((2, 4))
-
-
-def _keep_best(search: Search, losses: jax.Array) -> Search:
-    better = losses < search.best_loss
-    return search._replace(
-        best_z=jnp.where(better[:, None], search.z, search.best_z),
-        best_loss=jnp.where(better, losses, search.best_loss),
-    )
 
 
 def _check_targets(sampler: Sampler, targets: np.ndarray) -> np.ndarray:
@@ -332,8 +315,8 @@ def _search(
         search, part = objective.update(block, variables, params, fixed, search)
         losses.append(np.asarray(part))
         on_progress(block)
-    search, last = objective.finish(variables, params, fixed, search)
-    return np.asarray(search.best_z), np.concatenate([*losses, np.asarray(last)[None]])
+    search, last = objective.update(1, variables, params, fixed, search)  # for the losses after the last one
+    return np.asarray(search.best_z), np.concatenate([*losses, np.asarray(last)])
 
 
 def updates_per_call(updates: int, backend: str) -> int:

@@ -28,7 +28,7 @@ def load(path: str | Path, step: int | str = "latest", *, statistics: str = "sta
             in training, which is what PyTorch's evaluation mode uses with averaged parameters).
 
     Raises:
-        UserError: if there is no such run or checkpoint, or `statistics` is something else.
+        UserError: if there is no such run or checkpoint, or `statistics` is unknown.
     """
     if statistics not in STATISTICS:
         raise UserError(f"statistics={statistics!r}: must be one of {', '.join(STATISTICS)}")

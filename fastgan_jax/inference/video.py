@@ -25,7 +25,7 @@ PALETTE_FRAMES, PALETTE_PIXELS = 16, 2**16  # about as many decide on the colors
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> int:
     """Writes frames, uint8 [H, W, C] of one size (C = 1, 3 or 4), as they come.
 
-    gif and webp repeat for ever. Transparency is kept by webp and PNG and laid on white for the others. mp4 is H.264
+    gif and webp repeat endlessly. Transparency is kept by webp and PNG and laid on white for the others. mp4 is H.264
     with 4:2:0 color of the BT.709 kind; odd sides get a row or column more.
 
     Args:

@@ -213,16 +213,6 @@ def test_a_failing_rename_is_named(tmp_path, monkeypatch):
         write_numbers(CacheEntry(tmp_path / "key"))
 
 
-def test_a_writer_takes_only_what_fits(tmp_path):
-    with CacheEntry(tmp_path / "key").writer((2, 2, 3)) as writer:
-        with pytest.raises(ValueError, match=r"image 0 is uint8 \(2, 2, 1\), not uint8 \(2, 2, 3\)"):
-            writer.append(np.zeros((2, 2, 1), np.uint8))
-        with pytest.raises(ValueError, match="image 0 is float32"):
-            writer.append(np.zeros((2, 2, 3), np.float32))
-        with pytest.raises(ValueError, match="1 labels for 0 images"):
-            writer.finish(np.zeros(1, np.int32), {})
-
-
 def test_without_a_writable_cache_a_set_is_decoded_into_a_temporary_folder(folder, tmp_path, monkeypatch, caplog):
     """Unless the cache holds the set already."""
     files._temporary_folder.cache_clear()

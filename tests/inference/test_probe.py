@@ -43,6 +43,7 @@ def result(trained, images):
     return run_probe(trained, L1, None, images, SETTINGS)
 
 
+@pytest.mark.slow
 def test_the_loss_falls(result):
     for name in probing.MAPS:
         losses = result.losses[name]
@@ -50,12 +51,14 @@ def test_the_loss_falls(result):
         assert losses[-5:].mean() < 0.7 * losses[:5].mean()
 
 
+@pytest.mark.slow
 def test_held_out_images_are_reconstructed_better_after_than_before(result):
     for name in probing.MAPS:
         assert result.before[name].shape == result.after[name].shape == (5,)
         assert result.after[name].mean() < 0.8 * result.before[name].mean()
 
 
+@pytest.mark.slow
 def test_distances_are_those_of_the_images_shown(result, images):
     """Also of the fifth, which is alone in its chunk."""
     np.testing.assert_array_equal(result.shown["real"], images[result.held_out])
@@ -64,6 +67,7 @@ def test_distances_are_those_of_the_images_shown(result, images):
         np.testing.assert_allclose(np.abs(reconstructed - target).mean((1, 2, 3)), result.after[name], atol=0.5 / 127.5)
 
 
+@pytest.mark.slow
 def test_equal_seeds_equal_results(trained, images, result):
     again = run_probe(trained, L1, None, images, SETTINGS)
     other = run_probe(trained, L1, None, images, replace(SETTINGS, iterations=1, seed=1))
@@ -74,6 +78,7 @@ def test_equal_seeds_equal_results(trained, images, result):
     assert other.held_out.tolist() != result.held_out.tolist()
 
 
+@pytest.mark.slow
 def test_held_out_images_are_not_learned_from(trained, images, result, monkeypatch):
     seen = []
 

@@ -69,6 +69,7 @@ def test_the_generators_own_images_are_found(found):
     assert (found.losses.min(0) < 0.2 * found.losses[0]).all()  # with the distance from the prior
 
 
+@pytest.mark.slow
 def test_by_a_perceptual_distance_too(sampler, targets, squeeze):
     few = replace(SETTINGS, batch_size=1, updates=15)
     result = project(sampler, targets[:1], "squeeze_caffe", squeeze, few)
