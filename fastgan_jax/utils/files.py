@@ -54,7 +54,7 @@ def replacing(path: str | Path, *, cure: str = "free some space, or choose anoth
     Raises:
         UserError: in place of any OSError; it ends with `cure`.
     """
-    path = Path(path)
+    path = user_path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
     try:
         with explained(f"{path} cannot be written", cure):
@@ -88,7 +88,7 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "-
     Raises:
         UserError: naming the first that exists or is a folder, or whose folder is a file or read-only.
     """
-    for path in map(Path, paths):
+    for path in map(user_path, paths):
         if path.is_dir():
             raise UserError(f"{path} is a folder: choose another {option}")
         if path.exists() and not overwrite:

@@ -67,6 +67,10 @@ def test_paths_of_users(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_path("~/a") == tmp_path / "a"
     assert user_path("a/~b") == Path("a/~b")
+    write_text("~/a.txt", "mine")
+    assert (tmp_path / "a.txt").read_text() == "mine"
+    with pytest.raises(UserError, match="a.txt exists already"):
+        check_outputs(["~/a.txt"], overwrite=False)
     with pytest.raises(UserError, match="^s3://x/y is an address: give a local path"):
         user_path("s3://x/y")
 
