@@ -74,11 +74,10 @@ def _evaluate(config: object, workdir: str) -> int:
     from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint, read_json_item
     from fastgan_jax.runs.folder import RunFolder
-    from fastgan_jax.utils.console import Progress
 
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_json_item(find_checkpoint(workdir), "config"), configuration.to_dict(config))
-    evaluation = evaluate_run(workdir, steps, config, lambda steps: Progress(steps, title="checkpoints"))
+    evaluation = evaluate_run(workdir, steps, config)
     told = warnings(evaluation, config.eval.best_metric)
     print("\n".join([summary(evaluation), table(evaluation), *told]))
     numbers = RunFolder(workdir).evaluation

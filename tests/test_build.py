@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from test_perceptual import perceptual_params
+from random_networks import perceptual_params
 
 from configs import art1024, base, demo
 from fastgan_jax import build as assemble

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from test_perceptual import perceptual_params
+from random_networks import perceptual_params
 from tool_modules import load_tool
 
 from fastgan_jax.data.image_files import image_files, read_images

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from fastgan_jax.cli.arguments import run_tool, tool_parser
-from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
 BASE_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "base.py"
@@ -68,7 +67,6 @@ def run(arguments: argparse.Namespace) -> None:
             arguments.run,
             steps_of(arguments),
             config,
-            lambda steps: Progress(steps, title="checkpoints"),
             images=arguments.data,
         )
     except UserError as error:

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 from fastgan_jax.cli.arguments import add_run_arguments, read_step, run_tool, tool_parser
+from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.runs.folder import run_name
 from fastgan_jax.utils.checks import check_at_least_one, check_seed
-from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
 EXAMPLES = """examples:
@@ -29,9 +29,9 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add_run_arguments(parser, out="a .png file; the table goes into a .json of the same name")
     parser.add_argument("--num", type=int, default=16, metavar="N", help="samples (default: 16)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the samples (default: 0)")
-    parser.add_argument("--neighbours", type=int, default=3, metavar="K", help="of each sample (default: 3)")
+    parser.add_argument("--neighbors", "--neighbours", type=int, default=3, metavar="K", help="of each sample (default: 3)")
     parser.add_argument("--data", metavar="PATH", help="folder or zip of real images (default: the training set)")
-    parser.add_argument("--net", choices=("vgg", "squeeze", "squeeze_caffe"), help="default: the run's perceptual_net")
+    parser.add_argument("--net", choices=tuple(PERCEPTUAL), help="default: the run's perceptual_net")
     parser.add_argument("--weights", metavar="FILE", help="local file with the weights of --net")
     return parser.parse_args(argv)
 
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     import fastgan_jax
     from fastgan_jax.errors import UserError
     from fastgan_jax.evaluation.neighbors import nearest_neighbors, neighbor_grid, neighbor_report, table
-    from fastgan_jax.evaluation.perceptual import PerceptualDistance
+    from fastgan_jax.pretrained.networks import PerceptualDistance
     from fastgan_jax.inference.restore import load_run_perceptual, load_training_set
     from fastgan_jax.utils.files import write_text
     from fastgan_jax.utils.grids import save_png
@@ -65,7 +65,6 @@ def run(arguments: argparse.Namespace) -> None:
         samples,
         training.images,
         arguments.neighbors,
-        lambda parts: Progress(parts, title="searching"),
         mirrored=sampler.config.data.flip,
     )
     report = neighbor_report(distance, training.images, neighbors, training.names, mirrored=sampler.config.data.flip)

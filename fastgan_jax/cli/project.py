@@ -7,6 +7,7 @@ from pathlib import Path
 from fastgan_jax.cli.arguments import add_run_arguments, read_seeds, run_tool, tool_parser
 from fastgan_jax.cli.inputs import load_generator
 from fastgan_jax.runs.folder import run_name
+from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
@@ -30,7 +31,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", metavar="PATH", help="of --training: folder or zip, if it is no longer where it was")
     parser.add_argument("--distance", default="lpips", choices=("lpips", "l2"), help="lpips (default) needs weights")
     parser.add_argument(
-        "--net", choices=("vgg", "squeeze", "squeeze_caffe"), help="network of lpips (default: the run's)"
+        "--net", choices=tuple(PERCEPTUAL), help="network of lpips (default: the run's)"
     )
     parser.add_argument("--weights", metavar="FILE", help="local file with the weights of --net")
     parser.add_argument("--updates", type=int, default=1000, metavar="N", help="of Adam (default: 1000)")

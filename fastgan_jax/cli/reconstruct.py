@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.cli.arguments import add_run_arguments, read_step, run_tool, tool_parser
 from fastgan_jax.runs.folder import run_name
+from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
@@ -49,7 +50,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     probe.add_argument("--held-out", type=float, default=0.15, metavar="S", help="share of images (default: 0.15)")
     probe.add_argument("--seed", type=int, default=0, metavar="S", help="of everything random (default: 0)")
     probe.add_argument("--distance", choices=DISTANCES, default="lpips", help="lpips (default) needs weights")
-    probe.add_argument("--net", choices=("vgg", "squeeze", "squeeze_caffe"), help="default: the run's perceptual_net")
+    probe.add_argument("--net", choices=tuple(PERCEPTUAL), help="default: the run's perceptual_net")
     probe.add_argument("--weights", metavar="FILE", help="local file with the weights of --net")
     probe.add_argument("--data", metavar="PATH", help="folder or zip of real images (default: the training set)")
     return parser.parse_args(argv)
@@ -126,7 +127,6 @@ def distance_of(arguments: argparse.Namespace, config: Any) -> tuple[str, Any, A
     from fastgan_jax.gan.losses import DISTANCES as REFERENCE
     from fastgan_jax.gan.losses import perceptual_distance
     from fastgan_jax.inference.restore import load_run_perceptual
-    from fastgan_jax.pretrained.networks import PERCEPTUAL
 
     if arguments.distance != "lpips":
         return arguments.distance, REFERENCE[arguments.distance], None

@@ -27,7 +27,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the page."""
-    from fastgan_jax.report.report import write_report
+    from fastgan_jax.report.page import write_report
 
     if arguments.out:
         check_outputs([arguments.out], arguments.overwrite)

@@ -30,10 +30,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def run(arguments: argparse.Namespace) -> None:
     """Does what was asked."""
     from fastgan_jax.pretrained import store
-    from fastgan_jax.pretrained.registry import REGISTRY
+    from fastgan_jax.pretrained.registry import FILES
 
     if arguments.list:
-        for entry in REGISTRY.values():
+        for entry in FILES.values():
             path = store.cached_path(entry.name)
             print(f"{entry.name}: {entry.content}")
             print(f"    {'present: ' + str(path) if path.exists() else 'not present'}")

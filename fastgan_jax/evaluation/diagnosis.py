@@ -1,20 +1,25 @@
-"""What the numbers of a run tell about over-training, memorization and collapse, in words."""
+"""What the numbers of a run say about over-training, memorization and collapse, in words."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fastgan_jax.metrics.registry import BETTER, rank
+from fastgan_jax.metrics.registry import beside, output, rank
 
-RISING_FOR = 3  # evaluations, all worse than the best by more than MARGIN, that count as over-training
-MARGIN = 0.05  # of the best value: less is chance, as is less than the value's spread, if it has one
-COLLAPSED = 0.5  # of the distance between training images; where that is not known, of the highest between samples
-# Of the least distance that an image's distance from its nearest training image is compared with. In a run that
+RISING_FOR = 3  # evaluations in a row, all worse than the best by more than MARGIN: over-training
+MARGIN = 0.05  # share of the best value; a smaller difference is chance, as is one within the value's spread
+COLLAPSED = 0.5  # share of the distance between training images; if unknown, of the highest between samples
+# Share of the least baseline below which the distance from the nearest training image means memorization. In a run that
 # memorized nothing (docs/evaluation.md) samples measured 0.95 of it; decoded training images 0.3, shifted ones 0.2
 # to 0.7.
 MEMORIZED = 0.7
 
 PREFIX = "eval/"  # of an evaluation's numbers in metrics.jsonl
+
+
+def to_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row {"step": ..., number: value} of an evaluation as a line of metrics.jsonl."""
+    return {name if name == "step" else f"{PREFIX}{name}": value for name, value in row.items()}
 
 
 def evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -32,7 +37,7 @@ def diagnose(lines: Sequence[dict[str, Any]], best_metric: str, *, mirrored: boo
 
     Args:
         lines: of metrics.jsonl.
-        best_metric: the number by which checkpoints are judged.
+        best_metric: the number by which checkpoints are ranked.
         mirrored: whether training images are mirrored at random (data.flip), see `baselines`.
     """
     history = evaluations(lines)
@@ -46,8 +51,8 @@ def baselines(numbers: Mapping[str, float | None], mirrored: bool) -> dict[str, 
 
     Args:
         numbers: of an evaluation.
-        mirrored: whether the generator is trained on mirror images too. These are then no almost-copies but training
-            images, and how far they are from the originals does not count.
+        mirrored: whether the generator is trained on mirror images too. These are then training images rather than
+            almost-copies, and how far they are from the originals does not count.
     """
     names = ("nearest_cropped", "nearest_real") if mirrored else ("nearest_flipped", "nearest_cropped", "nearest_real")
     values = {name: numbers.get(name) for name in names}
@@ -65,18 +70,19 @@ def is_copy(nearest: float, compared: Iterable[float]) -> bool:
 
 
 def _overtraining(history: list[dict[str, Any]], name: str) -> list[str]:
-    judged = [entry for entry in history if entry.get(name) is not None]
-    if not judged:
+    known = [entry for entry in history if entry.get(name) is not None]
+    if not known:
         return []
-    best = min(judged, key=lambda entry: rank(name, entry[name]))
-    limit = rank(name, best[name]) + max(MARGIN * abs(best[name]), best.get(f"{name}_spread") or 0)
-    last_good = max(index for index, entry in enumerate(judged) if rank(name, entry[name]) <= limit)
-    if len(judged) - 1 - last_good < RISING_FOR:
+    best = min(known, key=lambda entry: rank(name, entry[name]))
+    spread = sum(best.get(other) or 0 for other in beside(name, "spread"))
+    limit = rank(name, best[name]) + max(MARGIN * abs(best[name]), spread)
+    last_good = max(index for index, entry in enumerate(known) if rank(name, entry[name]) <= limit)
+    if len(known) - 1 - last_good < RISING_FOR:
         return []
-    worse = "risen" if BETTER[name] == "lower" else "fallen"
+    worse = "risen" if output(name).better == "lower" else "fallen"
     return [
         f"over-training: {name} was best at iteration {best['step']} ({best[name]:.4g}) and has {worse} to "
-        f"{judged[-1][name]:.4g}; more training hardly helps: use the checkpoint of iteration {best['step']}"
+        f"{known[-1][name]:.4g}; more training hardly helps: use the checkpoint of iteration {best['step']}"
     ]
 
 

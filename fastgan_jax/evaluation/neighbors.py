@@ -1,18 +1,20 @@
-"""The training images nearest to samples (paper, appendix E and table 8): has the generator learned them by heart?"""
+"""The training images nearest to samples (paper, appendix E and table 8): has the generator memorized them?"""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation.diagnosis import MEMORIZED, PREFIX, baselines, diagnose, is_copy
-from fastgan_jax.evaluation.perceptual import PerceptualDistance, compared_rows, mirror, real_nearness, searched_of
+from fastgan_jax.evaluation.diagnosis import MEMORIZED, baselines, diagnose, is_copy, to_line
+from fastgan_jax.metrics.perceptual import compared_rows, mirror, real_nearness, searched_of
+from fastgan_jax.pretrained.networks import PerceptualDistance
+from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.grids import captioned, image_grid
 
-AT_ONCE = 256  # training images between two steps of a progress bar
+AT_ONCE = 256  # training images per step of the progress bar
 
 
 @dataclass(frozen=True)
@@ -33,13 +35,7 @@ class Neighbors:
 
 
 def nearest_neighbors(
-    distance: PerceptualDistance,
-    images: np.ndarray,
-    real: np.ndarray,
-    count: int,
-    show: Callable[[Sequence], Iterable] = iter,
-    *,
-    mirrored: bool,
+    distance: PerceptualDistance, images: np.ndarray, real: np.ndarray, count: int, *, mirrored: bool
 ) -> Neighbors:
     """Searches the whole training set; of equally near images, the first comes first.
 
@@ -48,21 +44,19 @@ def nearest_neighbors(
         images: uint8 [M, H, W, C].
         real: the training set, uint8 [N, H, W, C].
         count: neighbors of each image, k.
-        show: wraps the parts of the search in a progress bar.
         mirrored: whether to search the mirror images too, which a generator trained with data.flip has seen as well.
 
     Raises:
         UserError: if there are fewer than `count` training images.
     """
     if not 1 <= count <= len(real):
-        raise UserError(f"neighbors={count}: the training set has {len(real)} images; give 1 to {len(real)}")
-    starts = range(0, len(real), AT_ONCE)
-    variants = (images, mirror(images)) if mirrored else (images,)
+        raise UserError(f"neighbors={count}: must be from 1 to {len(real)}, the number of training images")
+    queries = (images, mirror(images)) if mirrored else (images,)
     parts = [
-        np.stack([distance.matrix(form, np.asarray(real[start : start + AT_ONCE])) for form in variants])
-        for start in show(starts)
+        np.stack([distance.matrix(query, np.asarray(real[start : start + AT_ONCE])) for query in queries])
+        for start in Progress(range(0, len(real), AT_ONCE), title="searching")
     ]
-    both = np.concatenate(parts, axis=2)  # [variants, M, N]
+    both = np.concatenate(parts, axis=2)  # [queries, M, N]
     distances, nearer = both.min(0), both.argmin(0) == 1
     rows = np.argsort(distances, axis=1, kind="stable")[:, :count]
     found = (np.take_along_axis(values, rows, axis=1) for values in (distances, nearer))
@@ -72,7 +66,7 @@ def nearest_neighbors(
 def neighbor_report(
     distance: PerceptualDistance, real: np.ndarray, neighbors: Neighbors, names: Sequence[str], *, mirrored: bool
 ) -> dict[str, Any]:
-    """What table 8 of the paper tells, for JSON.
+    """The numbers of table 8 of the paper, for JSON.
 
     Args:
         distance: perceptual.
@@ -102,9 +96,8 @@ def neighbor_report(
             for row, value, across in zip(*each, strict=True)
         ]
         samples.append({"index": index, "neighbours": found})
-    # the same images are searched for the samples and for the real images that they are compared with
-    judged = means | {"nearest": means["nearest_searched"]}
-    evaluation = {"step": 0} | {f"{PREFIX}{name}": value for name, value in judged.items()}
+    # Among the same images as were searched for the real images that the samples are compared with.
+    evaluation = to_line({"step": 0} | means | {"nearest": means["nearest_searched"]})
     return {
         "measure": distance.measure,
         "num_real": len(real),

@@ -1,1 +1,1 @@
-"""Measures of sets of images, computed from the features that a network gives to each image."""
+"""Metrics of sets of images, from their features or perceptual distances: arrays in, numbers out."""

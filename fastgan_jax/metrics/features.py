@@ -1,4 +1,4 @@
-"""What every metric asks of its input: features [N, D], one row per image, as float64."""
+"""Checks of features [N, D], one row per image, which are float64 from there on."""
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ def as_pair(real: np.ndarray | jax.Array, fake: np.ndarray | jax.Array) -> tuple
     """Two sets of features of one network, as float64 on the host.
 
     Raises:
-        UserError: if either is no valid set of features, or their lengths D differ.
+        UserError: if either is not a valid set of features, or their lengths D differ.
     """
     real, fake = as_features("real", real), as_features("fake", fake)
     if real.shape[1] != fake.shape[1]:

@@ -4,146 +4,104 @@ The network (Szegedy et al., "Rethinking the Inception Architecture", 2016, figu
 published its weights on 2015-12-05. It departs from common Inception-v3 programs in two places: average pooling counts
 only pixels inside the map, and the pooling branch of the last block takes the maximum.
 
-Every convolution is bias-free and followed by batch norm (epsilon 1e-3) and ReLU; the stored statistics are folded into
-kernel and bias when weights are converted, so parameters are `{name: {"kernel": [kh, kw, in, out], "bias": [out]}}`
-with a name such as `Mixed_5b.branch1x1`.
+Every convolution is bias-free and followed by batch norm (epsilon 1e-3) and ReLU; `pretrained.layouts` folds the stored
+statistics into kernel and bias, so parameters are `{name: {"kernel": [kh, kw, in, out], "bias": [out]}}` with a name
+such as `Mixed_5b.branch1x1`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.inception_shapes import layer_shapes
 
 SIDE = 299  # height and width of the images that the network expects
 FEATURES = 2048
 BATCH_NORM_EPSILON = 1e-3
-CLASSES = 1008  # of the classifier head, which features do not need; another count tells of other weights
+CLASSES = 1008  # of the classifier head, which features do not need; another count means other weights
 
-Params = dict[str, dict[str, jax.Array | np.ndarray]]
-Unit = Callable[..., jax.Array]
-
-
-def features(params: Params, images: jax.Array) -> jax.Array:
-    """The features of images: the mean over the last map ("pool3").
-
-    Products are true float32 on every device, as digits of FID depend on them. Compile it with `jax.jit`.
-
-    Args:
-        params: what `params_from_torch` returns.
-        images: floating point [B, 299, 299, 3], in [-1, 1]; see `resizing.resize_for_network`.
-
-    Returns:
-        float32 [B, 2048], each at least 0.
-
-    Raises:
-        UserError: if the images have another shape.
-    """
-    if images.ndim != 4 or images.shape[1:] != (SIDE, SIDE, 3):
-        raise UserError(f"Inception takes images [B, {SIDE}, {SIDE}, 3], not {tuple(images.shape)}: resize them first")
-
-    def unit(name: str, x: jax.Array, stride: int = 1, padding: str = "SAME") -> jax.Array:
-        return _convolve(params[name], x, stride, padding)
-
-    x = images.astype(jnp.float32)
-    x = unit("Conv2d_1a_3x3", x, 2, "VALID")
-    x = unit("Conv2d_2a_3x3", x, 1, "VALID")
-    x = unit("Conv2d_2b_3x3", x)
-    x = _max_pool(x, 2, "VALID")
-    x = unit("Conv2d_3b_1x1", x)
-    x = unit("Conv2d_4a_3x3", x, 1, "VALID")
-    x = _max_pool(x, 2, "VALID")  # [B, 35, 35, 192]
-    for name in ("Mixed_5b", "Mixed_5c", "Mixed_5d"):
-        x = _block_a(unit, name, x)
-    x = _reduce_b(unit, "Mixed_6a", x)  # [B, 17, 17, 768]
-    for name in ("Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"):
-        x = _block_c(unit, name, x)
-    x = _reduce_d(unit, "Mixed_7a", x)  # [B, 8, 8, 1280]
-    x = _block_e(unit, "Mixed_7b", x, _average_pool)
-    x = _block_e(unit, "Mixed_7c", x, _max_pool)
-    return x.mean((1, 2))
+Params = dict[str, dict[str, Any]]
 
 
-def params_from_torch(state: Mapping[str, np.ndarray]) -> Params:
-    """Parameters from the tensors of the PyTorch file `pt_inception-2015-12-05`.
+class Conv(NamedTuple):
+    """A convolution: its name, kernel height and width, channels out, stride and padding."""
 
-    Args:
-        state: tensors by name, such as `Conv2d_1a_3x3.conv.weight` [out, in, kh, kw] and `Conv2d_1a_3x3.bn.weight`
-            [out]. Tensors that the features do not need (the heads, `num_batches_tracked`) may be there or not.
-
-    Returns:
-        float32 arrays on the host; batch norm is folded in with float64.
-
-    Raises:
-        UserError: naming the tensor that is missing or has another shape, or if the head has a number of classes that
-            tells of other weights (those of torchvision's classifier fit every other shape).
-    """
-    head = state.get("fc.weight")
-    if head is not None and np.shape(head)[:1] != (CLASSES,):
-        raise UserError(
-            f"Inception tensor fc.weight has shape {np.shape(head)}, not {CLASSES} classes: these are another "
-            "classifier's weights; give the file pt_inception-2015-12-05"
-        )
-    params = {}
-    for name, (height, width, channels, outputs) in layer_shapes().items():
-        kernel = _tensor(state, f"{name}.conv.weight", (outputs, channels, height, width))
-        scale, shift, mean, variance = (
-            _tensor(state, f"{name}.bn.{part}", (outputs,))
-            for part in ("weight", "bias", "running_mean", "running_var")
-        )
-        factor = scale / np.sqrt(variance + BATCH_NORM_EPSILON)
-        params[name] = {
-            "kernel": (kernel.transpose(2, 3, 1, 0) * factor).astype(np.float32),
-            "bias": (shift - mean * factor).astype(np.float32),
-        }
-    return params
+    name: str
+    height: int
+    width: int
+    channels: int
+    stride: int
+    padding: str
 
 
-def unflatten(arrays: Mapping[str, np.ndarray]) -> Params:
-    """Parameters from the flat form in which converted ones are stored.
-
-    Args:
-        arrays: the leaves of what `params_from_torch` returned, by path, such as `Mixed_5b.branch1x1/kernel`.
-
-    Raises:
-        UserError: naming the array that is missing or has another shape.
-    """
-    return {
-        name: {
-            "kernel": _tensor(arrays, f"{name}/kernel", shape).astype(np.float32),
-            "bias": _tensor(arrays, f"{name}/bias", shape[-1:]).astype(np.float32),
-        }
-        for name, shape in layer_shapes().items()
-    }
+# The network: blocks one after the other. Of each block, one line per branch; of each branch, steps one after the
+# other, separated by commas; "a + b" are side by side. A convolution is "name HEIGHTxWIDTH CHANNELS", a size that ends
+# with /2 has stride 2 and no padding, one with v no padding. The remaining steps are POOLINGS.
+STEM = (
+    "Conv2d_1a_3x3 3x3/2 32, Conv2d_2a_3x3 3x3v 32, Conv2d_2b_3x3 3x3 64, shrink, "
+    "Conv2d_3b_1x1 1x1 80, Conv2d_4a_3x3 3x3v 192, shrink",
+)
 
 
-def _tensor(state: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """One tensor in float64, checked."""
-    if name not in state:
-        raise UserError(f"Inception weights lack the tensor {name}: give the file pt_inception-2015-12-05")
-    found = tuple(np.shape(state[name]))
-    if found != shape:
-        raise UserError(
-            f"Inception tensor {name} has shape {found}, not {shape}: give the file pt_inception-2015-12-05"
-        )
-    return np.asarray(state[name], np.float64)
-
-
-def _convolve(layer: dict[str, jax.Array], x: jax.Array, stride: int, padding: str) -> jax.Array:
-    """Convolution with folded batch norm, then ReLU."""
-    x = lax.conv_general_dilated(
-        x,
-        layer["kernel"],
-        (stride, stride),
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        precision=lax.Precision.HIGHEST,
+def _block_a(pooled: int) -> tuple[str, ...]:
+    """Figure 5, on maps of 35x35."""
+    return (
+        "branch1x1 1x1 64",
+        "branch5x5_1 1x1 48, branch5x5_2 5x5 64",
+        "branch3x3dbl_1 1x1 64, branch3x3dbl_2 3x3 96, branch3x3dbl_3 3x3 96",
+        f"average, branch_pool 1x1 {pooled}",
     )
-    return jax.nn.relu(x + layer["bias"][None, None, None])
+
+
+def _block_c(inner: int) -> tuple[str, ...]:
+    """Figure 6 with n = 7, on maps of 17x17."""
+    return (
+        "branch1x1 1x1 192",
+        f"branch7x7_1 1x1 {inner}, branch7x7_2 1x7 {inner}, branch7x7_3 7x1 192",
+        f"branch7x7dbl_1 1x1 {inner}, branch7x7dbl_2 7x1 {inner}, branch7x7dbl_3 1x7 {inner}, "
+        f"branch7x7dbl_4 7x1 {inner}, branch7x7dbl_5 1x7 192",
+        "average, branch_pool 1x1 192",
+    )
+
+
+def _block_e(pool: str) -> tuple[str, ...]:
+    """Figure 7, on maps of 8x8."""
+    return (
+        "branch1x1 1x1 320",
+        "branch3x3_1 1x1 384, branch3x3_2a 1x3 384 + branch3x3_2b 3x1 384",
+        "branch3x3dbl_1 1x1 448, branch3x3dbl_2 3x3 384, branch3x3dbl_3a 1x3 384 + branch3x3dbl_3b 3x1 384",
+        f"{pool}, branch_pool 1x1 192",
+    )
+
+
+REDUCE_B = (  # 35x35 to 17x17
+    "branch3x3 3x3/2 384",
+    "branch3x3dbl_1 1x1 64, branch3x3dbl_2 3x3 96, branch3x3dbl_3 3x3/2 96",
+    "shrink",
+)
+REDUCE_D = (  # 17x17 to 8x8
+    "branch3x3_1 1x1 192, branch3x3_2 3x3/2 320",
+    "branch7x7x3_1 1x1 192, branch7x7x3_2 1x7 192, branch7x7x3_3 7x1 192, branch7x7x3_4 3x3/2 192",
+    "shrink",
+)
+BLOCKS = {
+    "": STEM,
+    "Mixed_5b.": _block_a(32),
+    "Mixed_5c.": _block_a(64),
+    "Mixed_5d.": _block_a(64),
+    "Mixed_6a.": REDUCE_B,
+    "Mixed_6b.": _block_c(128),
+    "Mixed_6c.": _block_c(160),
+    "Mixed_6d.": _block_c(160),
+    "Mixed_6e.": _block_c(192),
+    "Mixed_7a.": REDUCE_D,
+    "Mixed_7b.": _block_e("average"),
+    "Mixed_7c.": _block_e("max"),
+}
 
 
 def _max_pool(x: jax.Array, stride: int = 1, padding: str = "SAME") -> jax.Array:
@@ -159,78 +117,73 @@ def _average_pool(x: jax.Array) -> jax.Array:
     return total / count
 
 
-def _chain(unit: Unit, names: str, x: jax.Array) -> jax.Array:
-    """Applies the stride-1 layers `names`, separated by spaces, one after the other."""
-    for name in names.split():
-        x = unit(name, x)
+POOLINGS = {"average": _average_pool, "max": _max_pool, "shrink": partial(_max_pool, stride=2, padding="VALID")}
+
+
+def _run(x: Any, convolve: Callable[[Conv, Any], Any], pool: Callable[[str, Any], Any], join: Callable) -> Any:
+    """Runs the network on maps, or on anything else that the three functions take, such as numbers of channels."""
+
+    def step(block: str, text: str, x: Any) -> Any:
+        if text in POOLINGS:
+            return pool(text, x)
+        name, size, channels = text.split()
+        stride, padding = (2, "VALID") if size.endswith("/2") else (1, "VALID" if size.endswith("v") else "SAME")
+        height, width = map(int, size.removesuffix("/2").removesuffix("v").split("x"))
+        return convolve(Conv(block + name, height, width, int(channels), stride, padding), x)
+
+    def branch(block: str, steps: str, x: Any) -> Any:
+        for text in steps.split(", "):
+            x = join([step(block, beside, x) for beside in text.split(" + ")])
+        return x
+
+    for block, branches in BLOCKS.items():
+        x = join([branch(block, steps, x) for steps in branches])
     return x
 
 
-def _block_a(unit: Unit, n: str, x: jax.Array) -> jax.Array:
-    """Branches of 1x1, 5x5, two 3x3, and pooling, on maps of 35x35."""
-    return jnp.concatenate(
-        [
-            unit(f"{n}.branch1x1", x),
-            _chain(unit, f"{n}.branch5x5_1 {n}.branch5x5_2", x),
-            _chain(unit, f"{n}.branch3x3dbl_1 {n}.branch3x3dbl_2 {n}.branch3x3dbl_3", x),
-            unit(f"{n}.branch_pool", _average_pool(x)),
-        ],
-        -1,
-    )
+def layer_shapes() -> dict[str, tuple[int, int, int, int]]:
+    """Kernel shape [kh, kw, in, out] of every convolution by its full name."""
+    shapes = {}
+
+    def record(conv: Conv, channels: int) -> int:
+        shapes[conv.name] = (conv.height, conv.width, channels, conv.channels)
+        return conv.channels
+
+    _run(3, record, lambda _pool, channels: channels, sum)
+    return shapes
 
 
-def _reduce_b(unit: Unit, n: str, x: jax.Array) -> jax.Array:
-    """35x35 to 17x17: strided 3x3, two 3x3 of which the last strides, and pooling."""
-    double = _chain(unit, f"{n}.branch3x3dbl_1 {n}.branch3x3dbl_2", x)
-    return jnp.concatenate(
-        [
-            unit(f"{n}.branch3x3", x, 2, "VALID"),
-            unit(f"{n}.branch3x3dbl_3", double, 2, "VALID"),
-            _max_pool(x, 2, "VALID"),
-        ],
-        -1,
-    )
+def features(params: Params, images: jax.Array) -> jax.Array:
+    """The features of images: the mean over the last map ("pool3").
 
+    Products are true float32 on every device, as digits of FID depend on them. Compile it with `jax.jit`.
 
-def _block_c(unit: Unit, n: str, x: jax.Array) -> jax.Array:
-    """Branches of 1x1, one 7x7, two 7x7 (each as 1x7 and 7x1), and pooling, on maps of 17x17."""
-    double = " ".join(f"{n}.branch7x7dbl_{i}" for i in range(1, 6))
-    return jnp.concatenate(
-        [
-            unit(f"{n}.branch1x1", x),
-            _chain(unit, f"{n}.branch7x7_1 {n}.branch7x7_2 {n}.branch7x7_3", x),
-            _chain(unit, double, x),
-            unit(f"{n}.branch_pool", _average_pool(x)),
-        ],
-        -1,
-    )
+    Args:
+        params: see the module.
+        images: floating point [B, 299, 299, 3], in [-1, 1]; see `resizing.resize_for_network`.
 
+    Returns:
+        float32 [B, 2048], each at least 0.
 
-def _reduce_d(unit: Unit, n: str, x: jax.Array) -> jax.Array:
-    """17x17 to 8x8: strided 3x3, 7x7 followed by a strided 3x3, and pooling."""
-    seven = _chain(unit, f"{n}.branch7x7x3_1 {n}.branch7x7x3_2 {n}.branch7x7x3_3", x)
-    return jnp.concatenate(
-        [
-            unit(f"{n}.branch3x3_2", unit(f"{n}.branch3x3_1", x), 2, "VALID"),
-            unit(f"{n}.branch7x7x3_4", seven, 2, "VALID"),
-            _max_pool(x, 2, "VALID"),
-        ],
-        -1,
-    )
+    Raises:
+        UserError: if the images have another shape.
+    """
+    if images.ndim != 4 or images.shape[1:] != (SIDE, SIDE, 3):
+        raise UserError(f"Inception takes images [B, {SIDE}, {SIDE}, 3], not {tuple(images.shape)}: resize them first")
 
+    def convolve(conv: Conv, x: jax.Array) -> jax.Array:
+        """Convolution with folded batch norm, then ReLU."""
+        x = lax.conv_general_dilated(
+            x,
+            params[conv.name]["kernel"],
+            (conv.stride, conv.stride),
+            conv.padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=lax.Precision.HIGHEST,
+        )
+        return jax.nn.relu(x + params[conv.name]["bias"][None, None, None])
 
-def _block_e(unit: Unit, n: str, x: jax.Array, pool: Callable[[jax.Array], jax.Array]) -> jax.Array:
-    """Branches of 1x1, 3x3 and two 3x3 (the last of each as 1x3 beside 3x1), and pooling, on maps of 8x8."""
-    single = unit(f"{n}.branch3x3_1", x)
-    double = _chain(unit, f"{n}.branch3x3dbl_1 {n}.branch3x3dbl_2", x)
-    return jnp.concatenate(
-        [
-            unit(f"{n}.branch1x1", x),
-            unit(f"{n}.branch3x3_2a", single),
-            unit(f"{n}.branch3x3_2b", single),
-            unit(f"{n}.branch3x3dbl_3a", double),
-            unit(f"{n}.branch3x3dbl_3b", double),
-            unit(f"{n}.branch_pool", pool(x)),
-        ],
-        -1,
-    )
+    def join(parts: list[jax.Array]) -> jax.Array:
+        return jnp.concatenate(parts, -1) if len(parts) > 1 else parts[0]
+
+    return _run(images.astype(jnp.float32), convolve, lambda name, x: POOLINGS[name](x), join).mean((1, 2))

@@ -1,4 +1,4 @@
-"""The kernel distance between two sets of features; on Inception features it is KID (Binkowski et al., 2018)."""
+"""The kernel distance between two sets of features; on Inception features it is KID (Bińkowski et al., 2018)."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.features import as_pair
 
-SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 0  # of `kernel_distance`, where nothing else is asked for
+SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 0  # defaults of `kernel_distance`
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,10 @@ class KernelDistance:
         value: mean of the estimates, the squared MMD; often multiplied by 1000 where it is printed.
         spread: their standard deviation (divisor: the number of subsets), 0 where every subset is the whole of both
             sets.
-        subsets: number of estimates.
-        subset_size: images of each set per estimate, as used.
     """
 
     value: float
     spread: float
-    subsets: int
-    subset_size: int
 
 
 def kernel_distance(
@@ -47,7 +43,7 @@ def kernel_distance(
         real: features [N, D].
         fake: features [M, D] of the same network.
         subsets: number of estimates; each draws its images without replacement.
-        subset_size: images of each set per estimate; lowered to the size of the smaller set, and reported.
+        subset_size: images of each set per estimate; lowered to the size of the smaller set.
         seed: of the draws; the same seed gives the same digits on any machine to rounding in float64.
 
     Raises:
@@ -68,7 +64,7 @@ def kernel_distance(
             float(_squared_mmd(real, fake, random.permutation(len(real))[:size], random.permutation(len(fake))[:size]))
             for _ in range(subsets)
         ]
-    return KernelDistance(float(np.mean(values)), float(np.std(values)), subsets, size)
+    return KernelDistance(float(np.mean(values)), float(np.std(values)))
 
 
 @jax.jit

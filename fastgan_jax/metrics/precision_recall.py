@@ -1,8 +1,8 @@
-"""Metrics from nearest neighbors among features: precision and recall, density and coverage, nearest images.
+"""Metrics from nearest neighbors among features: precision and recall, density and coverage.
 
 Distances are Euclidean, in float64 on the device, a block of rows at a time; features are centered on the real mean
-first, which changes none and keeps digits. Squared distances that differ by less than `TIE` times the largest squared
-norm count as equal, so that never rounding but always the stated rule decides about duplicates, whatever the block.
+first, which changes no distance and keeps digits. Squared distances that differ by less than `TIE` times the largest
+squared norm count as equal, so that the stated rule decides about duplicates, never rounding, whatever the block.
 """
 
 from collections.abc import Iterator
@@ -46,8 +46,8 @@ def precision_recall(
     """Improved precision and recall (Kynkäänniemi et al., 2019, equations 1 and 2).
 
     An image lies on the manifold of a set if it is within the closed ball around any member that reaches to that
-    member's k-th nearest other member. A duplicate of the member is another member, at distance 0; the member itself is
-    none.
+    member's k-th nearest other member. A duplicate of the member is another member, at distance 0; the member itself
+    does not count.
 
     Args:
         real: features [N, D].
@@ -56,7 +56,7 @@ def precision_recall(
         block: rows of distances held at once; does not change the result.
 
     Raises:
-        UserError: if features do not fit together, or a set has no k other members.
+        UserError: if features do not fit together, or a set does not have k other members.
     """
     real, fake, tie = _prepare(real, fake)
     real_radii, fake_radii = _radii("real", real, neighbors, block), _radii("fake", fake, neighbors, block)
@@ -88,7 +88,7 @@ def density_coverage(
         block: rows of distances held at once; does not change the result.
 
     Raises:
-        UserError: if features do not fit together, there is no fake, or the real set has no k other members.
+        UserError: if features do not fit together, there is no fake image, or the real set has no more than k.
     """
     real, fake, tie = _prepare(real, fake)
     if not len(fake):
@@ -100,32 +100,6 @@ def density_coverage(
         inside_count += int(inside.sum())
         covered[rows] = inside.any(1)
     return DensityCoverage(inside_count / (neighbors * len(fake)), float(covered.mean()))
-
-
-def nearest(
-    queries: np.ndarray | jax.Array, references: np.ndarray | jax.Array, *, block: int = BLOCK
-) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest reference of every query; of equally near ones, that with the lowest index.
-
-    Args:
-        queries: features [N, D].
-        references: features [M, D] of the same network, M >= 1.
-        block: rows of distances held at once; does not change the result.
-
-    Returns:
-        Indices int64 [N] into `references`, and distances float64 [N], exactly 0 for equal features.
-
-    Raises:
-        UserError: if features do not fit together, or there is no reference.
-    """
-    if not len(references):
-        raise UserError("the nearest of no references is undefined: give at least one")
-    # As elsewhere, the center is that of the set that is compared with.
-    references, queries, tie = _prepare(references, queries)
-    indices = np.zeros(len(queries), np.int64)
-    for rows, distances in _squared_distances(queries, references, block):
-        indices[rows] = (distances <= distances.min(1, keepdims=True) + tie).argmax(1)
-    return indices, np.linalg.norm(queries - references[indices], axis=1)
 
 
 def _prepare(real: np.ndarray | jax.Array, fake: np.ndarray | jax.Array) -> tuple[np.ndarray, np.ndarray, float]:
@@ -145,7 +119,7 @@ def _radii(name: str, points: np.ndarray, neighbors: int, block: int) -> np.ndar
         )
     radii = np.empty(len(points))
     for rows, distances in _squared_distances(points, points, block):
-        distances[np.arange(len(distances)), np.arange(len(points))[rows]] = np.inf  # a point is no neighbor of itself
+        distances[np.arange(len(distances)), np.arange(len(points))[rows]] = np.inf  # not a neighbor of itself
         radii[rows] = np.partition(distances, neighbors - 1, axis=1)[:, neighbors - 1]
     return radii
 
@@ -156,7 +130,7 @@ def _squared_distances(a: np.ndarray, b: np.ndarray, block: int) -> Iterator[tup
         references = jnp.asarray(b)
     for start in range(0, len(a), block):
         rows = slice(start, start + block)
-        # entered anew for each block, as what the caller computes between blocks is not meant
+        # entered anew for each block, so that it does not cover what the caller computes between blocks
         with jax.enable_x64(True):
             distances = np.array(_expanded(a[rows], references))
         yield rows, distances

@@ -1,42 +1,269 @@
-"""The metrics that can be asked for, what numbers each gives, and which way each number is better."""
+"""The metrics: one entry each, which the configuration's rules, evaluation, results, report and docs follow.
 
-# metric: the numbers that it gives
-METRICS: dict[str, tuple[str, ...]] = {
-    "fid": ("fid",),
-    "frechet": ("frechet",),
-    "kid": ("kid", "kid_spread"),
-    "precision_recall": ("precision", "recall"),
-    "density_coverage": ("density", "coverage"),
-    "diversity": ("diversity", "diversity_real"),
-    "nearest": ("nearest", "nearest_flipped", "nearest_cropped", "nearest_real"),
+Quick to import: what computes a metric is imported when it is first used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Numbers = dict[str, float]
+SHOWN = 128  # generated images that metrics see which need more than features
+
+
+@dataclass(frozen=True)
+class Output:
+    """One number that a metric gives.
+
+    Attributes:
+        name: in results.
+        meaning: in a sentence or two.
+        better: "lower" or "higher"; None: it describes, and no checkpoint is best by it: diversity, for example, is
+            good near that of the real images.
+        role: "value"; "baseline": of the real images alone, what the first output of the metric is compared with;
+            "spread": the standard deviation of the first output.
+    """
+
+    name: str
+    meaning: str = ""
+    better: str | None = None
+    role: str = "value"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Generated images that are evaluated.
+
+    Attributes:
+        features: float32 [M, D], of all of them; None unless a metric needs features.
+        images: uint8 [min(M, SHOWN), H, W, C], the first of them; None if metrics need features alone.
+    """
+
+    features: "np.ndarray | None" = None
+    images: "np.ndarray | None" = None
+
+
+@dataclass
+class Reference:
+    """The real images that samples are compared with.
+
+    Attributes:
+        images: uint8 [N, H, W, C].
+        features: float32 [N, D]; None unless a metric needs features.
+        distance: perceptual, see `metrics.perceptual`; None unless a metric needs one.
+        mirrored: whether the generator is trained on mirror images too (data.flip).
+    """
+
+    images: "np.ndarray"
+    features: "np.ndarray | None" = None
+    distance: Any = None
+    mirrored: bool = False
+    _kept: dict[Callable, Any] = field(default_factory=dict, repr=False)
+
+    def once(self, function: Callable[["Reference"], Any]) -> Any:
+        """A function of these images, computed at the first call and then kept for all evaluations."""
+        if function not in self._kept:
+            self._kept[function] = function(self)
+        return self._kept[function]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric.
+
+    Attributes:
+        outputs: the numbers that it gives, the most important first.
+        needs: "features", "distance" (a perceptual one), or "images" alone.
+        fewest: generated and real images that it can be computed from.
+        compute: gives the numbers.
+        protocol: (number of samples, number of real images, mirrored) -> how it is computed, in words, where it has
+            numbers of its own to state.
+    """
+
+    outputs: tuple[Output, ...]
+    needs: str
+    fewest: tuple[int, int]
+    compute: Callable[[Reference, Samples], Numbers]
+    protocol: Callable[[int, int, bool], str] | None = None
+
+
+def _frechet(real: Reference, fake: Samples) -> float:
+    from fastgan_jax.metrics.fid import frechet_distance, gaussian
+
+    return frechet_distance(real.once(_real_gaussian), gaussian(fake.features))
+
+
+def _real_gaussian(real: Reference) -> Any:
+    from fastgan_jax.metrics.fid import gaussian
+
+    return gaussian(real.features)
+
+
+def _kid(real: Reference, fake: Samples) -> Numbers:
+    from fastgan_jax.metrics.kid import kernel_distance
+
+    result = kernel_distance(real.features, fake.features)
+    return {"kid": result.value, "kid_spread": result.spread}
+
+
+def _kid_protocol(num_samples: int, num_real: int, _mirrored: bool) -> str:
+    from fastgan_jax.metrics.kid import SUBSET_SEED, SUBSET_SIZE, SUBSETS
+
+    size = min(SUBSET_SIZE, num_samples, num_real)
+    return f"unbiased, mean of {SUBSETS} subsets of {size} of each, seed {SUBSET_SEED}"
+
+
+def _precision_recall(real: Reference, fake: Samples) -> Numbers:
+    from fastgan_jax.metrics.precision_recall import precision_recall
+
+    return vars(precision_recall(real.features, fake.features))
+
+
+def _density_coverage(real: Reference, fake: Samples) -> Numbers:
+    from fastgan_jax.metrics.precision_recall import density_coverage
+
+    return vars(density_coverage(real.features, fake.features))
+
+
+def _diversity(real: Reference, fake: Samples) -> Numbers:
+    from fastgan_jax.metrics.perceptual import diversity
+
+    return {"diversity": diversity(real.distance, fake.images), "diversity_real": real.once(_real_diversity)}
+
+
+def _real_diversity(real: Reference) -> float:
+    from fastgan_jax.metrics.perceptual import diversity, some_of
+
+    return diversity(real.distance, some_of(real.images, SHOWN))
+
+
+def _nearest(real: Reference, fake: Samples) -> Numbers:
+    from fastgan_jax.metrics.perceptual import NUM_COMPARED, mean_nearest
+
+    images = fake.images[:NUM_COMPARED]
+    nearest = mean_nearest(real.distance, images, real.images, mirrored=real.mirrored)
+    return {"nearest": nearest, **real.once(_real_nearness)}
+
+
+def _real_nearness(real: Reference) -> Numbers:
+    from fastgan_jax.metrics.perceptual import real_nearness
+
+    return real_nearness(real.distance, real.images, mirrored=real.mirrored)
+
+
+def _nearest_protocol(num_samples: int, num_real: int, mirrored: bool) -> str:
+    from fastgan_jax.metrics.perceptual import NUM_COMPARED, searched_of
+
+    searched = len(searched_of(range(num_real)))
+    mirror_images = " and their mirror images" if mirrored else ""
+    return f"{min(NUM_COMPARED, num_samples)} samples among {searched} real images{mirror_images}"
+
+
+METRICS: dict[str, Metric] = {
+    "fid": Metric(
+        (Output("fid", "Fréchet Inception distance between samples and training images.", "lower"),),
+        needs="features",
+        fewest=(2, 2),
+        compute=lambda real, fake: {"fid": _frechet(real, fake)},
+    ),
+    "frechet": Metric(
+        (
+            Output(
+                "frechet",
+                "Fréchet distance on other features than Inception's, which is not FID; to compare checkpoints of a "
+                "run.",
+                "lower",
+            ),
+        ),
+        needs="features",
+        fewest=(2, 2),
+        compute=lambda real, fake: {"frechet": _frechet(real, fake)},
+    ),
+    "kid": Metric(
+        (
+            Output("kid", "Kernel distance, unbiased also for small sets.", "lower"),
+            Output("kid_spread", "Standard deviation of kid over subsets.", role="spread"),
+        ),
+        needs="features",
+        fewest=(2, 2),
+        compute=_kid,
+        protocol=_kid_protocol,
+    ),
+    "precision_recall": Metric(
+        (
+            Output("precision", "Share of samples that look like training images.", "higher"),
+            Output("recall", "Share of training images that samples come near to.", "higher"),
+        ),
+        needs="features",
+        fewest=(4, 4),  # three neighbors of each
+        compute=_precision_recall,
+        protocol=lambda *_: "3 neighbors",
+    ),
+    "density_coverage": Metric(
+        (
+            Output("density", "How densely samples lie among training images; about 1 for a perfect model.", "higher"),
+            Output("coverage", "Share of training images with a sample in their neighborhood.", "higher"),
+        ),
+        needs="features",
+        fewest=(1, 6),  # five neighbors of each real one
+        compute=_density_coverage,
+        protocol=lambda *_: "5 neighbors",
+    ),
+    "diversity": Metric(
+        (
+            Output(
+                "diversity",
+                "Mean distance between two samples, beside that of two training images; a collapse makes it fall.",
+            ),
+            Output("diversity_real", "Mean distance between two training images.", role="baseline"),
+        ),
+        needs="distance",
+        fewest=(2, 2),
+        compute=_diversity,
+        protocol=lambda num_samples, *_: f"{min(SHOWN, num_samples) // 2} pairs",
+    ),
+    "nearest": Metric(
+        (
+            Output(
+                "nearest",
+                "Mean distance of a sample from its nearest training image. Memorization makes it fall far below what "
+                "training images measure: from themselves cropped, from themselves mirrored unless training mirrors "
+                "them (data.flip), and from their nearest other.",
+            ),
+            Output("nearest_flipped", "Mean distance of a training image from itself mirrored.", role="baseline"),
+            Output("nearest_cropped", "Mean distance of a training image from its 0.8 crop.", role="baseline"),
+            Output("nearest_real", "Mean distance of a training image from its nearest other.", role="baseline"),
+        ),
+        needs="distance",
+        fewest=(1, 1),
+        compute=_nearest,
+        protocol=_nearest_protocol,
+    ),
 }
-# metric: the fewest images that it can be computed from, generated and real; one where it does not matter
-FEWEST: dict[str, tuple[int, int]] = {
-    "fid": (2, 2),
-    "frechet": (2, 2),
-    "kid": (2, 2),
-    "precision_recall": (4, 4),  # three neighbors of each
-    "density_coverage": (1, 6),  # five neighbors of each real one
-    "diversity": (2, 2),
-    "nearest": (1, 1),
-}
-# number: whether the lower or the higher one is better; the others describe, and none of theirs is best: diversity, for
-# example, is good near that of the real images
-BETTER: dict[str, str] = {
-    "fid": "lower",
-    "frechet": "lower",
-    "kid": "lower",
-    "precision": "higher",
-    "recall": "higher",
-    "density": "higher",
-    "coverage": "higher",
-}
-# of the real images alone: what the number of the same metric is to be compared with
-BASELINES = ("diversity_real", "nearest_flipped", "nearest_cropped", "nearest_real")
+
+
+def output(name: str) -> Output:
+    """The output of this name; one that only has a name if no metric gives it, as in files of other versions."""
+    every = (each for metric in METRICS.values() for each in metric.outputs)
+    return next((each for each in every if each.name == name), Output(name))
+
+
+def ranked() -> list[str]:
+    """The names of the outputs by which checkpoints can be ranked."""
+    return [each.name for metric in METRICS.values() for each in metric.outputs if each.better]
+
+
+def beside(name: str, role: str) -> list[str]:
+    """The names of the outputs in this role that belong to the output `name`."""
+    owner = next((metric for metric in METRICS.values() if metric.outputs[0].name == name), None)
+    return [each.name for each in owner.outputs if each.role == role] if owner else []
 
 
 def rank(name: str, value: float | None) -> float:
-    """A number that is smaller the better `value` is, for a name in BETTER; infinite for one that is missing."""
-    if value is None or value != value:  # not a number
+    """A number that is smaller the better `value` is, for a name in `ranked()`; infinite for a missing value."""
+    if value is None or value != value:  # NaN
         return float("inf")
-    return value if BETTER[name] == "lower" else -value
+    return value if output(name).better == "lower" else -value

@@ -1,8 +1,5 @@
-"""Files of named arrays: .npz, .pth, .safetensors and .h5 into one flat dict, and .npz out; no code in them is run."""
+"""Files of named arrays: reads .npz, .pth, .safetensors and .h5 without running any code in them, and writes .npz."""
 
-import contextlib
-import io
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +9,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained.torch_pickle import read_torch_file
+from fastgan_jax.utils.files import replacing, user_path
 
 Arrays = dict[str, np.ndarray]
 SUFFIXES = (".npz", ".pth", ".pt", ".safetensors", ".h5", ".hdf5")
@@ -21,7 +19,7 @@ def read_arrays(path: str | Path) -> Arrays:
     """Reads every array of a file.
 
     Args:
-        path: its suffix says the format, one of SUFFIXES.
+        path: of the file; its suffix, one of SUFFIXES, says the format.
 
     Returns:
         {name: array}; names of nested groups are joined by "/", those of PyTorch's dicts by ".".
@@ -29,7 +27,7 @@ def read_arrays(path: str | Path) -> Arrays:
     Raises:
         UserError: if there is no such file, its suffix is unknown, it is damaged, or a package to read it is missing.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     suffix = path.suffix.lower()
@@ -46,7 +44,7 @@ def read_arrays(path: str | Path) -> Arrays:
         ) from None
     except UserError:
         raise
-    except Exception as error:  # noqa: BLE001 (each library has its own kinds for damaged files)
+    except Exception as error:  # noqa: BLE001 (each library raises its own for damaged files)
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error})") from None
 
 
@@ -56,25 +54,15 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     Raises:
         UserError: if the folder cannot be written.
     """
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): free {buffer.tell() / 1e6:.0f} MB there, or set "
-            "XDG_CACHE_HOME to another folder"
-        ) from None
+    size = sum(np.asarray(array).nbytes for array in arrays.values())
+    cure = f"free {size / 1e6:.0f} MB there, or set XDG_CACHE_HOME to another folder"
+    with replacing(path, cure=cure) as temporary:
+        np.savez(temporary, **arrays)
 
 
 def _read_npz(path: Path) -> Arrays:
     if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no .npz file")
+        raise UserError(f"{path} is not an .npz file")
     with np.load(path) as archive:  # without allow_pickle: arrays of objects are refused
         return {name: archive[name] for name in archive.files}
 
@@ -100,7 +88,7 @@ def _read_h5(path: Path) -> Arrays:
 
 
 def _flat(value: Any, prefix: str = "") -> Arrays:
-    """The arrays of nested dicts; what is no array is left out."""
+    """The arrays of nested dicts; everything else is left out."""
     if isinstance(value, np.ndarray):
         return {prefix: value}
     if not isinstance(value, Mapping):

@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 import numpy as np
-from flax import traverse_util
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics import inception
@@ -28,7 +27,7 @@ def convert(name: str, arrays: Arrays) -> Arrays:
     """What to store of a published file.
 
     Args:
-        name: of the registry.
+        name: of the registry's FILES.
         arrays: the file's content, or what was stored of it before.
 
     Raises:
@@ -51,9 +50,25 @@ def by_layer(arrays: Arrays) -> dict[str, Arrays]:
 
 
 def _convert_inception(arrays: Arrays) -> Arrays:
+    """Folds batch norm into kernels and biases, with float64."""
+    head = arrays.get("fc.weight")
+    if head is not None and head.shape[:1] != (inception.CLASSES,):  # torchvision's classifier fits every other shape
+        raise UserError(f"the file's array fc.weight has {len(head)} classes, not {inception.CLASSES}: other weights")
     stored = any("/" in name for name in arrays)
-    params = inception.unflatten(arrays) if stored else inception.params_from_torch(arrays)
-    return traverse_util.flatten_dict(params, sep="/")
+    converted: Arrays = {}
+    for name, shape in inception.layer_shapes().items():
+        if stored:
+            kernel, bias = _array(arrays, f"{name}/kernel", shape), _array(arrays, f"{name}/bias", shape[-1:])
+        else:
+            kernel = _array(arrays, f"{name}.conv.weight", shape, np.transpose, (2, 3, 1, 0)).astype(np.float64)
+            scale, shift, mean, variance = (
+                _array(arrays, f"{name}.bn.{part}", shape[-1:]).astype(np.float64)
+                for part in ("weight", "bias", "running_mean", "running_var")
+            )
+            factor = scale / np.sqrt(variance + inception.BATCH_NORM_EPSILON)
+            kernel, bias = kernel * factor, shift - mean * factor
+        converted[f"{name}/kernel"], converted[f"{name}/bias"] = np.float32(kernel), np.float32(bias)
+    return converted
 
 
 def _convert_heads(network: str, arrays: Arrays) -> Arrays:

@@ -1,47 +1,45 @@
-"""Perceptual networks by the names that configurations use."""
+"""Pretrained networks, ready to use: their parameters, and perceptual distances between many images."""
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.models.lpips import BACKBONES
+from fastgan_jax.models.lpips import BACKBONES, compare, embed
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.formats import Arrays
 from fastgan_jax.pretrained.layouts import by_layer
+from fastgan_jax.pretrained.registry import PERCEPTUAL, Network
+from fastgan_jax.utils.devices import in_full_precision
+from fastgan_jax.utils.images import map_batches, padded_batches, resize_antialias, rgb, to_unit
+
+CHUNK = 8  # images per device call
+ROWS = 64  # images whose features are held at once; 8 MB each for VGG at 128 pixels
+LARGEST_SIDE = 128  # images are compared at this side at most, as reconstructions are in training
 
 
-@dataclass(frozen=True)
-class PerceptualNetwork:
-    """What a perceptual network consists of.
-
-    Attributes:
-        backbone: a name of `perceptual.BACKBONES`.
-        weights: a name of the registry.
-        heads: a name of the registry; None: all channels count the same, so that the distance is 1 - cosine, averaged
-            over positions and depths, and not LPIPS.
-        measure: what its distance is called.
-    """
-
-    backbone: str
-    weights: str
-    heads: str | None
-    measure: str
-
-
-PERCEPTUAL = {
-    "vgg": PerceptualNetwork("vgg", "vgg16", "lpips_vgg", "LPIPS (vgg)"),
-    "squeeze": PerceptualNetwork("squeeze", "squeezenet1_1", "lpips_squeeze", "LPIPS (squeeze)"),
-    "squeeze_caffe": PerceptualNetwork(
-        "squeeze", "squeezenet_caffe", None, "cosine distance (squeeze_caffe), not LPIPS"
-    ),
-}
+@contextlib.contextmanager
+def naming_what_is_here(name: str, networks: Mapping[str, tuple[str, ...]]) -> Iterator[None]:
+    """Adds to a UserError which other networks, each given with its files, are in the cache."""
+    try:
+        yield
+    except UserError as error:
+        here = [
+            other
+            for other, files in networks.items()
+            if other != name and all(store.cached_path(file).exists() for file in files)
+        ]
+        raise UserError(f"{error} (here already: {', '.join(here)})" if here else str(error)) from None
 
 
 def load_perceptual(name: str, path: str | Path | None = None) -> dict[str, Any]:
-    """The parameters of a perceptual network, as `perceptual.embed` takes them.
+    """The parameters of a perceptual network, as `lpips.embed` takes them.
 
     Args:
         name: of PERCEPTUAL.
@@ -51,27 +49,82 @@ def load_perceptual(name: str, path: str | Path | None = None) -> dict[str, Any]
         {"input", "backbone", "heads"}, float32 arrays.
 
     Raises:
-        UserError: if weights cannot be had; the line says where they are published, and which networks are here.
+        UserError: if weights are not available; the line says where they are published, and which networks are here.
     """
     network = PERCEPTUAL[name]
-    try:
-        arrays = store.find(network.weights) if path is None else store.read_file(path, network.weights)
+    with naming_what_is_here(name, {other: entry.files for other, entry in PERCEPTUAL.items()}):
+        layers = by_layer(store.find(network.weights, path))
         heads = _heads(network)
-    except UserError as error:
-        here = [other for other in PERCEPTUAL if other != name and _is_here(PERCEPTUAL[other])]
-        raise UserError(f"{error} (here already: {', '.join(here)})" if here else str(error)) from None
-    layers = by_layer(arrays)
     return {"input": layers.pop("input"), "backbone": layers, "heads": heads}
 
 
-def _is_here(network: PerceptualNetwork) -> bool:
-    """Whether everything that a network consists of is in the cache."""
-    return all(store.cached_path(part).exists() for part in (network.weights, network.heads) if part is not None)
-
-
-def _heads(network: PerceptualNetwork) -> Arrays:
+def _heads(network: Network) -> Arrays:
     if network.heads is not None:
         return store.find(network.heads)
     depths = BACKBONES[network.backbone].channels
     # Of two vectors of length 1, the squared difference is twice 1 - cosine.
     return {depth: np.full(channels, 0.5 / len(depths), np.float32) for depth, channels in depths.items()}
+
+
+class PerceptualDistance:
+    """A perceptual network that compares images on the host, in chunks of fixed size.
+
+    Attributes:
+        measure: what the distance is called, such as "LPIPS (vgg)".
+    """
+
+    def __init__(self, name: str, params: dict[str, Any]):
+        """Wraps the network `name` of PERCEPTUAL with its parameters."""
+        self.measure = PERCEPTUAL[name].measure
+        self._backbone = PERCEPTUAL[name].backbone
+        self._params = jax.device_put(params)
+
+    @classmethod
+    def load(cls, name: str, path: str | Path | None = None) -> "PerceptualDistance":
+        """Finds the weights; arguments and errors are those of `load_perceptual`."""
+        return cls(name, load_perceptual(name, path))
+
+    def pairs(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Distance of each image from its partner: uint8 [N, H, W, C] twice -> float32 [N]."""
+        return map_batches(partial(_pairs, self._backbone, self._params), CHUNK, rgb(first), rgb(second))
+
+    def matrix(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Distance of every image from every other: uint8 [M, H, W, C] and [N, H, W, C] -> float32 [M, N]."""
+        result = np.zeros((len(first), len(second)), np.float32)
+        embed_batch = partial(_embed, self._backbone, self._params)
+        for start in range(0, len(first), ROWS):
+            held = [(embed_batch(a), n) for (a,), n in padded_batches(CHUNK, rgb(first[start : start + ROWS]))]
+            for column, ((b,), columns) in enumerate(padded_batches(CHUNK, rgb(second))):
+                others = embed_batch(b)
+                for row, (embedded, rows) in enumerate(held):
+                    block = np.asarray(_block(self._params, embedded, others))[:rows, :columns]
+                    top, left = start + row * CHUNK, column * CHUNK
+                    result[top : top + rows, left : left + columns] = block
+        return result
+
+
+@partial(jax.jit, static_argnums=0)
+@in_full_precision
+def _embed(backbone: str, params: dict, images: jax.Array) -> dict:
+    images = to_unit(images)
+    if images.shape[1] > LARGEST_SIDE:
+        images = resize_antialias(images, LARGEST_SIDE)
+    return embed(backbone, params, images)
+
+
+@partial(jax.jit, static_argnums=0)
+@in_full_precision
+def _pairs(backbone: str, params: dict, first: jax.Array, second: jax.Array) -> jax.Array:
+    return compare(params, _embed(backbone, params, first), _embed(backbone, params, second))
+
+
+@jax.jit
+@in_full_precision
+def _block(params: dict, embedded: dict, others: dict) -> jax.Array:
+    """Distances of CHUNK embedded images from CHUNK others: [CHUNK, CHUNK]."""
+
+    def from_one(one: dict) -> jax.Array:
+        same = jax.tree.map(lambda row, many: jnp.broadcast_to(row[None], many.shape), one, others)
+        return compare(params, same, others)
+
+    return jax.lax.map(from_one, embedded)

@@ -1,7 +1,8 @@
-"""The pretrained files that this package can use, as their authors publish them."""
+"""The pretrained networks that this package can use, and the files that their authors publish. Quick to import."""
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from fastgan_jax.errors import UserError
 
@@ -18,7 +19,6 @@ class PretrainedFile:
         megabytes: size of the published file.
         sha256: hash of the published file in hexadecimal digits, as many of the first as are published.
         license: of the weights.
-        use: the setting that needs it.
     """
 
     name: str
@@ -28,7 +28,13 @@ class PretrainedFile:
     megabytes: float
     sha256: str
     license: str
-    use: str
+
+    @property
+    def use(self) -> str:
+        """The settings that need it, such as "loss.perceptual_net=vgg"."""
+        uses = [f"loss.perceptual_net={name}" for name, net in PERCEPTUAL.items() if self.name in net.files]
+        uses += [f"eval.features={name}" for name, net in FEATURE_NETWORKS.items() if self.name == net.weights]
+        return ", ".join(uses)
 
 
 TORCHVISION = "https://download.pytorch.org/models"
@@ -44,7 +50,6 @@ _FILES = (
         553.0,
         "397923af",
         "BSD-3-Clause",
-        "loss.perceptual_net=vgg",
     ),
     PretrainedFile(
         "squeezenet1_1",
@@ -54,7 +59,6 @@ _FILES = (
         5.0,
         "b8a52dc0",
         "BSD-3-Clause",
-        "loss.perceptual_net=squeeze",
     ),
     PretrainedFile(
         "squeezenet_caffe",
@@ -64,7 +68,6 @@ _FILES = (
         2.9,
         "",
         "MIT",
-        "loss.perceptual_net=squeeze_caffe, eval.features=squeeze_caffe",
     ),
     PretrainedFile(
         "lpips_vgg",
@@ -74,7 +77,6 @@ _FILES = (
         0.0073,
         "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
         "BSD-2-Clause",
-        "loss.perceptual_net=vgg",
     ),
     PretrainedFile(
         "lpips_squeeze",
@@ -84,7 +86,6 @@ _FILES = (
         0.0108,
         "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
         "BSD-2-Clause",
-        "loss.perceptual_net=squeeze",
     ),
     PretrainedFile(
         "inception",
@@ -94,20 +95,71 @@ _FILES = (
         91.2,
         "6726825d",
         "Apache-2.0",
-        "eval.features=inception",
     ),
 )
-REGISTRY: dict[str, PretrainedFile] = {file.name: file for file in _FILES}
+FILES: dict[str, PretrainedFile] = {file.name: file for file in _FILES}
+
+
+@dataclass(frozen=True)
+class Network:
+    """A pretrained network, for a perceptual distance, for the features that evaluation compares, or for both.
+
+    Attributes:
+        weights: a name of FILES.
+        measure: what its perceptual distance is called; "": it has none.
+        backbone: of the perceptual distance, a name of `lpips.BACKBONES`.
+        heads: of the perceptual distance, a name of FILES; None: all channels count the same, so that the distance is
+            1 - cosine, averaged over positions and depths, and not LPIPS.
+        features: for evaluation, (parameters by layer, images [B, side, side, 3] in [-1, 1]) -> [B, D]; None: it is
+            not used for that.
+        side: of the images that `features` takes, in pixels.
+    """
+
+    weights: str
+    measure: str = ""
+    backbone: str = ""
+    heads: str | None = None
+    features: Callable[[dict[str, Any], Any], Any] | None = None
+    side: int = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it consists of, names of FILES."""
+        return (self.weights,) if self.heads is None else (self.weights, self.heads)
+
+
+def _inception(layers: dict[str, Any], images: Any) -> Any:
+    from fastgan_jax.metrics import inception
+
+    return inception.features(layers, images)
+
+
+def _squeeze(layers: dict[str, Any], images: Any) -> Any:
+    from fastgan_jax.models.lpips import pooled_features
+
+    return pooled_features("squeeze", layers, images)
+
+
+# Keys are what configurations call them: loss.perceptual_net, eval.features.
+NETWORKS = {
+    "vgg": Network("vgg16", "LPIPS (vgg)", "vgg", "lpips_vgg"),
+    "squeeze": Network("squeezenet1_1", "LPIPS (squeeze)", "squeeze", "lpips_squeeze", _squeeze, 224),
+    "squeeze_caffe": Network(
+        "squeezenet_caffe", "cosine distance (squeeze_caffe), not LPIPS", "squeeze", None, _squeeze, 224
+    ),
+    "inception": Network("inception", features=_inception, side=299),
+}
+PERCEPTUAL = {name: network for name, network in NETWORKS.items() if network.measure}
+FEATURE_NETWORKS = {name: network for name, network in NETWORKS.items() if network.features}
 
 
 def registered(name: str) -> PretrainedFile:
-    """The entry of a name.
+    """The file of this name.
 
     Raises:
         UserError: if there is none.
     """
-    if name not in REGISTRY:
-        parts = [file.name for file in _FILES if re.search(rf"={re.escape(name)}\b", file.use)]
-        hint = f"; the network {name} consists of {' and '.join(parts)}" if parts else ""
-        raise UserError(f"there are no weights called {name!r}: choose one of {', '.join(REGISTRY)}{hint}")
-    return REGISTRY[name]
+    if name not in FILES:
+        hint = f"; the network {name} consists of {' and '.join(NETWORKS[name].files)}" if name in NETWORKS else ""
+        raise UserError(f"there are no weights called {name!r}: choose one of {', '.join(FILES)}{hint}")
+    return FILES[name]

@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import logging
-import os
 import sys
 import tempfile
 import urllib.request
@@ -13,6 +12,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained.formats import Arrays, read_arrays, write_arrays
 from fastgan_jax.pretrained.layouts import convert
 from fastgan_jax.pretrained.registry import PretrainedFile, registered
+from fastgan_jax.utils.files import cache_folder, user_path
 
 TIMEOUT_SECONDS = 20
 BLOCK_BYTES = 1 << 20
@@ -20,29 +20,30 @@ BLOCK_BYTES = 1 << 20
 log = logging.getLogger(__name__)
 
 
-def cache_dir() -> Path:
-    """The user's cache folder for pretrained weights."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / "weights"
-
-
 def cached_path(name: str) -> Path:
-    """Where the weights of a name are kept once they are there."""
-    return cache_dir() / f"{registered(name).name}.npz"
+    """Where the weights of this name are kept once they are there."""
+    return cache_folder("weights") / f"{registered(name).name}.npz"
 
 
-def find(name: str) -> Arrays:
-    """The weights of a name, from the cache, else from their publisher.
+def find(name: str, path: str | Path | None = None) -> Arrays:
+    """The weights of this name.
+
+    Args:
+        name: of the registry's FILES.
+        path: a local file in any layout that is known for them; None: the cache, else their publisher.
 
     Raises:
-        UserError: if they are in neither place, or what is in the cache is damaged.
+        UserError: if they are not available or do not fit, or what is in the cache is damaged.
     """
-    path = cached_path(name)
-    if not path.exists():
+    if path is not None:
+        return _convert(name, read_arrays(path), path)
+    kept = cached_path(name)
+    if not kept.exists():
         fetch(name)
     try:
-        return convert(name, read_arrays(path))
+        return convert(name, read_arrays(kept))
     except UserError as error:
-        raise UserError(f"{error}: delete {path} and run the same command again") from None
+        raise UserError(f"{error}: delete {kept} and run the same command again") from None
 
 
 def fetch(name: str) -> Path:
@@ -52,7 +53,7 @@ def fetch(name: str) -> Path:
         The path in the cache.
 
     Raises:
-        UserError: if no address answers with the file that was published, or the file is not public.
+        UserError: if no address answers with the published file, or it has no address.
     """
     entry = registered(name)
     failures = []
@@ -71,18 +72,18 @@ def fetch(name: str) -> Path:
                     f"{address} (another file: its sha256 starts with {digest[:8]}, not {entry.sha256[:8]})"
                 )
                 continue
-            return _keep(name, read_arrays(file))
+            return _keep(name, read_arrays(file), address)
     tried = f"could not be downloaded from {', '.join(failures)}" if failures else "cannot be downloaded"
     raise UserError(
-        f"the weights {name} ({entry.content}; for {entry.use}) are not in {cache_dir()} and {tried}: get "
-        f"{entry.filename} elsewhere and run: python tools/weights.py --import FILE {name}"
+        f"the weights {name} ({entry.content}; for {entry.use}) are not in {cached_path(name).parent} and {tried}: get "
+        f"{entry.filename} elsewhere and run: fastgan weights --import FILE {name}"
     )
 
 
 def import_file(path: str | Path, name: str) -> Path:
     """Keeps what is needed of a local file in the cache, in place of what is there.
 
-    A file that is not the published one, byte for byte, is taken if its arrays fit, and the log says so.
+    A file that differs from the published one is accepted if its arrays fit, and the log says so.
 
     Returns:
         The path in the cache.
@@ -93,32 +94,24 @@ def import_file(path: str | Path, name: str) -> Path:
     entry = registered(name)
     arrays = read_arrays(path)
     if entry.sha256:
-        digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        digest = hashlib.sha256(user_path(path).read_bytes()).hexdigest()
         if not digest.startswith(entry.sha256):
             log.warning("%s is not the published file of %s (sha256 %s...)", path, name, digest[:8])
     return _keep(name, arrays, path)
 
 
-def read_file(path: str | Path, name: str) -> Arrays:
-    """The weights of a name from a local file, in any layout that is known for them; the cache stays as it is.
-
-    Raises:
-        UserError: if the file cannot be read or its arrays do not fit.
-    """
-    try:
-        return convert(name, read_arrays(path))
-    except UserError as error:
-        raise UserError(f"{path} does not give the weights {name}: {error}") from None
-
-
-def _keep(name: str, arrays: Arrays, source: str | Path | None = None) -> Path:
-    try:
-        converted = convert(name, arrays)
-    except UserError as error:
-        raise UserError(f"{source or name} does not give the weights {name}: {error}") from None
+def _keep(name: str, arrays: Arrays, source: str | Path) -> Path:
     path = cached_path(name)
-    write_arrays(path, converted)
+    write_arrays(path, _convert(name, arrays, source))
     return path
+
+
+def _convert(name: str, arrays: Arrays, source: str | Path) -> Arrays:
+    try:
+        return convert(name, arrays)
+    except UserError as error:
+        published = f"(the published file is {registered(name).filename})"
+        raise UserError(f"{source} does not give the weights {name}: {error} {published}") from None
 
 
 def _download(address: str, path: Path, title: str) -> str:

@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import user_path
 
 # storage type: (numpy type of its bytes, whether they are bfloat16 and so need widening)
 STORAGES = {
@@ -45,9 +46,9 @@ def read_torch_file(path: str | Path) -> Any:
         The saved object: nested dicts, lists and numbers, its tensors as numpy arrays (bfloat16 as float32).
 
     Raises:
-        UserError: if there is no such file, it is in another format, or its pickle calls for anything but tensors.
+        UserError: if there is no such file, it is in another format, or its pickle needs more than tensors.
     """
-    path = Path(path)
+    path = user_path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
@@ -61,7 +62,7 @@ def read_torch_file(path: str | Path) -> Any:
         *(ValueError, KeyError, EOFError, IndexError, TypeError, AttributeError, OverflowError),
         *(pickle.UnpicklingError, zipfile.BadZipFile),
     ) as error:
-        raise UserError(f"{path} is damaged, or no PyTorch file ({type(error).__name__}: {error})") from None
+        raise UserError(f"{path} is damaged, or not a PyTorch file ({type(error).__name__}: {error})") from None
 
 
 def _read_zip(path: Path) -> Any:
@@ -79,7 +80,7 @@ def _read_zip(path: Path) -> Any:
 
 
 def _read_legacy(file: BinaryIO, size: int) -> Any:
-    """The object's pickle comes before its tensors' bytes, so it is read twice: first to learn what bytes to expect."""
+    """The object's pickle comes before its tensors' bytes, so it is read twice: first to learn what to expect."""
     if _Unpickler(file).load() != LEGACY_MAGIC or _Unpickler(file).load() != LEGACY_PROTOCOL:
         raise ValueError("it starts with another pickle")
     _Unpickler(file).load()  # of the machine that wrote it
@@ -122,7 +123,7 @@ class _StorageType:
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler that calls nothing but the functions below; `storage` gives the storage (type, key, values)."""
+    """An unpickler that calls only what `find_class` lists; `storage` gives the storage of (type, key, values)."""
 
     def __init__(self, file: BinaryIO, storage: Callable[[str, str, int], _Storage] | None = None):
         super().__init__(file)
@@ -144,7 +145,7 @@ class _Unpickler(pickle.Unpickler):
             return _StorageType(name)
         if (module, name) not in allowed:
             raise UserError(
-                f"its pickle asks for {module}.{name}, which is refused: only tensors and containers are read"
+                f"its pickle calls {module}.{name}, which is refused: only tensors and plain containers are read"
             )
         return allowed[module, name]
 
@@ -162,7 +163,7 @@ def _rebuild_tensor(
     """A tensor: a strided view of its storage, copied so that it owns its memory."""
     values = storage.values[offset:]
     needed = 1 + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) if all(size) else 0
-    # More elements than values would be a view that repeats itself: nothing that a state_dict holds.
+    # More elements than values would be a view that repeats itself: no state_dict holds such.
     if needed > len(values) or math.prod(size) > len(values) or any(step < 0 for step in stride):
         raise ValueError(f"a tensor of shape {list(size)} does not fit its storage of {len(values)} values")
     strides = tuple(step * values.itemsize for step in stride)

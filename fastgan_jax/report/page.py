@@ -1,60 +1,200 @@
-"""Elements of an HTML page that needs no network: its style, paragraphs, tables and figures. All text is escaped."""
+"""One self-contained page about a run: settings, curves, images and warnings, readable anywhere without network."""
 
-from collections.abc import Iterable
+import json
+import logging
+import math
+import shlex
+from collections.abc import Callable
 from html import escape
+from pathlib import Path
+from typing import Any
 
-STYLE = """
-:root{color-scheme:light dark;--line:#8884;--soft:#8881;--warn:#c60}
-*{box-sizing:border-box}
-body{font:16px/1.5 system-ui,sans-serif;max-width:72rem;margin:0 auto;padding:1rem}
-h1{font-size:1.7rem;line-height:1.2;margin:.4em 0}
-h2{font-size:1.2rem;margin:2em 0 .6em;padding-bottom:.2em;border-bottom:1px solid var(--line)}
-img,svg{width:100%;height:auto;display:block}img{border-radius:.3rem}
-figure{margin:0;padding:.8rem;border:1px solid var(--line);border-radius:.6rem;background:var(--soft)}
-figure h3{font-size:1rem;margin:0 0 .3em;display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1em}
-figcaption{opacity:.8;font-size:.875rem;margin-top:.4em}
-svg text{fill:currentColor;font-size:12px}svg .grid{stroke:currentColor;opacity:.15}
-svg .mark{fill:none;stroke:currentColor;stroke-width:2}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-h1,h3,td,p,figcaption{overflow-wrap:anywhere}.scroll td{overflow-wrap:normal}
-td,th{padding:.2rem .9rem .2rem 0;text-align:left;vertical-align:top}
-.facts td{overflow-wrap:anywhere}
-.warning{border-left:4px solid var(--warn);padding:.5rem .8rem;background:#c602;border-radius:0 .4rem .4rem 0}
-.legend{margin:.3em 0 0;font-size:.875rem}
-.legend span{display:inline-block;border-left:1em solid;padding:0 .4em;margin-right:.6em}
-details{margin:.6em 0}summary{cursor:pointer;padding:.2em 0}
-.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(20rem,100%),1fr));gap:1rem;align-items:start}
-.tall{max-width:30rem}
-@media(max-width:40rem){td,th{font-size:.875rem}}
-"""
+from fastgan_jax.errors import UserError
+from fastgan_jax.evaluation.diagnosis import evaluations
+from fastgan_jax.report.evaluations import evaluation, evaluation_afterwards, lines_of, warnings
+from fastgan_jax.report.figures import embedded_image, line_chart
+from fastgan_jax.report.html import STYLE, figure, paragraph, side_by_side, table
+from fastgan_jax.runs.checkpoint import checkpoint_steps
+from fastgan_jax.runs.config import split_names
+from fastgan_jax.runs.folder import RunFolder
+from fastgan_jax.runs.logging import read_metrics
+from fastgan_jax.utils.files import user_path, write_text
+
+MOST_GRIDS = 6
+CURVES = (
+    ("Losses", ("loss/d", "loss/g")),
+    ("Reconstruction of real images", ("loss/reconstruction",)),
+    ("Mean logits", ("logits/real", "logits/fake")),
+    ("Gradient norms", ("grad_norm/d", "grad_norm/g")),
+)
+LEFT_OUT = "could not be read and is left out."
+log = logging.getLogger(__name__)
 
 
-def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph; `kind` is its class in STYLE."""
-    return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
+def write_report(run: str | Path, out: str | Path | None = None) -> Path:
+    """Writes the page about a run folder; what is missing or damaged in the folder is left out, and the page says so.
+
+    Args:
+        run: the run folder.
+        out: the file; None: `report.html` in the run folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        UserError: if it is not a run folder, or the file cannot be written.
+    """
+    folder = RunFolder(user_path(run))
+    if not folder.config.is_file():
+        raise UserError(f"{run} is not a run folder: there is no config.json in it")
+    record = _attempt(lambda: _read_record(folder.config))
+    lines = _attempt(lambda: _read_lines(folder.metrics))
+    config = record["config"] if record else {}
+    afterwards = _attempt(lambda: _read_evaluation(folder.evaluation)) if folder.evaluation.exists() else {}
+    evaluated = lines_of(afterwards) if afterwards and lines is not None and not evaluations(lines) else lines
+    sections = (
+        _section("Status", _status, folder, record),
+        _section("Warnings", warnings, config, evaluated),
+        _section("Samples", _grids, folder),
+        _section("Evaluation while training", evaluation, config, lines),
+        _section("Evaluation of kept checkpoints", _afterwards, folder, afterwards),
+        _section("Reconstructions", _reconstructions, folder, config),
+        _section("Nearest training images", _nearest, folder),
+        _section("Curves", _curves, lines),
+        _section("Settings", _settings, record),
+    )
+    name = escape(folder.path.resolve().name)
+    page = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
+        f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
+        f"<body><h1>{name}</h1>{''.join(sections)}</body></html>\n"
+    )
+    path = user_path(out) if out else folder.path / "report.html"
+    write_text(path, page.encode(errors="replace").decode())  # names of files need not be Unicode
+    return path
 
 
-def table(rows: Iterable[tuple], head: tuple[str, ...] = (), kind: str = "") -> str:
-    """Rows (name, cell, cell, ...), where None is shown as a dash, under the titles `head`; wide ones scroll."""
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
-    lines = [f"<tr>{titles}</tr>"] if head else []
-    for name, *cells in rows:
-        values = "".join(f"<td>{escape(str('-' if cell is None else cell))}</td>" for cell in cells)
-        lines.append(f'<tr><th scope="row">{escape(str(name))}</th>{values}</tr>')
-    return f'<div class="{kind or "scroll"}"><table>{"".join(lines)}</table></div>'
+def _attempt(function: Callable[[], Any]) -> Any:
+    """The result, or None if anything fails: a report is made of what can be read."""
+    try:
+        return function()
+    except Exception as error:  # noqa: BLE001 (files of a run may be damaged in any way)
+        log.warning("a part of the report is left out (%s: %s)", type(error).__name__, error)
+        return None
 
 
-def side_by_side(figures: Iterable[str]) -> str:
-    """Figures in as many columns as there is room for; "" if there are none."""
-    content = "".join(figures)
-    return f'<div class="charts">{content}</div>' if content else ""
+def _section(title: str, function: Callable[..., str], *material: Any) -> str:
+    """The content that `function` makes of its material, under a heading; None stands for what could not be read."""
+    content = None if None in material else _attempt(lambda: function(*material))
+    return f"<section><h2>{title}</h2>{paragraph(f'This part {LEFT_OUT}') if content is None else content}</section>"
 
 
-def figure(content: str, caption: str = "", title: str = "", value: str = "", kind: str = "") -> str:
-    """An element with a caption below it, and above it a title with a value beside it; "" if `content` is."""
-    if not content:
-        return ""
-    head = f"<h3><span>{escape(title)}</span><span>{escape(value)}</span></h3>" if title else ""
-    foot = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    attribute = f' class="{kind}"' if kind else ""
-    return f"<figure{attribute}>{head}{content}{foot}</figure>"
+def _read_record(path: Path) -> dict[str, Any]:
+    """config.json, in which every group of settings is a dictionary."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if not all(isinstance(group, dict) for group in (record["config"], *record["config"].values())):
+        raise ValueError("the settings in config.json are not in groups")
+    return record
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """metrics.jsonl with None for whatever is not a finite number."""
+
+    def number(value: Any) -> float | None:
+        return value if isinstance(value, int | float) and math.isfinite(value) else None
+
+    lines = ({name: number(value) for name, value in line.items()} for line in read_metrics(path))
+    return [line for line in lines if line["step"] is not None]
+
+
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    """evaluation.json, of at least one checkpoint."""
+    results = json.loads(path.read_text(encoding="utf-8"))
+    if not lines_of(results):
+        raise ValueError("there is no checkpoint in evaluation.json")
+    return results
+
+
+def _afterwards(folder: RunFolder, results: dict[str, Any]) -> str:
+    if not results:
+        run = shlex.quote(str(folder.path))
+        command = f"fastgan evaluate --run {run} --step all --json {shlex.quote(str(folder.evaluation))}"
+        return paragraph(f"There is no evaluation.json in the run folder; this command makes it: {command}")
+    return evaluation_afterwards(results)
+
+
+def _status(folder: RunFolder, record: dict) -> str:
+    train, model, data = (record["config"].get(group, {}) for group in ("train", "model", "data"))
+    steps = _attempt(lambda: checkpoint_steps(folder.path))
+    done = f"{steps[-1]} of {train.get('iterations')}" if steps else "no checkpoint"
+    source = data.get("path") or data.get("tfds") or f"{data.get('demo_images')} demo images"
+    versions = record.get("versions") or {}
+    facts = {
+        "Iteration": f"{done}, batch {train.get('batch_size')}",
+        "State": "finished" if steps and steps[-1] >= train.get("iterations", math.inf) else "not finished",
+        "Images": f"{source}, {model.get('resolution')} pixels",
+        "Device": record.get("device"),
+        "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "Commit": record.get("git_commit"),
+    }
+    return table(facts.items(), kind="facts")
+
+
+def _curves(lines: list[dict]) -> str:
+    charts = []
+    for title, names in CURVES:
+        series = {name: [(line["step"], line[name]) for line in lines if name in line] for name in names}
+        charts.append(figure(line_chart(title, series), title=title))
+    return side_by_side(charts) or paragraph("There are no numbers of training in metrics.jsonl.")
+
+
+def _numbered(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.glob("*.png") if path.stem.isdecimal()), key=lambda path: int(path.stem))
+
+
+def _grids(folder: RunFolder) -> str:
+    paths = _numbered(folder.samples)
+    last = len(paths) - 1
+    chosen = sorted({round(index * last / (MOST_GRIDS - 1)) for index in range(MOST_GRIDS)}) if paths else []
+    images = [_image(paths[i], f"Samples at iteration {int(paths[i].stem)}") for i in reversed(chosen)]
+    return side_by_side(images) or paragraph("There are no sample grids in the run folder.")
+
+
+def _reconstructions(folder: RunFolder, config: dict) -> str:
+    paths = _numbered(folder.reconstructions)
+    if not paths:
+        return paragraph("There are no reconstructions in the run folder.")
+    decoders = split_names(str(config.get("model", {}).get("decoders", "")))
+    columns = ", ".join("part (of the top-left quarter)" if name == "part" else name for name in decoders)
+    caption = (
+        f"From left to right: the real image, and what the discriminator's decoders make of it: {columns}. "
+        f"Iteration {int(paths[-1].stem)}."
+    )
+    return _image(paths[-1], caption, "tall")
+
+
+def _nearest(folder: RunFolder) -> str:
+    if not folder.nearest.exists():
+        run, out = shlex.quote(str(folder.path)), shlex.quote(str(folder.nearest))
+        command = f"fastgan nearest --run {run} --out {out}"
+        return paragraph(f"There is no nearest.png in the run folder; this command makes it: {command}")
+    return _image(folder.nearest, "Samples (left) and their nearest training images, with distances", "tall")
+
+
+def _settings(record: dict) -> str:
+    groups = []
+    for group, fields in sorted(record["config"].items()):
+        values = ((name, json.dumps(value, ensure_ascii=False)) for name, value in sorted(fields.items()))
+        rows = table(values, kind="facts")
+        groups.append(f"<details><summary>{escape(group)}</summary>{rows}</details>")
+    return "".join(groups)
+
+
+def _image(path: Path, caption: str, kind: str = "") -> str:
+    """An image within the page, or a sentence that it could not be read."""
+    element = _attempt(lambda: embedded_image(path, caption))
+    return (
+        paragraph(f"{path.parent.name}/{path.name} {LEFT_OUT}")
+        if element is None
+        else figure(element, caption, kind=kind)
+    )

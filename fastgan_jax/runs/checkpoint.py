@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import jax
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.registry import BETTER, rank
+from fastgan_jax.metrics.registry import output, rank
 from fastgan_jax.runs.config import upgrade
 from fastgan_jax.utils.files import explained, user_path
 
@@ -327,7 +327,7 @@ def _preservation(keep: int | None, best_metric: str) -> Any:
 
 def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:
     def ranked(metrics: Mapping[str, float]) -> float:
-        known = next((other for other in (name, *metrics) if other in metrics and other in BETTER), name)
+        known = next((other for other in (name, *metrics) if other in metrics and output(other).better), name)
         return rank(known, metrics.get(known))
 
     return ranked

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.registry import BETTER, METRICS
+from fastgan_jax.metrics.registry import METRICS, output, ranked
 
 PREFIX = "--config."
 NONE_WORDS = ("none", "None")
@@ -217,11 +217,11 @@ def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
         )
     if "frechet" in metrics and on_inception:
         raise UserError(f"eval.metrics={evaluation.metrics} with eval.features=inception: use fid")
-    values = [value for metric in metrics for value in METRICS[metric]]
+    values = [each.name for metric in metrics for each in METRICS[metric].outputs]
     if evaluation.every and evaluation.best_metric not in values:
         raise UserError(
             f"eval.best_metric={evaluation.best_metric}: must be one of what eval.metrics={evaluation.metrics} gives, "
-            f"{', '.join(value for value in values if value in BETTER) or 'which is nothing to rank checkpoints by'}"
+            f"{', '.join(value for value in values if output(value).better) or 'which is nothing to rank checkpoints by'}"
         )
 
 
@@ -312,7 +312,7 @@ def rules() -> dict[str, Rule]:
     from fastgan_jax.gan import augment, losses
     from fastgan_jax.models.discriminator import DECODERS
     from fastgan_jax.models.variants import FIELDS, VARIANTS
-    from fastgan_jax.pretrained.networks import PERCEPTUAL
+    from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
 
     return {
         "data.demo_images": _optionally(_at_least(1)),
@@ -355,8 +355,8 @@ def rules() -> dict[str, Rule]:
         "eval.every": _optionally(_at_least(1)),
         "eval.metrics": _names_among(*METRICS),
         "eval.num_samples": _at_least(2),
-        "eval.best_metric": _one_of(*BETTER),
-        "eval.features": _one_of("inception", "squeeze", "squeeze_caffe"),
+        "eval.best_metric": _one_of(*ranked()),
+        "eval.features": _one_of(*FEATURE_NETWORKS),
         "eval.resize": _one_of("legacy", "clean"),
         "eval.seed": _between(0, 2**32 - 1, closed=True),
     }

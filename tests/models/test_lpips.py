@@ -4,31 +4,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from random_networks import perceptual_params
 from torch_packages import import_or_skip
 
-from fastgan_jax.models import lpips as perceptual
+from fastgan_jax.models import lpips
 from fastgan_jax.pretrained import store
-from fastgan_jax.pretrained.layouts import LPIPS_INPUT, by_layer, convert
+from fastgan_jax.pretrained.layouts import by_layer, convert
 from fastgan_jax.pretrained.networks import load_perceptual
 
 SIDES = {"vgg": (36, 34), "squeeze": (66, 64)}  # not multiples of the poolings, so that their edges are tested too
 
 
-def perceptual_params(network: str, seed: int = 0) -> dict:
-    """Random parameters of the right scale."""
-    random = np.random.RandomState(seed)
-    kernels = perceptual.BACKBONES[network].kernels
-
-    def layer(shape):
-        kernel = random.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape)
-        return {"kernel": np.float32(kernel), "bias": np.float32(random.normal(0, 0.1, shape[-1]))}
-
-    channels = perceptual.BACKBONES[network].channels.items()
-    return {
-        "input": {name: np.float32(values) for name, values in LPIPS_INPUT.items()},
-        "backbone": {name: layer(shape) for name, shape in kernels.items()},
-        "heads": {depth: np.float32(random.uniform(0, 0.1, size)) for depth, size in channels},
-    }
+def distance_of(network: str, params: dict, first, second, dtype=None) -> jax.Array:
+    """LPIPS between images [B, H, W, 3] in [-1, 1]: [B]."""
+    return lpips.compare(params, *(lpips.embed(network, params, images, dtype) for images in (first, second)))
 
 
 def images(seed: int, height: int = 32, width: int = 32, count: int = 2) -> np.ndarray:
@@ -38,11 +27,11 @@ def images(seed: int, height: int = 32, width: int = 32, count: int = 2) -> np.n
 @pytest.fixture(scope="module", params=["vgg", "squeeze"])
 def package(request):
     """The PyTorch package with random weights, and the same weights here, by way of its state dict."""
-    lpips, torch = import_or_skip("lpips"), pytest.importorskip("torch")
+    package, torch = import_or_skip("lpips"), pytest.importorskip("torch")
     torch.manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("warnings.warn", lambda *_, **__: None)  # torchvision's, about how the package calls it
-        model = lpips.LPIPS(net=request.param, pnet_rand=True, verbose=False).eval()
+        model = package.LPIPS(net=request.param, pnet_rand=True, verbose=False).eval()
     published = {}
     for name, tensor in model.net.state_dict().items():
         _, _, rest = name.partition(".")  # "slice3.5.weight" is what torchvision calls "features.5.weight"
@@ -54,6 +43,7 @@ def package(request):
     return request.param, model, params
 
 
+@pytest.mark.slow
 def test_values_and_gradients_equal_those_of_the_pytorch_package(package):
     torch = pytest.importorskip("torch")
     network, model, params = package
@@ -65,7 +55,7 @@ def test_values_and_gradients_equal_those_of_the_pytorch_package(package):
     expected.sum().backward()
 
     def total(first):
-        values = perceptual.lpips(network, params, first, second)
+        values = distance_of(network, params, first, second)
         return values.sum(), values
 
     gradient, values = jax.jit(jax.grad(total, has_aux=True))(first)
@@ -77,7 +67,7 @@ def test_values_and_gradients_equal_those_of_the_pytorch_package(package):
 @pytest.fixture(scope="module")
 def squeeze():
     params = perceptual_params("squeeze")
-    return params, jax.jit(lambda first, second: perceptual.lpips("squeeze", params, first, second))
+    return params, jax.jit(lambda first, second: distance_of("squeeze", params, first, second))
 
 
 def test_it_is_a_distance(squeeze):
@@ -98,7 +88,7 @@ def test_each_image_has_its_own_value(squeeze):
 def test_bfloat16_agrees_to_its_precision_and_gives_float32(squeeze):
     params, distance = squeeze
     first, second = images(0), images(1)
-    coarse = jax.jit(lambda: perceptual.lpips("squeeze", params, first, second, jnp.bfloat16))()
+    coarse = jax.jit(lambda: distance_of("squeeze", params, first, second, jnp.bfloat16))()
     assert coarse.dtype == jnp.float32
     np.testing.assert_allclose(coarse, distance(first, second), rtol=0.03)
 
@@ -106,7 +96,7 @@ def test_bfloat16_agrees_to_its_precision_and_gives_float32(squeeze):
 def test_the_gradient_is_finite_where_all_features_are_zero():
     params = perceptual_params("squeeze")
     params["backbone"]["conv1"]["bias"] -= 1e3
-    gradient = jax.jit(jax.grad(lambda x: perceptual.lpips("squeeze", params, x, jnp.asarray(images(1))).sum()))
+    gradient = jax.jit(jax.grad(lambda x: distance_of("squeeze", params, x, jnp.asarray(images(1))).sum()))
     assert np.isfinite(gradient(jnp.asarray(images(0)))).all()
 
 
@@ -116,48 +106,28 @@ def test_max_pool_equals_pytorch(side, window, beyond_edge):
     torch = pytest.importorskip("torch", reason="needs PyTorch as an oracle")
     x = np.abs(images(0, side, side))
     expected = torch.nn.functional.max_pool2d(torch.tensor(x.transpose(0, 3, 1, 2)), window, 2, ceil_mode=beyond_edge)
-    pooled = perceptual.max_pool(jnp.asarray(x), window, beyond_edge=beyond_edge)
+    pooled = lpips.max_pool(jnp.asarray(x), window, beyond_edge=beyond_edge)
     np.testing.assert_array_equal(pooled, expected.numpy().transpose(0, 2, 3, 1))
 
 
 def test_without_heads_the_distance_is_one_minus_the_cosine(shared_dir):
     params = load_perceptual("squeeze_caffe", shared_dir / "weights" / "squeezenet_v1.1_features.npz")
     first, second = images(0), images(1)
-    embedded = [perceptual.embed("squeeze", params, jnp.asarray(x)) for x in (first, second)]
+    embedded = [lpips.embed("squeeze", params, jnp.asarray(x)) for x in (first, second)]
     cosines = [np.einsum("bhwc,bhwc->bhw", embedded[0][depth], embedded[1][depth]) for depth in embedded[0]]
     expected = np.mean([1 - cosine.mean((1, 2)) for cosine in cosines], axis=0)
-    np.testing.assert_allclose(perceptual.compare(params, *embedded), expected, rtol=1e-4)
+    np.testing.assert_allclose(lpips.compare(params, *embedded), expected, rtol=1e-4)
 
 
 def test_the_caffe_network_sees_bgr_minus_its_mean(shared_dir):
     path = shared_dir / "weights" / "squeezenet_v1.1_features.npz"
     published = np.load(path)
-    layers = by_layer(store.read_file(path, "squeezenet_caffe"))
+    layers = by_layer(store.find("squeezenet_caffe", path))
     x = images(0)
     caffe_input = (x[..., ::-1] + 1) * 127.5 - np.array([103.939, 116.779, 123.68])
     expected = jax.lax.conv_general_dilated(
         jnp.float32(caffe_input), published["conv1/kernel"], (2, 2), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     expected = jax.nn.relu(expected + published["conv1/bias"].reshape(1, 1, 1, -1))
-    _, first = next(perceptual.BACKBONES["squeeze"].maps(layers, perceptual._network_input(layers, jnp.asarray(x))))
+    _, first = next(lpips.BACKBONES["squeeze"].maps(layers, lpips._network_input(layers, jnp.asarray(x))))
     np.testing.assert_allclose(first, expected, rtol=1e-4, atol=1e-2)
-
-
-def test_pooled_features_tell_photographs_apart(shared_dir):
-    """The network has learned: nearest neighbors of photographs and drawings are of their own set."""
-    from fastgan_jax.evaluation.features import FeatureExtractor
-
-    path = shared_dir / "weights" / "squeezenet_v1.1_features.npz"
-    extract = FeatureExtractor.load("squeeze_caffe", "legacy", path)
-    sets = []
-    from PIL import Image
-
-    for name in ("panda", "raccoon", "noto_smileys"):
-        files = sorted(p for p in (shared_dir / "data" / name).rglob("*") if p.suffix.lower() in (".png", ".jpg"))[:16]
-        shown = [np.asarray(Image.open(file).convert("RGB").resize((96, 96))) for file in files]
-        sets.append(extract(np.stack(shown)))
-    features = np.concatenate(sets)
-    labels = np.repeat(range(len(sets)), [len(part) for part in sets])
-    distances = np.linalg.norm(features[:, None] - features[None], axis=-1)
-    np.fill_diagonal(distances, np.inf)
-    assert (labels[distances.argmin(1)] == labels).mean() > 0.9

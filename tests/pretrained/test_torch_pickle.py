@@ -57,7 +57,7 @@ class Evil:
 
 def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
     write_pickle(tmp_path / "evil.pth", pickle.dumps({"g": Evil(tmp_path / "ran")}))
-    with pytest.raises(UserError, match=r"evil\.pth: its pickle asks for (posix|nt)\.system, which is refused"):
+    with pytest.raises(UserError, match=r"evil\.pth: its pickle calls (posix|nt)\.system, which is refused"):
         read_torch_file(tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
 
@@ -80,7 +80,7 @@ def test_other_files_are_named(tmp_path):
     with pytest.raises(UserError, match="nothing.pth: no such file"):
         read_torch_file(tmp_path / "nothing.pth")
     (tmp_path / "text.pth").write_text("no zip")
-    with pytest.raises(UserError, match="text.pth is damaged, or no PyTorch file"):
+    with pytest.raises(UserError, match="text.pth is damaged, or not a PyTorch file"):
         read_torch_file(tmp_path / "text.pth")
     write_pickle(tmp_path / "cut.pth", pickle.dumps({"a": 1})[:5])
     with pytest.raises(UserError, match="cut.pth is damaged"):
@@ -118,7 +118,7 @@ def test_a_legacy_file_that_is_cut_off_is_damaged(torch, tmp_path):
     whole = (tmp_path / "x.pth").read_bytes()
     for length in (10, 200, len(whole) - 1):
         (tmp_path / "x.pth").write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"x\.pth is damaged, or no PyTorch file"):
+        with pytest.raises(UserError, match=r"x\.pth is damaged, or not a PyTorch file"):
             read_torch_file(tmp_path / "x.pth")
 
 

@@ -1,34 +1,26 @@
 """Inception-v3 for FID: agreement with pytorch_fid on random weights, and what conversion accepts and refuses."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
+from random_networks import inception_state
 from torch_packages import import_or_skip
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics import inception
-from fastgan_jax.metrics.inception_shapes import layer_shapes
+from fastgan_jax.pretrained.layouts import by_layer, convert
 
 
-def random_state(seed: int = 0) -> dict[str, np.ndarray]:
-    """Tensors as a PyTorch file holds them, scaled so that activations neither vanish nor grow over the depth."""
-    random = np.random.default_rng(seed)
-    state = {}
-    for name, (height, width, channels, outputs) in layer_shapes().items():
-        scale = np.sqrt(2 / (height * width * channels))
-        state[f"{name}.conv.weight"] = random.normal(0, scale, (outputs, channels, height, width)).astype(np.float32)
-        state[f"{name}.bn.weight"] = random.uniform(0.8, 1.2, outputs).astype(np.float32)
-        state[f"{name}.bn.bias"] = random.normal(0, 0.1, outputs).astype(np.float32)
-        state[f"{name}.bn.running_mean"] = random.normal(0, 0.1, outputs).astype(np.float32)
-        state[f"{name}.bn.running_var"] = random.uniform(0.5, 1.5, outputs).astype(np.float32)
-    return state
+def params_of(state: dict[str, np.ndarray]) -> inception.Params:
+    return by_layer(convert("inception", state))
 
 
 @pytest.fixture(scope="module")
 def state() -> dict[str, np.ndarray]:
-    return random_state()
+    return inception_state()
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +49,7 @@ def test_features_agree_with_pytorch_fid(oracle, state):
     images = np.random.default_rng(1).uniform(-1, 1, (2, 299, 299, 3)).astype(np.float32)
     with torch.no_grad():
         wanted = oracle(torch.from_numpy(images.transpose(0, 3, 1, 2)))[0][..., 0, 0].numpy()
-    found = np.asarray(jax.jit(inception.features)(inception.params_from_torch(state), images))
+    found = np.asarray(jax.jit(inception.features)(params_of(state), images))
     assert found.shape == (2, inception.FEATURES) and found.dtype == np.float32
     assert wanted.std() > 0.01  # features that vanish would agree whatever the network
     # measured: 5e-7 of the largest feature; average pooling that counts padding gives 7e-2, averaging in the last block
@@ -78,7 +70,7 @@ def test_other_tensors_are_ignored_and_other_types_converted(state):
         "Conv2d_1a_3x3.bn.num_batches_tracked": np.zeros((), np.int64),
     }
     more["Conv2d_1a_3x3.conv.weight"] = more["Conv2d_1a_3x3.conv.weight"].astype(np.float64)
-    wanted, found = inception.params_from_torch(state), inception.params_from_torch(more)
+    wanted, found = params_of(state), params_of(more)
     assert jax.tree.structure(found) == jax.tree.structure(wanted)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
         assert a.dtype == np.float32
@@ -87,27 +79,27 @@ def test_other_tensors_are_ignored_and_other_types_converted(state):
 
 @pytest.mark.parametrize("name", ["Conv2d_1a_3x3.conv.weight", "Mixed_7c.branch3x3dbl_3b.bn.running_var"])
 def test_a_missing_or_misshapen_tensor_is_named(state, name):
-    with pytest.raises(UserError, match=f"lack the tensor {name}: give the file pt_inception"):
-        inception.params_from_torch({key: value for key, value in state.items() if key != name})
-    with pytest.raises(UserError, match=rf"{name} has shape \({len(state[name]) - 1},.*\), not \({len(state[name])},"):
-        inception.params_from_torch(state | {name: state[name][1:]})
+    with pytest.raises(UserError, match=f"lacks the array {re.escape(name)}; "):
+        params_of({key: value for key, value in state.items() if key != name})
+    with pytest.raises(
+        UserError, match=rf"{re.escape(name)} has shape \[{len(state[name]) - 1}\b.*, which does not give"
+    ):
+        params_of(state | {name: state[name][1:]})
 
 
 def test_weights_of_a_thousand_class_classifier_are_refused(state):
-    with pytest.raises(UserError, match=r"fc.weight has shape \(1000, 2048\), not 1008 classes"):
-        inception.params_from_torch(state | {"fc.weight": np.zeros((1000, 2048), np.float32)})
+    with pytest.raises(UserError, match="fc.weight has 1000 classes, not 1008"):
+        params_of(state | {"fc.weight": np.zeros((1000, 2048), np.float32)})
 
 
-def test_parameters_survive_being_stored_flat(state):
-    params = inception.params_from_torch(state)
-    flat = traverse_util.flatten_dict(params, sep="/")
-    back = inception.unflatten(flat)
-    assert back.keys() == params.keys()
-    for name in params:
-        np.testing.assert_array_equal(back[name]["kernel"], params[name]["kernel"])
-        np.testing.assert_array_equal(back[name]["bias"], params[name]["bias"])
-    with pytest.raises(UserError, match="lack the tensor Mixed_6a.branch3x3/bias"):
-        inception.unflatten({key: value for key, value in flat.items() if key != "Mixed_6a.branch3x3/bias"})
+def test_stored_parameters_are_checked_and_stay_as_they_are(state):
+    stored = convert("inception", state)
+    again = convert("inception", stored)
+    assert again.keys() == stored.keys()
+    for name, array in stored.items():
+        np.testing.assert_array_equal(again[name], array)
+    with pytest.raises(UserError, match="lacks the array Mixed_6a.branch3x3/bias"):
+        convert("inception", {key: value for key, value in stored.items() if key != "Mixed_6a.branch3x3/bias"})
 
 
 @pytest.mark.parametrize("shape", [(1, 256, 256, 3), (1, 3, 299, 299), (299, 299, 3), (1, 299, 299, 1)])

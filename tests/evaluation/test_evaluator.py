@@ -1,4 +1,4 @@
-"""Evaluation: equal sets give nothing, different ones much; the same digits each time; the best checkpoint is kept."""
+"""Evaluation: equal sets are at no distance, different ones far; the same digits each time; the best checkpoint."""
 
 import dataclasses
 import json
@@ -9,24 +9,24 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_perceptual import perceptual_params
-from tool_modules import load_tool
+from random_networks import cache_random_squeezenet
 
 import fastgan_jax
 from configs import smoke
-from fastgan_jax import main, train
+from fastgan_jax import train
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation import evaluator as evaluate
-from fastgan_jax.evaluation import results as evaluation_report
 from fastgan_jax.evaluation.diagnosis import baselines, diagnose
-from fastgan_jax.evaluation.features import FEATURE_NETWORKS, FeatureExtractor
-from fastgan_jax.evaluation.perceptual import PerceptualDistance, compared_rows, real_nearness, searched_of
-from fastgan_jax.metrics.registry import BASELINES, FEWEST, METRICS
+from fastgan_jax.evaluation.features import FeatureExtractor
+from fastgan_jax.metrics import fid
+from fastgan_jax.metrics.perceptual import compared_rows, real_nearness, searched_of
+from fastgan_jax.metrics.registry import METRICS, output
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.formats import read_arrays, write_arrays
+from fastgan_jax.pretrained.networks import PerceptualDistance
+from fastgan_jax.pretrained.registry import FEATURE_NETWORKS
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.logging import read_metrics
-from fastgan_jax.utils.images import rgb
 
 ALL = "frechet,kid,precision_recall,density_coverage,diversity,nearest"
 
@@ -35,16 +35,12 @@ ALL = "frechet,kid,precision_recall,density_coverage,diversity,nearest"
 def cache(tmp_path_factory):
     """A cache folder with a random SqueezeNet as the only weights; its input is small, to save time."""
     folder = tmp_path_factory.mktemp("cache")
-    params = perceptual_params("squeeze")
-    arrays = {f"input/{name}": array for name, array in params["input"].items()}
-    for layer, leaves in params["backbone"].items():
-        arrays |= {f"{layer}/{leaf}": array for leaf, array in leaves.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         patch.setitem(
             FEATURE_NETWORKS, "squeeze_caffe", dataclasses.replace(FEATURE_NETWORKS["squeeze_caffe"], side=48)
         )
-        write_arrays(store.cached_path("squeezenet_caffe"), arrays)
+        cache_random_squeezenet()
         yield folder
 
 
@@ -71,31 +67,34 @@ def evaluator(config, real, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def judged(evaluator, real):
+def numbers(evaluator, real):
     """Numbers of the real set itself, of its mirror image, and of noise."""
     noise = np.random.RandomState(0).randint(0, 256, real.shape, np.uint8)
-    return {name: evaluator.judge(x) for name, x in {"same": real, "flipped": real[:, :, ::-1], "noise": noise}.items()}
+    return {
+        name: evaluator.evaluate_images(x)
+        for name, x in {"same": real, "flipped": real[:, :, ::-1], "noise": noise}.items()
+    }
 
 
-def test_a_set_against_itself_is_at_no_distance(judged):
-    same = judged["same"]
-    assert same["frechet"] == pytest.approx(0, abs=1e-9 * judged["noise"]["frechet"])
+def test_a_set_against_itself_is_at_no_distance(numbers):
+    same = numbers["same"]
+    assert same["frechet"] == pytest.approx(0, abs=1e-9 * numbers["noise"]["frechet"])
     assert same["kid"] <= 0  # unbiased, so below zero for equal sets
     assert same["precision"] == same["recall"] == same["coverage"] == same["density"] == 1
     assert same["nearest"] == 0
 
 
-def test_noise_is_far_and_a_mirrored_copy_near(judged):
-    same, flipped, noise = (judged[name] for name in ("same", "flipped", "noise"))
+def test_noise_is_far_and_a_mirrored_copy_near(numbers):
+    same, flipped, noise = (numbers[name] for name in ("same", "flipped", "noise"))
     assert same["frechet"] < flipped["frechet"] < 0.1 * noise["frechet"]
     assert flipped["kid"] < 0.1 * noise["kid"]
     assert noise["recall"] < flipped["recall"] and noise["coverage"] < flipped["coverage"]
     assert same["nearest"] == flipped["nearest"] == 0 < noise["nearest"]  # the set is trained on with data.flip
 
 
-def test_the_baselines_are_of_the_real_set_alone(judged):
-    for name in BASELINES:
-        values = {numbers[name] for numbers in judged.values()}
+def test_the_baselines_are_of_the_real_set_alone(numbers):
+    for name in (name for name in numbers["same"] if output(name).role == "baseline"):
+        values = {each[name] for each in numbers.values()}
         assert len(values) == 1 and values.pop() > 0
 
 
@@ -105,10 +104,10 @@ def test_mirrored_copies_are_copies_where_training_mirrors(config, real, tmp_pat
     own.eval.metrics, own.data.flip = "nearest", flip
     evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
     assert ("and their mirror images" in evaluator.protocol["nearest"]) == flip
-    values = evaluator.judge(real[:, :, ::-1])
+    values = evaluator.evaluate_images(real[:, :, ::-1])
     lines = [{"step": 1} | {f"eval/{name}": value for name, value in values.items()}]
     assert (values["nearest"] == 0) == flip
-    assert [line.split(":")[0] for line in told(lines, "fid", flip)] == ["memorization"] * flip
+    assert [line.split(":")[0] for line in diagnose(lines, "fid", mirrored=flip)] == ["memorization"] * flip
 
 
 def test_sets_with_their_own_mirror_images_leave_something_to_compare_with(real):
@@ -119,7 +118,7 @@ def test_sets_with_their_own_mirror_images_leave_something_to_compare_with(real)
         values = real_nearness(distance, images, mirrored=True)
         assert min(baselines(values, mirrored=True).values()) > 0
         lines = [{"step": 1, "eval/nearest": 0.0} | {f"eval/{name}": value for name, value in values.items()}]
-        assert len(told(lines, "fid", mirrored=True)) == 1
+        assert len(diagnose(lines, "fid", mirrored=True)) == 1
     assert real_nearness(distance, symmetric, mirrored=True)["nearest_flipped"] == 0
 
 
@@ -131,14 +130,14 @@ def test_the_nearest_other_image_may_be_mirrored(real):
     assert 0 < both < plain
 
 
-def test_the_batch_size_does_not_change_the_numbers(evaluator, judged, real, monkeypatch):
+def test_the_batch_size_does_not_change_the_numbers(evaluator, numbers, real, monkeypatch):
     flipped = real[:, :, ::-1]
     whole = evaluator._extract(flipped)
     parts = [evaluator._extract(flipped[start:end]) for start, end in ((0, 1), (1, 6), (6, 20))]
     np.testing.assert_array_equal(np.concatenate(parts), whole)  # whatever comes with an image, to the last digit
-    monkeypatch.setattr("fastgan_jax.features.CHUNK", 7)  # images per device call: to rounding
-    for name, value in evaluator.judge(flipped).items():
-        assert value == pytest.approx(judged["flipped"][name], rel=1e-5, abs=1e-7), name
+    monkeypatch.setattr("fastgan_jax.evaluation.features.CHUNK", 7)  # images per device call: to rounding
+    for name, value in evaluator.evaluate_images(flipped).items():
+        assert value == pytest.approx(numbers["flipped"][name], rel=1e-5, abs=1e-7), name
 
 
 def test_products_are_true_float32_whatever_the_default(evaluator):
@@ -150,25 +149,25 @@ def test_products_are_true_float32_whatever_the_default(evaluator):
     assert program.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == program.count("conv_general_dilated")
 
 
-def test_real_features_are_computed_once(evaluator, config, real, judged, monkeypatch):
+def test_real_features_are_computed_once(evaluator, config, real, numbers, monkeypatch):
     again = evaluate.Evaluator(config, real, "content", evaluator._cache_dir)
     monkeypatch.setattr(FeatureExtractor, "__call__", lambda *_: pytest.fail("computed again"))
-    np.testing.assert_array_equal(again.real_features(), evaluator.real_features())
+    np.testing.assert_array_equal(again.real_features, evaluator.real_features)
     other = evaluate.Evaluator(config, real, "other content", evaluator._cache_dir)
     with pytest.raises(pytest.fail.Exception):
-        other.real_features()
+        _ = other.real_features
 
 
 def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluator, tmp_path, caplog):
     own = evaluate.Evaluator(config, real, "content", tmp_path)
-    expected = evaluator.real_features()
+    expected = evaluator.real_features
     damaged = False  # there is nothing in the cache at first
     for content in (b"cut off", b"cut off", None):
         for path in tmp_path.iterdir():
             path.write_bytes(content) if content else write_arrays(path, {"features": expected[:3]})
-        own._real_features = None
+        vars(own).pop("real_features", None)
         caplog.clear()
-        np.testing.assert_array_equal(own.real_features(), expected)
+        np.testing.assert_array_equal(own.real_features, expected)
         told_why = "the features of the real images are computed again"
         assert (told_why in caplog.text) == (damaged and content == b"cut off"), caplog.text
         damaged = True
@@ -178,13 +177,13 @@ def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluato
 def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp_path, caplog):
     (tmp_path / "file").write_text("no folder")
     own = evaluate.Evaluator(config, real, "content", tmp_path / "file")
-    np.testing.assert_array_equal(own.real_features(), evaluator.real_features())
+    np.testing.assert_array_equal(own.real_features, evaluator.real_features)
     assert "will be computed again next time" in caplog.text
 
 
 def test_every_real_image_counts_once(evaluator, config, real, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "IMAGES_AT_ONCE", 7)  # so that they are read in parts, the last one smaller
-    features = evaluate.Evaluator(config, real, "content", tmp_path).real_features()
+    features = evaluate.Evaluator(config, real, "content", tmp_path).real_features
     assert features.shape == (len(real), 512)
     for index, image in enumerate(real):
         np.testing.assert_array_equal(features[index], evaluator._extract(image[None])[0])
@@ -203,17 +202,17 @@ def test_an_evaluation_does_only_what_is_asked_for(config, real, tmp_path, monke
     own = config.copy_and_resolve_references()
     own.eval.metrics = "frechet"
     evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
-    computed, made = [], evaluate._statistics
-    monkeypatch.setattr(evaluate, "_statistics", lambda features: computed.append(len(features)) or made(features))
+    computed, fitted = [], fid.gaussian
+    monkeypatch.setattr(fid, "gaussian", lambda features: computed.append(len(features)) or fitted(features))
     first, second = (evaluator.evaluate(Generator()) for _ in range(2))
     assert first == second and asked == [(0, 12)] * 2
-    assert sorted(computed) == [12, 12, 20]  # the real images' statistics once
+    assert sorted(computed) == [12, 12, 20]  # the real images' Gaussian once
 
 
 def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(
-        evaluate, "progress", lambda items, *, title, passing: shown.append((title, len(items))) or items
+        evaluate, "Progress", lambda items, *, title, passing: shown.append((title, len(items))) or items
     )
     own = config.copy_and_resolve_references()
     own.eval.metrics, own.eval.num_samples = "frechet,kid", 130
@@ -251,10 +250,10 @@ def test_too_few_images_are_refused_before_training(config, real, tmp_path, metr
 def test_the_fewest_images_are_enough(config, real, tmp_path, metric):
     own = config.copy_and_resolve_references()
     own.eval.metrics = metric if metric != "fid" else "frechet"
-    samples, reals = FEWEST[metric]
+    samples, reals = METRICS[metric].fewest
     own.eval.num_samples = max(samples, 2)
-    values = evaluate.Evaluator(own, real[:reals], "content", tmp_path).judge(real[-samples:])
-    assert all(np.isfinite(value) for name, value in values.items() if name not in BASELINES)
+    values = evaluate.Evaluator(own, real[:reals], "content", tmp_path).evaluate_images(real[-samples:])
+    assert all(np.isfinite(value) for name, value in values.items() if output(name).role != "baseline")
 
 
 def test_classes_are_asked_for_in_the_shares_of_the_real_images(config, real, tmp_path):
@@ -284,14 +283,6 @@ def test_searched_and_compared_images_are_spread_over_the_set(real):
     assert np.isnan(real_nearness(PerceptualDistance.load("squeeze_caffe"), real[:1], mirrored=True)["nearest_real"])
 
 
-def test_gray_and_transparent_images_are_judged_as_rgb():
-    gray = np.full((1, 2, 2, 1), 7, np.uint8)
-    np.testing.assert_array_equal(rgb(gray), np.full((1, 2, 2, 3), 7))
-    clear = np.zeros((1, 1, 2, 4), np.uint8)
-    clear[0, 0, 1] = (10, 20, 30, 255)
-    np.testing.assert_array_equal(rgb(clear), [[[[255, 255, 255], [10, 20, 30]]]])
-
-
 def test_a_matrix_holds_the_distances_of_pairs(real):
     distance = PerceptualDistance.load("squeeze_caffe")
     matrix = distance.matrix(real[:3], real[:10])
@@ -302,12 +293,14 @@ def test_a_matrix_holds_the_distances_of_pairs(real):
 
 @pytest.mark.parametrize("name", FEATURE_NETWORKS)
 def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp_path):
-    monkeypatch.setattr(store, "find", lambda weights: (_ for _ in ()).throw(UserError(f"{weights} is not there")))
-    with pytest.raises(UserError, match=r"eval\.feature_weights=FILE.*frechet,kid.*squeeze_caffe.*no FID") as error:
+    monkeypatch.setattr(
+        store, "find", lambda weights, path: (_ for _ in ()).throw(UserError(f"{weights} is not there"))
+    )
+    with pytest.raises(UserError, match=r"eval\.feature_weights=FILE.*frechet,kid.*squeeze_caffe.*not FID") as error:
         FeatureExtractor.load(name, "legacy")
     assert ("here already" in str(error.value)) == (name != "squeeze_caffe")
     # What the line, and the pages, advise is a configuration that passes.
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     for text in (str(error.value), (root / "README.md").read_text(), (root / "docs" / "evaluation.md").read_text()):
         advised = re.search(
             r"(eval\.metrics=frechet\S+?)`?\s+with\s+`?(eval\.best_metric=\w+)`?\s+on\s+`?(eval\.\w+=\w+)", text
@@ -329,6 +322,7 @@ def test_without_perceptual_weights_the_alternative_is_named(config, real, monke
     )
 
 
+@pytest.mark.slow
 def test_training_evaluates_and_keeps_the_best(config, tmp_path, smoke_run, monkeypatch):
     scores = iter([3.0, 1.0, 2.0, 5.0])
     monkeypatch.setattr(evaluate.Evaluator, "evaluate", lambda *_: {"frechet": next(scores)})
@@ -364,6 +358,7 @@ def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, 
     assert expected in caplog.text and ("cannot be compared" in caplog.text) == bool(expected)
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_evaluations_goes_on(config, smoke_run, tmp_path, caplog):
     run = tmp_path / "run"
     shutil.copytree(smoke_run, run)
@@ -375,131 +370,3 @@ def test_a_run_from_before_there_were_evaluations_goes_on(config, smoke_run, tmp
     own.train.iterations = 5
     train.train_and_evaluate(own, str(run))
     assert fastgan_jax.load(run).step == 5 and "cannot be compared" not in caplog.text
-
-
-def test_the_mode_eval_and_the_tool_judge_every_kept_checkpoint(config, smoke_run, tmp_path, capsys):
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("checkpoints", "data", "config.json"):
-        (run / name).symlink_to(smoke_run / name)
-    settings = ["features=squeeze_caffe", "metrics=frechet", "num_samples=12"]
-    arguments = ["--config", "configs/smoke.py", "--mode=eval", "--workdir", str(run)]
-    assert main.main(arguments + [f"--config.eval.{setting}" for setting in settings]) == 0
-    table = capsys.readouterr().out.splitlines()
-    assert table[-2:] == [str(run / "evaluation.json"), str(run / "evaluation.png")]
-    assert re.match(r"run: 12 samples against 20 real images \(squeeze_caffe, legacy resize\)", table[0])
-    assert [line.split()[0] for line in table[2:5]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
-    written = json.loads((run / "evaluation.json").read_text())
-    assert [row["step"] for row in written["checkpoints"]] == [0, 2, 4]
-    assert (run / "evaluation.png").stat().st_size > 1000
-
-    tool = load_tool("evaluate")
-    options = ["--metrics", "frechet", "--features", "squeeze_caffe", "--num", "12", "--step", "2,4"]
-    assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json")]) == 0
-    assert json.loads((tmp_path / "x.json").read_text())["checkpoints"] == written["checkpoints"][1:]
-    assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json"), "--overwrite"]) == 0
-    capsys.readouterr()
-    for wrong, message in (
-        (["--step", "3"], "has no checkpoint 3"),
-        (["--step", "newest"], "--step newest: give latest"),
-        (["--metrics", "fid"], "a Frechet distance on other features than Inception's is no FID"),
-        (["--metrics", "is"], "eval.metrics='is': allowed is names of fid"),
-        (["--features", "squeeze", "--feature-weights", "no.npz"], "in this tool: --metrics, --features, --feature-w"),
-        (["--num", "1"], "eval.num_samples=1: allowed is a whole number from 2 up; in this tool: --num\n"),
-        (["--json", str(tmp_path / "x.json")], "x.json is there already: choose another --json, or add --overwrite"),
-        (["--plot", str(run / "evaluation.png")], "is there already: choose another --plot, or add --overwrite"),
-        (["--metrics", ""], "eval.metrics is empty: give names of fid, frechet"),
-        (["--plot", "curve.txt"], "--plot curve.txt: give a file that ends in .png"),
-        (["--json", str(tmp_path / "x.json" / "y.json")], "x.json is no folder: choose another --json"),
-        (["--data", str(tmp_path / "nothing")], "nothing"),
-    ):
-        assert tool.main(["--run", str(run), *options, *wrong]) == 2
-        error = capsys.readouterr().err
-        assert error.startswith("error: ") and error.count("\n") == 1 and message in error
-
-
-def test_a_table_ends_with_what_it_tells_in_words():
-    rows = [{"step": step, "kid": kid, "diversity": 0.5} for step, kid in enumerate([3.0, 1.0, 2.0, 3.0, 4.0])]
-    evaluation = evaluate.Evaluation(rows, {"mirrored": True})
-    for metric in ("kid", "fid"):  # one that is not among the numbers gives way to the first that is
-        (line,) = evaluation_report.warnings(evaluation, metric)
-        assert line.startswith("over-training: kid was best at iteration 1 (1) and has risen to 4")
-
-
-def test_what_is_no_number_is_null_in_json(tmp_path):
-    evaluation = evaluate.Evaluation([{"step": 0, "kid": float("nan")}], {"run": "x"})
-    evaluation_report.write_json(tmp_path / "x.json", evaluation, ["a warning"])
-    expected = {"run": "x", "checkpoints": [{"step": 0, "kid": None}], "warnings": ["a warning"]}
-    assert json.loads((tmp_path / "x.json").read_text()) == expected
-
-
-def test_the_best_row_follows_the_direction_of_its_number():
-    rows = [{"step": 0, "fid": 5.0, "recall": 0.1}, {"step": 1, "fid": 4.0, "recall": 0.3}, {"step": 2, "fid": 4.5}]
-    assert evaluation_report.best_row(rows, "fid")["step"] == 1
-    assert evaluation_report.best_row(rows[:2], "recall")["step"] == 1
-
-
-# ---------------------------------------------------------------------------------------------------------- diagnosis
-
-
-def told(lines: list[dict], best_metric: str, mirrored: bool = False) -> list[str]:
-    return diagnose(lines, best_metric, mirrored=mirrored)
-
-
-def history(**numbers) -> list[dict]:
-    """Lines of metrics.jsonl with evaluations at 10, 20, ..., among others."""
-    lines = [{"step": 5, "loss/d": 1.0}]
-    for index in range(len(next(iter(numbers.values())))):
-        lines.append({"step": 10 * (index + 1), **{f"eval/{name}": values[index] for name, values in numbers.items()}})
-    return lines
-
-
-def test_overtraining_is_told_after_three_worse_evaluations():
-    assert told(history(fid=[9.0, 5.0, 6.0, 7.0]), "fid") == []
-    (line,) = told(history(fid=[9.0, 5.0, 6.0, 7.0, 8.0]), "fid")
-    assert line.startswith("over-training: fid was best at iteration 20 (5) and has risen to 8")
-    (line,) = told(history(recall=[0.5, 0.4, 0.3, 0.2]), "recall")
-    assert "has fallen to 0.2" in line
-    assert told(history(fid=[None, None, None, None]), "fid") == []
-    # A little worse is chance, and starts the count anew.
-    assert told(history(fid=[5.0, 5.1, 5.2, 5.1]), "fid") == []
-    assert told(history(fid=[5.0, 6.0, 5.1, 6.0, 7.0]), "fid") == []
-
-
-def test_noise_of_a_kid_near_zero_is_no_overtraining():
-    kids = [0.02, -1e-4, 3e-4, 2e-4, 4e-4]
-    (line,) = told(history(kid=kids), "kid")
-    assert line.startswith("over-training: kid was best at iteration 20 (-0.0001)")
-    assert told(history(kid=kids, kid_spread=[1e-3] * 5), "kid") == []
-    (line,) = told(history(kid=[0.02, -1e-4, 3e-3, 2e-3, 4e-3], kid_spread=[1e-3] * 5), "kid")
-    assert line.startswith("over-training: kid")
-
-
-def test_memorization_is_told_when_samples_are_as_near_as_copies():
-    far = {"nearest": [0.4], "nearest_flipped": [0.3], "nearest_cropped": [0.2], "nearest_real": [0.5]}
-    assert told(history(**far), "fid") == []
-    (line,) = told(history(**(far | {"nearest": [0.1]})), "fid")
-    assert (
-        line.startswith("memorization: samples are 0.1 from") and "(0.2), and than they are to each other (0.5)" in line
-    )
-    assert told(history(**(far | {"nearest": [0.1], "nearest_real": [0.05]})), "fid") == []
-    assert told(history(**(far | {"nearest": [0.15]})), "fid") == []  # as near as a typical sample may come
-    # A mirror image is a training image where training mirrors them: how near it comes does not count.
-    symmetric = history(**(far | {"nearest": [0.1], "nearest_flipped": [0.0]}))
-    assert told(symmetric, "fid") == []
-    (line,) = told(symmetric, "fid", mirrored=True)
-    assert "than training images are to their own cropped copies (0.2), and than" in line
-
-
-def test_collapse_is_told_when_diversity_halves():
-    assert told(history(diversity=[0.6, 0.31]), "fid") == []
-    (line,) = told(history(diversity=[0.6, 0.29]), "fid")
-    assert line == "collapse: the mean distance between samples is 0.29; it was 0.6 at iteration 10"
-    assert told(history(diversity=[0.3], diversity_real=[0.5]), "fid") == []
-    assert told(history(diversity=[0.9, 0.3], diversity_real=[0.5, 0.5]), "fid") == []
-    (line,) = told(history(diversity=[0.2], diversity_real=[0.5]), "fid")
-    assert line == "collapse: the mean distance between samples is 0.2; that between training images is 0.5"
-
-
-def test_nothing_is_told_without_evaluations():
-    assert told([{"step": 1, "loss/d": 2.0}], "fid") == []

@@ -1,6 +1,5 @@
-"""Precision, recall, density, coverage and nearest images against loops over pairs, duplicates included."""
+"""Precision, recall, density and coverage against loops over pairs, duplicates included."""
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,7 +10,6 @@ from fastgan_jax.metrics.precision_recall import (
     DensityCoverage,
     PrecisionRecall,
     density_coverage,
-    nearest,
     precision_recall,
 )
 
@@ -99,27 +97,6 @@ def test_results_do_not_depend_on_the_block():
     for block in (1, 4, 31, 1000):
         assert precision_recall(real, fake, block=block) == precision_recall(real, fake)
         assert density_coverage(real, fake, block=block) == density_coverage(real, fake)
-        for found, wanted in zip(nearest(fake, real, block=block), nearest(fake, real), strict=True):
-            np.testing.assert_array_equal(found, wanted)
-
-
-def test_nearest_agrees_with_loops_over_pairs():
-    real, fake = sets(9)
-    indices, lengths = nearest(jnp.asarray(fake, jnp.float32), jnp.asarray(real, jnp.float32), block=6)
-    between = distances(fake.astype(np.float32).astype(float), real.astype(np.float32).astype(float))
-    assert (indices.dtype, lengths.dtype) == (np.int64, np.float64)
-    np.testing.assert_array_equal(indices, between.argmin(1))
-    np.testing.assert_allclose(lengths, between.min(1), rtol=1e-12)
-
-
-def test_nearest_of_a_copy_is_the_first_of_its_duplicates_at_distance_zero():
-    """Exactly 0, though features far from the origin lose digits when products are subtracted."""
-    random = np.random.default_rng(10)
-    references = (random.normal(size=(20, 64)) + 100).astype(np.float32)
-    references[17] = references[4]
-    indices, lengths = nearest(references, references, block=3)
-    np.testing.assert_array_equal(indices, [*range(17), 4, 18, 19])
-    np.testing.assert_array_equal(lengths, np.zeros(20))
 
 
 def test_float32_features_of_usual_size_agree_with_loops():
@@ -128,9 +105,8 @@ def test_float32_features_of_usual_size_agree_with_loops():
     real, fake = (np.abs(random.normal(0.4, 0.3, (count, 512))).astype(np.float32) for count in (25, 20))
     wanted = plain_precision_recall(real.astype(float), fake.astype(float), 3)
     assert precision_recall(real, fake) == wanted
-    indices, lengths = nearest(fake, real)
-    np.testing.assert_array_equal(indices, distances(fake.astype(float), real.astype(float)).argmin(1))
-    np.testing.assert_allclose(lengths, distances(fake.astype(float), real.astype(float)).min(1), rtol=1e-12)
+    found, wanted = density_coverage(real, fake), plain_density_coverage(real.astype(float), fake.astype(float), 5)
+    assert (found.density, found.coverage) == (pytest.approx(wanted.density), wanted.coverage)
 
 
 def test_too_few_images_or_neighbors_are_refused():
@@ -143,7 +119,5 @@ def test_too_few_images_or_neighbors_are_refused():
         density_coverage(real, fake, neighbors=0)
     with pytest.raises(UserError, match="at least 1 fake image"):
         density_coverage(real, fake[:0])
-    with pytest.raises(UserError, match="nearest of no references"):
-        nearest(fake, real[:0])
     with pytest.raises(UserError, match="take both from the same network"):
-        nearest(fake[:, :4], real)
+        precision_recall(real, fake[:, :4])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import traverse_util
-from test_perceptual import perceptual_params
+from random_networks import inception_state, perceptual_params
 from tool_modules import load_tool
 
 from configs import base
@@ -18,7 +18,9 @@ from fastgan_jax.build import pretrained_from_config
 from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained import registry, store
 from fastgan_jax.pretrained.formats import read_arrays, write_arrays
-from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
+from fastgan_jax.pretrained.layouts import convert
+from fastgan_jax.pretrained.networks import load_perceptual
+from fastgan_jax.pretrained.registry import PERCEPTUAL
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +33,9 @@ def cache(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     """Published addresses that nobody answers; tests of downloads put their own server in."""
-    for entry in registry.REGISTRY.values():
+    for entry in registry.FILES.values():
         addresses = tuple("http://127.0.0.1:9/" + entry.filename for _ in entry.addresses)
-        monkeypatch.setitem(registry.REGISTRY, entry.name, replaced(entry, addresses=addresses))
+        monkeypatch.setitem(registry.FILES, entry.name, replaced(entry, addresses=addresses))
 
 
 def replaced(entry, **fields):
@@ -126,7 +128,7 @@ def test_real_files_beside_the_project(shared_dir):
     for name in ("vgg", "squeeze"):
         store.import_file(shared_dir / "weights" / "lpips_heads" / f"{name}.pth", f"lpips_{name}")
         digest = hashlib.sha256((shared_dir / "weights" / "lpips_heads" / f"{name}.pth").read_bytes()).hexdigest()
-        assert digest == registry.REGISTRY[f"lpips_{name}"].sha256
+        assert digest == registry.FILES[f"lpips_{name}"].sha256
         heads = store.find(f"lpips_{name}")
         assert all((head >= 0).all() and head.max() > 0 for head in heads.values())
     store.import_file(shared_dir / "weights" / "squeezenet_v1.1_features.npz", "squeezenet_caffe")
@@ -134,14 +136,9 @@ def test_real_files_beside_the_project(shared_dir):
 
 
 def test_inception_is_kept_by_layer(tmp_path):
-    from test_metrics_inception import random_state
-
-    from fastgan_jax.metrics import inception
-
-    state = random_state()
+    state = inception_state()
     store.import_file(write(tmp_path / "inception.npz", state), "inception")
-    expected = inception.params_from_torch(state)
-    assert_same(inception.unflatten(store.find("inception")), expected)
+    assert_same(store.find("inception"), convert("inception", state))
 
 
 # ------------------------------------------------------------------------------------------------ what does not fit
@@ -163,17 +160,17 @@ def test_another_shape_is_named(tmp_path, squeeze):
     with pytest.raises(
         UserError, match=r"features\.0\.weight has shape \[96, 3, 7, 7\], which does not give \[3, 3, 3, 64\]"
     ):
-        store.read_file(write(tmp_path / "x.npz", arrays), "squeezenet1_1")
+        store.find("squeezenet1_1", write(tmp_path / "x.npz", arrays))
     heads = heads_arrays(squeeze) | {"lin2.model.1.weight": np.zeros((1, 7, 1, 1), np.float32)}
     with pytest.raises(UserError, match=r"lin2\.model\.1\.weight has shape \[1, 7, 1, 1\]"):
-        store.read_file(write(tmp_path / "h.npz", heads), "lpips_squeeze")
+        store.find("lpips_squeeze", write(tmp_path / "h.npz", heads))
 
 
 def test_the_two_lineages_are_not_confused(tmp_path, squeeze):
     with pytest.raises(UserError, match="laid out as one of squeezenet_caffe, not of squeezenet1_1"):
-        store.read_file(write(tmp_path / "k.npz", keras_arrays(squeeze)), "squeezenet1_1")
+        store.find("squeezenet1_1", write(tmp_path / "k.npz", keras_arrays(squeeze)))
     with pytest.raises(UserError, match="not of squeezenet_caffe"):
-        store.read_file(write(tmp_path / "t.npz", torch_arrays(squeeze)), "squeezenet_caffe")
+        store.find("squeezenet_caffe", write(tmp_path / "t.npz", torch_arrays(squeeze)))
 
 
 def test_files_that_are_none(tmp_path):
@@ -184,12 +181,13 @@ def test_files_that_are_none(tmp_path):
         read_arrays(tmp_path / "x.txt")
     for suffix in (".npz", ".safetensors", ".h5"):
         (tmp_path / f"x{suffix}").write_bytes(b"no weights at all")
-        with pytest.raises(UserError, match="is no .npz file|is damaged"):
+        with pytest.raises(UserError, match="is not an .npz file|is damaged"):
             read_arrays(tmp_path / f"x{suffix}")
 
 
-def test_another_networks_file_is_no_inception(tmp_path, squeeze):
-    with pytest.raises(UserError, match=r"does not give the weights inception: .*lack the tensor Conv2d_1a_3x3"):
+def test_another_networks_file_is_not_inception(tmp_path, squeeze):
+    message = r"does not give the weights inception: .*lacks the array Conv2d_1a_3x3.* file is pt_inception-2015-12-05"
+    with pytest.raises(UserError, match=message):
         store.import_file(write(tmp_path / "x.npz", keras_arrays(squeeze)), "inception")
     assert not store.cached_path("inception").exists()
 
@@ -248,12 +246,12 @@ def publish(monkeypatch, tmp_path, squeeze):
 
     def published(**fields):
         entry = replaced(
-            registry.REGISTRY["lpips_squeeze"],
+            registry.FILES["lpips_squeeze"],
             addresses=(f"http://127.0.0.1:{server.server_port}/squeeze.npz",),
             filename="squeeze.npz",
             **({"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:8]} | fields),
         )
-        monkeypatch.setitem(registry.REGISTRY, "lpips_squeeze", entry)
+        monkeypatch.setitem(registry.FILES, "lpips_squeeze", entry)
 
     yield published
     server.shutdown()
@@ -291,11 +289,11 @@ def test_a_download_that_breaks_off_is_refused(publish, monkeypatch):
 def test_without_weights_the_places_and_the_alternative_are_named(name, cache):
     with pytest.raises(UserError) as error:
         load_perceptual(name)
-    entry = registry.REGISTRY[PERCEPTUAL[name].weights]
+    entry = registry.FILES[PERCEPTUAL[name].weights]
     message = str(error.value)
     assert "\n" not in message and str(cache) in message and entry.filename in message
     assert all(address in message for address in entry.addresses)
-    assert f"python tools/weights.py --import FILE {entry.name}" in message
+    assert f"fastgan weights --import FILE {entry.name}" in message
     assert "here already" not in message
 
 
@@ -334,7 +332,7 @@ def test_the_tool_lists_fetches_and_imports(tmp_path, squeeze, capsys):
     tool = load_tool("weights")
     assert tool.main(["--list"]) == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in registry.REGISTRY) and "not present" in listed
+    assert all(name in listed for name in registry.FILES) and "not present" in listed
     assert tool.main(["--import", str(write(tmp_path / "x.npz", heads_arrays(squeeze))), "lpips_squeeze"]) == 0
     assert capsys.readouterr().out.strip() == str(store.cached_path("lpips_squeeze"))
     assert tool.main(["--list"]) == 0

@@ -1,35 +1,27 @@
-"""Nearest training images: a copy finds its original, the order is that of distances, and the tool tells it all."""
+"""Nearest training images: a copy finds its original, the order is that of distances, and what is a copy is marked."""
 
 import json
 import re
 
 import numpy as np
 import pytest
-from PIL import Image
-from test_perceptual import perceptual_params
-from tool_modules import load_tool
+from random_networks import cache_random_squeezenet
 
 import fastgan_jax
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation import neighbors as neighbors
-from fastgan_jax.evaluation import perceptual as comparison
-from fastgan_jax.evaluation.perceptual import PerceptualDistance, mean_nearest, real_nearness
-from fastgan_jax.inference import restore
-from fastgan_jax.inference.restore import load_run_perceptual, load_training_set
-from fastgan_jax.pretrained import store
-from fastgan_jax.pretrained.formats import write_arrays
-from fastgan_jax.utils.grids import save_png
+from fastgan_jax.evaluation import neighbors
+from fastgan_jax.inference.restore import load_training_set
+from fastgan_jax.metrics import perceptual
+from fastgan_jax.metrics.perceptual import mean_nearest, real_nearness
+from fastgan_jax.pretrained.networks import PerceptualDistance
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory):
     """A cache folder with a random SqueezeNet as the only weights."""
-    params = perceptual_params("squeeze")
-    arrays = {f"input/{name}": array for name, array in params["input"].items()}
-    arrays |= {f"{layer}/{leaf}": x for layer, leaves in params["backbone"].items() for leaf, x in leaves.items()}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        write_arrays(store.cached_path("squeezenet_caffe"), arrays)
+        cache_random_squeezenet()
         yield
 
 
@@ -78,7 +70,7 @@ def test_of_equal_images_the_first_comes_first(distance, real):
 
 @pytest.mark.parametrize("count", [0, 21])
 def test_more_neighbors_than_images_are_refused(distance, real, count):
-    with pytest.raises(UserError, match=f"neighbors={count}: the training set has 20 images; give 1 to 20"):
+    with pytest.raises(UserError, match=f"neighbors={count}: must be from 1 to 20"):
         neighbors.nearest_neighbors(distance, real[:1], real, count, mirrored=False)
 
 
@@ -128,7 +120,7 @@ def test_mirrored_copies_are_marked_where_training_mirrors(distance, real):
 
 def test_samples_and_real_images_are_judged_among_the_same(distance, real, monkeypatch):
     """A copy that only the whole set holds says nothing about the mean among the images that are searched."""
-    monkeypatch.setattr(comparison, "MOST_SEARCHED", 10)  # every second one
+    monkeypatch.setattr(perceptual, "MOST_SEARCHED", 10)  # every second one
     monkeypatch.setattr(PerceptualDistance, "matrix", counted := Counted(PerceptualDistance.matrix))
     report = report_of(distance, real[[1, 3]], real)
     assert counted.calls == 2  # samples with all, real images among each other
@@ -138,8 +130,8 @@ def test_samples_and_real_images_are_judged_among_the_same(distance, real, monke
 class Counted:
     """A method that counts its calls."""
 
-    def __init__(self, spec):
-        self.spec, self.calls = spec, 0
+    def __init__(self, method):
+        self.method, self.calls = method, 0
 
     def __get__(self, instance, owner):
         def call(*arguments):
@@ -174,89 +166,3 @@ def test_the_grid_shows_sample_and_neighbors(distance, real, noise):
         for column, near in enumerate(found.rows[index], 1):
             np.testing.assert_array_equal(row[:64, column * 66 : column * 66 + 64], real[near])
         assert (row[64 : height - 2, :64] < 128).any()  # the caption
-
-
-@pytest.fixture(scope="module")
-def tool():
-    return load_tool("nearest")
-
-
-def test_the_tool_writes_image_and_table(tool, smoke_run, tmp_path, capsys):
-    out = tmp_path / "new" / "nearest.png"
-    command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--num", "2", "--neighbours", "3", "--out", str(out)]
-    assert tool.main([*command, "--seed", "5"]) == 0
-    printed = capsys.readouterr().out
-    written = json.loads(out.with_suffix(".json").read_text())
-    assert (written["step"], written["seed"], written["num_real"]) == (4, 5, 20)
-    assert written["measure"] in printed and "not LPIPS" in written["measure"]
-    for sample in written["samples"]:
-        for found in sample["neighbours"]:
-            assert re.fullmatch(r"demo \d+", found["name"])
-            assert re.search(rf"{found['distance']:.4f}.  {found['name']}( \(mirrored\))?\n", printed)
-    with Image.open(out) as file:
-        np.testing.assert_array_equal(np.asarray(file)[:64, :64], fastgan_jax.load(smoke_run).sample(1, 5)[0])
-        assert file.width == 4 * 64 + 3 * 2 and file.text["seed"] == "5"
-    assert tool.main(command) == 2
-    assert "is there already" in capsys.readouterr().err
-
-
-def test_the_tool_searches_other_images(tool, smoke_run, real, tmp_path, capsys):
-    (tmp_path / "moved").mkdir()
-    for index in range(3):
-        save_png(tmp_path / "moved" / f"näher {index}.png", real[index])
-    out = tmp_path / "nearest.png"
-    command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--num", "1", "--out", str(out)]
-    assert tool.main([*command, "--data", str(tmp_path / "moved")]) == 0
-    assert "nearest of 3 training images" in capsys.readouterr().out
-    names = {found["name"] for found in json.loads(out.with_suffix(".json").read_text())["samples"][0]["neighbours"]}
-    assert names == {f"näher {index}.png" for index in range(3)}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--num", "0"], "--num 0: give at least 1"),
-        (["--seed", "-1"], "--seed -1: give a number from 0"),
-        (["--neighbours", "0"], "--neighbours 0: give at least 1"),
-        (["--neighbours", "21"], "neighbors=21: the training set has 20 images"),
-        (["--out", "nearest.jpg"], "--out nearest.jpg: give a .png file"),
-        (["--step", "3"], "has no checkpoint 3"),
-        (["--data", "/nowhere"], "--data /nowhere: no such folder or zip"),
-        (["--weights", "none.npz"], ".*none.npz.*in this tool: --weights FILE, or another --net"),
-    ],
-)
-def test_the_tools_errors(tool, smoke_run, tmp_path, capsys, arguments, message):
-    command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--out", str(tmp_path / "nearest.png")]
-    assert tool.main([*command, *arguments]) == 2
-    assert re.match(f"error: .*{message}", capsys.readouterr().err)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_moved_training_set_is_told(smoke_run, config, tmp_path):
-    moved = config.copy_and_resolve_references()
-    moved.data.demo_images, moved.data.path = None, str(tmp_path / "gone")
-    with pytest.raises(UserError, match=r"no longer in data.path=.*gone: say where they are with --data"):
-        load_training_set(smoke_run, moved)
-
-
-def test_the_training_set_of_a_checkpoints_folder_is_that_of_its_run(smoke_run, config, real):
-    for path in (smoke_run / "checkpoints", smoke_run / "checkpoints" / "4"):
-        np.testing.assert_array_equal(load_training_set(path, config).images, real)
-        assert not (path / "data" / "demo-20-0-64-3-v1").exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "weights", "expected"),
-    [
-        (None, None, ("vgg", "run.npz")),
-        ("vgg", None, ("vgg", "run.npz")),
-        ("squeeze", None, ("squeeze", None)),
-        ("squeeze", "own.npz", ("squeeze", "own.npz")),
-        (None, "own.npz", ("vgg", "own.npz")),
-    ],
-)
-def test_weights_of_the_run_are_for_the_network_of_the_run(config, monkeypatch, name, weights, expected):
-    own = config.copy_and_resolve_references()
-    own.loss.perceptual_weights = "run.npz"
-    monkeypatch.setattr(restore, "load_perceptual", lambda *arguments: arguments)
-    assert load_run_perceptual(own, name, weights) == (expected[0], expected)

@@ -1,0 +1,61 @@
+"""fastgan evaluate: table, JSON and plot of checkpoints, and what it refuses."""
+
+import json
+import re
+
+import pytest
+from random_networks import cache_random_squeezenet
+from tool_modules import load_tool
+
+from fastgan_jax import main
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """A cache folder with a random SqueezeNet as the only weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        cache_random_squeezenet()
+        yield
+
+
+@pytest.mark.slow
+def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("checkpoints", "data", "config.json"):
+        (run / name).symlink_to(smoke_run / name)
+    settings = ["features=squeeze_caffe", "metrics=frechet", "num_samples=12"]
+    arguments = ["--config", "configs/smoke.py", "--mode=eval", "--workdir", str(run)]
+    assert main.main(arguments + [f"--config.eval.{setting}" for setting in settings]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[-2:] == [str(run / "evaluation.json"), str(run / "evaluation.png")]
+    assert re.match(r"run: 12 samples against 20 real images \(squeeze_caffe, legacy resize\)", table[0])
+    assert [line.split()[0] for line in table[2:5]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
+    written = json.loads((run / "evaluation.json").read_text())
+    assert [row["step"] for row in written["checkpoints"]] == [0, 2, 4]
+    assert (run / "evaluation.png").stat().st_size > 1000
+
+    tool = load_tool("evaluate")
+    options = ["--metrics", "frechet", "--features", "squeeze_caffe", "--num", "12", "--step", "2,4"]
+    assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json")]) == 0
+    assert json.loads((tmp_path / "x.json").read_text())["checkpoints"] == written["checkpoints"][1:]
+    assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json"), "--overwrite"]) == 0
+    capsys.readouterr()
+    for wrong, message in (
+        (["--step", "3"], "has no checkpoint 3"),
+        (["--step", "newest"], "--step newest: .* latest"),
+        (["--metrics", "fid"], "eval.metrics=fid with eval.features=squeeze_caffe: "),
+        (["--metrics", "is"], "eval.metrics='is': .* fid, frechet"),
+        (["--features", "squeeze", "--feature-weights", "no.npz"], ": --metrics, --features, --feature-w"),
+        (["--num", "1"], "(eval.num_samples=1: .* 2.*: --num|--num 1: .*2.*)\n"),
+        (["--json", str(tmp_path / "x.json")], "x.json exists already: choose another --json, or add --overwrite"),
+        (["--plot", str(run / "evaluation.png")], "exists already: choose another --plot, or add --overwrite"),
+        (["--metrics", ""], "eval.metrics is empty: give names of fid, frechet"),
+        (["--plot", "curve.txt"], "--plot curve.txt: must end in .png"),
+        (["--json", str(tmp_path / "x.json" / "y.json")], "x.json is not a folder: choose another --json"),
+        (["--data", str(tmp_path / "nothing")], "nothing"),
+    ):
+        assert tool.main(["--run", str(run), *options, *wrong]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1 and re.search(message, error)

@@ -1,0 +1,27 @@
+"""Results of evaluations: tables, JSON, and warnings."""
+
+import json
+
+from fastgan_jax.evaluation import results
+from fastgan_jax.evaluation.evaluator import Evaluation
+
+
+def test_a_table_ends_with_warnings_in_words():
+    rows = [{"step": step, "kid": kid, "diversity": 0.5} for step, kid in enumerate([3.0, 1.0, 2.0, 3.0, 4.0])]
+    evaluation = Evaluation(rows, {"mirrored": True})
+    for metric in ("kid", "fid"):  # one that is not among the numbers gives way to the first that is
+        (line,) = results.warnings(evaluation, metric)
+        assert line.startswith("over-training: kid was best at iteration 1 (1) and has risen to 4")
+
+
+def test_what_is_no_number_is_null_in_json(tmp_path):
+    evaluation = Evaluation([{"step": 0, "kid": float("nan")}], {"run": "x"})
+    results.write_json(tmp_path / "x.json", evaluation, ["a warning"])
+    expected = {"run": "x", "checkpoints": [{"step": 0, "kid": None}], "warnings": ["a warning"]}
+    assert json.loads((tmp_path / "x.json").read_text()) == expected
+
+
+def test_the_best_row_follows_the_direction_of_its_number():
+    rows = [{"step": 0, "fid": 5.0, "recall": 0.1}, {"step": 1, "fid": 4.0, "recall": 0.3}, {"step": 2, "fid": 4.5}]
+    assert results.best_row(rows, "fid")["step"] == 1
+    assert results.best_row(rows[:2], "recall")["step"] == 1

@@ -1,0 +1,45 @@
+"""The training set and the perceptual network of a run, and others in their place."""
+
+import numpy as np
+import pytest
+
+import fastgan_jax
+from fastgan_jax.errors import UserError
+from fastgan_jax.inference import restore
+from fastgan_jax.inference.restore import load_run_perceptual, load_training_set
+
+
+@pytest.fixture(scope="module")
+def config(smoke_run):
+    return fastgan_jax.load(smoke_run).config
+
+
+def test_a_moved_training_set_is_named(smoke_run, config, tmp_path):
+    moved = config.copy_and_resolve_references()
+    moved.data.demo_images, moved.data.path = None, str(tmp_path / "gone")
+    with pytest.raises(UserError, match=r"no longer in data.path=.*gone: .*--data"):
+        load_training_set(smoke_run, moved)
+
+
+def test_the_training_set_of_a_checkpoints_folder_is_that_of_its_run(smoke_run, config):
+    real = load_training_set(smoke_run, config).images
+    for path in (smoke_run / "checkpoints", smoke_run / "checkpoints" / "4"):
+        np.testing.assert_array_equal(load_training_set(path, config).images, real)
+        assert not (path / "data" / "demo-20-0-64-3-v1").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "expected"),
+    [
+        (None, None, ("vgg", "run.npz")),
+        ("vgg", None, ("vgg", "run.npz")),
+        ("squeeze", None, ("squeeze", None)),
+        ("squeeze", "own.npz", ("squeeze", "own.npz")),
+        (None, "own.npz", ("vgg", "own.npz")),
+    ],
+)
+def test_weights_of_the_run_are_for_the_network_of_the_run(config, monkeypatch, name, weights, expected):
+    own = config.copy_and_resolve_references()
+    own.loss.perceptual_weights = "run.npz"
+    monkeypatch.setattr(restore, "load_perceptual", lambda *arguments: arguments)
+    assert load_run_perceptual(own, name, weights) == (expected[0], expected)
