@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
     import fastgan_jax
     from fastgan_jax.errors import UserError
     from fastgan_jax.evaluation.neighbors import nearest_neighbors, neighbor_grid, neighbor_report, table
-    from fastgan_jax.pretrained.networks import PerceptualDistance
     from fastgan_jax.inference.restore import load_run_perceptual, load_training_set
+    from fastgan_jax.pretrained.networks import PerceptualDistance
     from fastgan_jax.utils.files import write_text
     from fastgan_jax.utils.grids import save_png
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fastgan_jax.cli.arguments import add_run_arguments, read_seeds, run_tool, tool_parser
 from fastgan_jax.cli.inputs import load_generator
-from fastgan_jax.runs.folder import run_name
 from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.runs.folder import run_name
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.cli.arguments import add_run_arguments, read_step, run_tool, tool_parser
-from fastgan_jax.runs.folder import run_name
 from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.runs.folder import run_name
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 

@@ -22,7 +22,6 @@ from fastgan_jax.pretrained.networks import PerceptualDistance
 from fastgan_jax.runs.checkpoint import find_checkpoint
 from fastgan_jax.runs.config import split_names
 from fastgan_jax.runs.folder import run_name
-from fastgan_jax.utils.files import cache_folder, user_path
 from fastgan_jax.utils.console import Progress, announced
 from fastgan_jax.utils.files import cache_folder, user_path
 

@@ -219,9 +219,10 @@ def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
         raise UserError(f"eval.metrics={evaluation.metrics} with eval.features=inception: use fid")
     values = [each.name for metric in metrics for each in METRICS[metric].outputs]
     if evaluation.every and evaluation.best_metric not in values:
+        given = ", ".join(value for value in values if output(value).better)
         raise UserError(
             f"eval.best_metric={evaluation.best_metric}: must be one of what eval.metrics={evaluation.metrics} gives, "
-            f"{', '.join(value for value in values if output(value).better) or 'which is nothing to rank checkpoints by'}"
+            f"{given or 'which is nothing to rank checkpoints by'}"
         )
 
 
