@@ -7,11 +7,13 @@ import contextlib
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -21,9 +23,11 @@ from fastgan_jax.build import spec_from_config
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import StreamedFeed
 from fastgan_jax.errors import UserError
-from fastgan_jax.gan.program import Program, compile_program, iterations_per_call, make_program
+from fastgan_jax.gan.program import TRAINING_CURE, Program, compile_program, iterations_per_call, make_program
 from fastgan_jax.gan.spec import Spec
-from fastgan_jax.gan.state import TrainState, create_train_state
+from fastgan_jax.gan.state import NetworkState, TrainState, create_train_state
+from fastgan_jax.models import discriminator as d_shapes
+from fastgan_jax.models import generator as g_shapes
 from fastgan_jax.models.lpips import BACKBONES
 from fastgan_jax.pretrained.networks import PERCEPTUAL
 from fastgan_jax.runs import config as configuration
@@ -83,12 +87,6 @@ class Workload:
                 "set --config.train.scan to a divisor"
             )
 
-    def batch(self) -> tuple[jax.Array, jax.Array]:
-        """Images uint8 [B, R, R, C] and labels of one iteration."""
-        _, images, labels, *_ = self.inputs
-        count = self.config.train.batch_size
-        return (images[:count], labels[:count]) if self.streamed is None else (images[0], labels[0])
-
 
 def make_workload(config: Any) -> Workload:
     """The workload of a configuration; its source of images is not used.
@@ -139,10 +137,12 @@ class Runner:
         """Compiles twice, into an empty cache of programs and from it, and warms up."""
         self.workload, self.state, self._calls = workload, workload.state, workload.calls()
         arguments = (workload.state, *workload.inputs)
+        self.compile_seconds = {}
         with _empty_cache():
-            self.compiled, cold, self.needed = compile_program(workload.program(), *arguments)
-            _, cached, _ = compile_program(workload.program(), *arguments)
-        self.compile_seconds = {"cold": cold, "cached": cached}
+            for cache in ("cold", "cached"):
+                start = time.perf_counter()
+                self.compiled, self.needed = compile_program(workload.program(), *arguments)
+                self.compile_seconds[cache] = time.perf_counter() - start
         self._run(WARM_UP_CALLS)
 
     def time_block(self, iterations: int) -> float:
@@ -153,7 +153,7 @@ class Runner:
         return time.perf_counter() - start
 
     def _run(self, calls: int) -> None:
-        with memory_advice(self.needed):
+        with memory_advice(TRAINING_CURE, self.needed):
             for inputs in itertools.islice(self._calls, calls):
                 self.state, metrics = self.compiled(self.state, *inputs)
             jax.block_until_ready((self.state, metrics))
@@ -176,7 +176,7 @@ class Runner:
             "backend": jax.default_backend(),
             "versions": report.versions("jax", "jaxlib", "flax", "numpy"),
             **report.config_facts(workload.config),
-            "arithmetic": arithmetic(workload.config.train.precision),
+            "arithmetic": arithmetic(workload.config.train.precision, jax.default_backend()),
             "iterations_per_call": workload.per_call,
             "compile_seconds": self.compile_seconds,
             "memory": {
@@ -213,14 +213,27 @@ def count_parameters(state: TrainState) -> dict[str, int]:
     return {name: sum(leaf.size for leaf in jax.tree.leaves(n.params)) for name, n in networks.items()}
 
 
-def arithmetic(precision: str) -> str:
-    """What convolutions multiply in on the default backend: float32 | tfloat32 | bfloat16.
+def arithmetic(precision: str, backend: str) -> str:
+    """What convolutions multiply in on a backend (cpu, gpu, tpu): float32 | tfloat32 | bfloat16.
 
     For float32 that is the backend's choice, unless `jax_default_matmul_precision` asks for the highest.
     """
     if precision == "bfloat16" or jax.config.jax_default_matmul_precision in ("highest", "float32"):
         return precision
-    return {"gpu": "tfloat32", "tpu": "bfloat16"}.get(jax.default_backend(), "float32")
+    return {"gpu": "tfloat32", "tpu": "bfloat16"}.get(backend, "float32")
+
+
+def abstract_state(spec: Spec) -> TrainState:
+    """Shapes of the state of training."""
+
+    def network(module: nn.Module, *shapes: Any) -> NetworkState:
+        variables = jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x, train=True), *shapes)
+        return NetworkState(**variables, optimizer=jax.eval_shape(spec.optimizer.init, variables["params"]))
+
+    generator = network(spec.generator, *g_shapes.input_shapes(spec.generator, spec.latent_size))
+    discriminator = network(spec.discriminator, *d_shapes.input_shapes(spec.discriminator))
+    key = jax.eval_shape(jax.random.key, 0)
+    return TrainState(jax.ShapeDtypeStruct((), jnp.int32), generator, discriminator, generator.params, key)
 
 
 def program_memory(compiled: Any, inputs: tuple) -> dict[str, int]:
@@ -239,34 +252,6 @@ def program_memory(compiled: Any, inputs: tuple) -> dict[str, int]:
     }
     needed = parts["arguments"] + parts["temporary"] + parts["outputs"]
     return parts | {"total": needed - parts["aliased"] - parts["images"]}
-
-
-def analyze_memory(workload: Workload) -> dict[str, int]:
-    """`program_memory` of a workload that is compiled and not run."""
-    compiled, _, _ = compile_program(workload.program(), workload.state, *workload.inputs)
-    return program_memory(compiled, workload.inputs)
-
-
-def memory_table(
-    config: Any, fields: Mapping[str, Sequence[str]], *, compiled: bool = True
-) -> Iterator[dict[str, Any]]:
-    """Memory of a configuration with every combination of values of some fields.
-
-    Args:
-        config: the other fields' values.
-        fields: {dotted name: values as on a command line}; without fields there is one row.
-        compiled: also compile each, for what `program_memory` says of it.
-
-    Yields:
-        What distinguishes the combination, "kept" by the trace (see `kept_memory`), and the compiled program's.
-    """
-    for values in itertools.product(*fields.values()):
-        varied = config.copy_and_resolve_references()
-        configuration.apply_overrides(varied, zip(fields, values, strict=True))
-        facts = report.config_facts(varied)
-        del facts["config"]
-        device = {"device": jax.local_devices()[0].device_kind if compiled else "any"}
-        yield device | facts | (analyze_memory(make_workload(varied)) if compiled else {})
 
 
 @contextlib.contextmanager

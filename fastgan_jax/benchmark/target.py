@@ -1,0 +1,128 @@
+"""Compiles the training program for a device that is not here, and says what it would do there.
+
+XLA compiles for GPUs and TPUs on any x86 machine: the kernels, the bytes that they move and the memory that they need
+are those of the very program that training runs there. Times are an estimate (`target_process.roofline`). The compiler
+runs in a process of its own, because it takes its settings from the environment, ends its process when it fails, and
+must not touch a device that is here.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import user_path
+
+DEVICES = Path(__file__).with_name("devices")
+BACKENDS = {"cuda": "gpu", "tpu": "tpu"}
+PACKAGES = {"cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"), "tpu": ("libtpu",)}  # the compilers
+ENVIRONMENT = {
+    "cuda": {"XLA_FLAGS": "--xla_gpu_autotune_level=0"},  # kernels cannot be tried out
+    "tpu": {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"},
+}
+
+Device = dict[str, Any]  # see `read_device`
+Result = dict[str, Any]  # see `target_process.count`
+
+
+def read_device(name: str) -> Device:
+    """The description of a device by its name in the folder devices/, or of a user's file of that form.
+
+    Its keys: device (as JAX calls it), platform (cuda | tpu), memory_bandwidth (bytes a second), memory (bytes),
+    sources; for cuda compute_capability and gpu_device_info (fields of XLA's GpuDeviceInfoProto); for tpu topology and
+    accelerator_type. teraflops {bfloat16, tfloat32, float32} is needed only for devices without an entry in
+    `device_peaks`.
+
+    Raises:
+        UserError: if there is no such device or file, or it lacks something.
+    """
+    known = {path.stem: path for path in sorted(DEVICES.glob("*.json"))}
+    path = known.get(name) or user_path(name)
+    if not path.is_file():
+        raise UserError(f"--target {name}: must be one of {', '.join(known)}, or a file of the same form")
+    try:
+        device = json.loads(path.read_text(encoding="utf-8"))
+        keys = ("compute_capability", "gpu_device_info") if device["platform"] == "cuda" else ("topology",)
+        for key in ("device", "memory_bandwidth", "memory", *keys):
+            device[key]
+        if device["platform"] not in BACKENDS:
+            raise ValueError(f"platform must be one of {', '.join(BACKENDS)}")
+    except KeyError as error:
+        raise UserError(f"--target {name}: {path} has no {error.args[0]!r}: see {known['h100']}") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"--target {name}: {path} does not describe a device ({error}): see {known['h100']}") from None
+    return {"target": path.stem} | device
+
+
+def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
+    """Compiles in a process of its own and returns what `target_process.count` says.
+
+    Args:
+        device: from `read_device`.
+        config: the configuration; its source of images is not used.
+        hlo: also write the compiled program's text here.
+
+    Raises:
+        UserError: if the compiler is not installed, or fails.
+    """
+    platform = device["platform"]
+    if not any(map(_installed, PACKAGES[platform])):
+        raise UserError(
+            f"--target {device['target']} needs the compiler for {platform}: pip install 'fastgan_jax[target-{platform}]'"
+        )
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    for name, value in ENVIRONMENT[platform].items():
+        environment[name] = f"{os.environ.get(name, '')} {value}" if name == "XLA_FLAGS" else value
+    if "accelerator_type" in device:
+        environment["TPU_ACCELERATOR_TYPE"] = device["accelerator_type"]
+    root = str(Path(__file__).resolve().parents[2])
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    request = json.dumps({"device": device, "config": config.to_dict(), "hlo": hlo})
+    command = [sys.executable, "-m", "fastgan_jax.benchmark.target_process"]
+    done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, env=environment)
+    if done.returncode:
+        raise UserError(
+            f"--target {device['target']}: the compiler ended with exit code {done.returncode}; its words are above"
+        )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return answer
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # not even the package around it
+        return False
+
+
+def report(results: Mapping[str, Result]) -> str:
+    """A table of counts {name of the configuration: result}; of a single result also its kernels."""
+    first = next(iter(results.values()))
+    lines = [
+        f"{first['target']} ({first['device']}): per iteration of batch {first['batch_size']}, {first['resolution']} "
+        f"pixels, {first['precision']}, remat {first['remat']}, {first['reconstruction']}",
+        "",
+        "| program | kernels | bytes moved, GB | peak memory, GB | resident set, GB | GFLOP | roofline, ms | compile, s |",
+        f"|{'---|' * 8}",
+    ]
+    for name, result in results.items():
+        sizes = (f"{result[key] / 1e9:.2f}" for key in ("bytes_moved", "peak_memory", "resident_set"))
+        cells = (name, result["kernels"], *sizes, f"{result['flops'] / 1e9:.0f}")
+        times = f"{result['roofline_ms']:.2f}", f"{result['compile_seconds']:.0f}"
+        lines.append(f"| {' | '.join(map(str, (*cells, *times)))} |")
+    if len(results) == 1:
+        lines += ["", "| kernels | number | GB |", "|---|---|---|"]
+        for kind, number in first["kernels_by_kind"].items():
+            lines.append(f"| {kind} | {number} | {first['bytes_by_kind'][kind] / 1e9:.2f} |")
+        lines += ["", "| heaviest kernels | microseconds | MB | GFLOP | of |", "|---|---|---|---|---|"]
+        for kernel in first["heaviest"]:
+            each = kernel["seconds"] / kernel["times"] * 1e6, kernel["bytes"] / 1e6, kernel["flops"] / 1e9
+            lines.append(f"| {kernel['kind']} | {' | '.join(f'{x:.1f}' for x in each)} | {kernel['source']} |")
+    return "\n".join([*lines, "", "The roofline assumes:", *(f"- {words}" for words in first["assumptions"])])
