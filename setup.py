@@ -11,6 +11,9 @@ VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "fastgan_jax" / "__init__.p
 EXTRAS = {
     "cuda": ["jax[cuda13]>=0.10,<0.12"],
     "tpu": ["jax[tpu]>=0.10,<0.12"],
+    # The compilers alone, for devices that are not here: jax-cuda13-plugin with jax-cuda13-pjrt, and libtpu.
+    "target-cuda": ["jax[cuda13-local]>=0.10,<0.12"],
+    "target-tpu": ["jax[tpu]>=0.10,<0.12"],
     "torch": ["torch>=2.4"],
     "video": ["av>=14"],
     "onnx": ["onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
@@ -38,6 +41,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["fastgan_jax", "fastgan_jax.*"]),
+    package_data={"fastgan_jax.benchmark": ["devices/*.json"]},
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),
     extras_require=EXTRAS,
 )

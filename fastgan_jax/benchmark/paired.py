@@ -1,7 +1,7 @@
-"""Timing programs alternately, each in a process of its own that times a block whenever it is told to.
+"""Timing programs alternately, each in a process of its own that times a block of iterations on request.
 
-On machines that others use too, times of one program drift by more than programs differ; neighboring blocks share the
-circumstances, so their ratio means more than the ratio of two runs.
+On a shared machine, the time of one program drifts by more than two programs differ. Neighboring blocks run under the
+same conditions, so that their ratio means more than the ratio of two runs.
 """
 
 import contextlib
@@ -13,12 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from fastgan_jax.benchmark import results as report
+from fastgan_jax.benchmark import results
 from fastgan_jax.benchmark.results import Result, spread
 from fastgan_jax.errors import UserError
 from fastgan_jax.runs import config as configuration
+from fastgan_jax.utils.files import user_path, write_json
 
 MARK = "benchmark: "  # in front of the lines that are answers; libraries may print others
+OURS = "fastgan_jax"  # the program of the configuration as given
+
+Overrides = Sequence[tuple[str, str]]  # (field, value) as on a command line
 
 
 class Timed(Protocol):
@@ -28,35 +32,28 @@ class Timed(Protocol):
         """Seconds of so many iterations."""
 
     def result(self, seconds: Sequence[float], iterations: int) -> Result:
-        """What blocks of so many iterations say."""
+        """The result of blocks of so many iterations."""
 
 
 def read_config(path: str | None, overrides: Iterable[tuple[str, str]]) -> Any:
-    """The configuration that a command line names.
+    """The configuration of a command line; its source of images need not be set.
 
     Raises:
-        UserError: if it names none, or one that is not valid.
+        UserError: if there is none, or it is not valid.
     """
     if path is None:
-        raise UserError("nothing to time: add --config FILE, such as configs/fewshot256.py")
+        raise UserError("no configuration: add --config, such as --config configs/fewshot256.py")
     config = configuration.load_config(path)
     configuration.apply_overrides(config, overrides)
     configuration.validate(config, check_source=False)
     return config
 
 
-def check_counts(iterations: int, blocks: int) -> None:
-    """Raises UserError unless there is something to time."""
-    for name, value in (("iterations", iterations), ("blocks", blocks)):
-        if value < 1:
-            raise UserError(f"--{name} {value}: at least 1 is needed")
-
-
 def limit_cores(cores: int) -> None:
-    """Confines this process, and those that it starts, to the first of its cores; to be called before libraries load.
+    """Confines this process, and those that it starts, to the first of its cores; call it before libraries load.
 
     Raises:
-        UserError: if there are not so many, or the system cannot do it.
+        UserError: if there are fewer, or the system cannot do it.
     """
     if not hasattr(os, "sched_setaffinity"):
         raise UserError(f"--threads {cores}: this system cannot confine a process to cores; leave the option out")
@@ -67,20 +64,20 @@ def limit_cores(cores: int) -> None:
 
 
 def answer(timed: Timed, lines: Iterable[str] | None = None) -> None:
-    """Times a block of N iterations for each line N, and prints seconds; at the end, prints the result of them all.
+    """Times a block of N iterations for each line N and prints its seconds; at the end, prints the result of all.
 
     Args:
-        timed: what is timed.
-        lines: the commands, all with the same N; None: standard input.
+        timed: the program.
+        lines: the requests, all with the same N; None: standard input.
 
     Raises:
-        UserError: for another command.
+        UserError: for any other line.
     """
     seconds, iterations = [], None
     print(f"{MARK}ready", flush=True)
     for line in lines or sys.stdin:
         if not line.strip().isdecimal() or iterations not in (None, int(line)):
-            raise UserError(f"{line.strip()!r}: a command is a number of iterations, always the same")
+            raise UserError(f"{line.strip()!r}: must be a number of iterations, the same in every line")
         iterations = int(line)
         seconds.append(timed.time_block(iterations))
         print(f"{MARK}{seconds[-1]}", flush=True)
@@ -95,16 +92,17 @@ class Side:
         """Starts the process and waits until it is warm.
 
         Args:
-            name: what messages call it.
+            name: for messages.
             command: program and arguments.
-            environment: variables to set besides those of this process.
+            environment: variables to set besides those of `child_environment`.
 
         Raises:
-            UserError: if it ends instead.
+            UserError: if the process ends instead.
         """
         self.name = name
+        variables = child_environment(**(environment or {}))
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | (environment or {})
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
         )
         try:
             self._answer()
@@ -132,7 +130,7 @@ class Side:
         return result
 
     def stop(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kills the process."""
         self.process.kill()
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout):
@@ -143,7 +141,7 @@ class Side:
             if line.startswith(MARK):
                 return line.removeprefix(MARK).strip()
         code = self.process.wait()
-        raise UserError(f"the {self.name} side ended with exit code {code}; what it said is above")
+        raise UserError(f"the {self.name} side ended with exit code {code}; its own messages are above")
 
 
 def alternate(sides: Sequence[Side], iterations: int, blocks: int) -> dict[str, Any]:
@@ -162,8 +160,8 @@ def alternate(sides: Sequence[Side], iterations: int, blocks: int) -> dict[str, 
         seconds = {side.name: side.time_block(iterations) for side in (*sides[start:], *sides[:start])}
         for side in others:
             ratios[side.name].append(seconds[side.name] / seconds[first.name])
-    results = {side.name: side.finish() for side in sides}
-    return {"results": results, "ratios": {name: spread(values) for name, values in ratios.items()}}
+    finished = {side.name: side.finish() for side in sides}
+    return {"results": finished, "ratios": {name: spread(values) for name, values in ratios.items()}}
 
 
 def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int, json_path: str | None) -> None:
@@ -180,40 +178,44 @@ def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int,
     with contextlib.ExitStack() as stack:
         sides = [stack.enter_context(Side(name, command, environment)) for name, command in commands.items()]
         outcome = alternate(sides, iterations, blocks)
-    print(report.markdown_header())
+    print(results.markdown_header())
     for name, result in outcome["results"].items():
-        print(report.markdown_row(result | {"program": name}))
-    print("\n".join(report.ratio_lines(outcome)))
+        print(results.markdown_row(result | {"program": name}))
+    print("\n".join(results.ratio_lines(outcome)))
     if json_path:
-        report.write_json(json_path, outcome)
+        write_json(user_path(json_path), outcome)
 
 
-def commands_of(
-    tool: Path, config_path: str, overrides: Sequence[tuple[str, str]], against: Sequence[str]
-) -> dict[str, list[str]]:
-    """Commands that time a configuration, and the same with other fields set, for `compare`.
+def variations(config_path: str, overrides: Overrides, against: Sequence[str]) -> dict[str, Overrides]:
+    """The configuration of a command line, and the same with other fields set: {name: overrides}.
 
     Args:
-        tool: the file tools/benchmark.py.
         config_path: of the configuration.
-        overrides: its (name, value).
-        against: of each other side, words NAME=VALUE.
+        overrides: its own.
+        against: of each variation the fields, as words NAME=VALUE joined by spaces.
 
     Raises:
-        UserError: if a side's configuration is not valid.
+        UserError: if a configuration is not valid.
     """
-
-    def command(fields: Sequence[tuple[str, str]]) -> list[str]:
-        words = [f"--config.{name}={value}" for name, value in fields]
-        return [sys.executable, str(tool), "--config", config_path, *words, "--on-command"]
-
-    commands = {"fastgan_jax": command(overrides)}
+    found = {OURS: overrides}
     for words in against:
-        changes = [(name, value) for name, _, value in (word.partition("=") for word in words.split())]
-        if not changes or any("=" not in word for word in words.split()):
-            raise UserError(f"--against {words!r}: fields are NAME=VALUE, such as train.precision=bfloat16")
-        if f"fastgan_jax, {words}" in commands:
+        if not words.strip() or any("=" not in word for word in words.split()):
+            raise UserError(f"--against {words!r}: give fields as NAME=VALUE, such as train.precision=bfloat16")
+        if f"{OURS}, {words}" in found:
             raise UserError(f"--against {words!r} is given twice")
+        changes = [(name, value) for name, _, value in (word.partition("=") for word in words.split())]
         read_config(config_path, [*overrides, *changes])
-        commands[f"fastgan_jax, {words}"] = command([*overrides, *changes])
-    return commands
+        found[f"{OURS}, {words}"] = [*overrides, *changes]
+    return found
+
+
+def command_of(module: str, config_path: str, overrides: Overrides) -> list[str]:
+    """The command that runs `answer` for a configuration, by the module of a command line."""
+    words = [f"--config.{name}={value}" for name, value in overrides]
+    return [sys.executable, "-m", module, "--config", config_path, *words, "--on-command"]
+
+
+def child_environment(**variables: str) -> dict[str, str]:
+    """The environment of a process that finds this package wherever it is started, with these variables set."""
+    path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH"))))
+    return os.environ | {"PYTHONPATH": path} | variables

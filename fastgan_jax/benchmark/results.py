@@ -1,6 +1,6 @@
-"""What a benchmark says, whichever program it timed: statistics, shares of a device's peak, tables, ratios.
+"""Results of timing a program, ours or PyTorch's: statistics, shares of a device's peak, tables, ratios.
 
-A result is a dict fit for JSON with the keys of `RESULT_KEYS`; a value that could not be had is None.
+A result is a dict fit for JSON with the keys of `RESULT_KEYS`; a value that is not known is None.
 """
 
 import datetime
@@ -15,6 +15,7 @@ from typing import Any
 
 from fastgan_jax.benchmark.device_peaks import peak_teraflops
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import user_path, write_json
 
 Result = dict[str, Any]
 
@@ -39,15 +40,14 @@ RESULT_KEYS = (
     "minutes_per_10k",  # of 10,000 iterations
     "compile_seconds",  # cold, cached
     "memory",  # bytes: allocator_peak, and the compiled program's own analysis
-    # counted: of the plain form, with its parts per image; executed: of the program; both see operation_counts;
-    # xla: what XLA says of the compiled program, which counts a loop's body once
+    # counted: of the reference variants, with their parts per image; executed: of the program (operation_counts);
+    # xla: XLA's own figure for the compiled program, which counts a loop's body once
     "flops_per_iteration",
     "teraflops",  # achieved: counted, executed
     "peak_teraflops",  # of the device in this arithmetic
     "share_of_peak",  # counted, executed
     "parameters",  # generator, discriminator
-    "phases",  # milliseconds of each, timed apart
-    "notes",  # what else one must know to read the numbers
+    "notes",  # what else the reader must know
 )
 
 COLUMNS = (
@@ -68,11 +68,6 @@ COLUMNS = (
     "share of peak",
     "versions",
     "date",
-)
-MEMORY_COLUMNS = (
-    *("device", "resolution", "batch", "precision", "remat", "loss"),
-    *("state GB", "G keeps GB", "D keeps GB", "distance keeps GB", "recomputed GB", "peak by trace GB"),
-    *("compiled: temporary GB", "compiled: total GB"),
 )
 RATIOS = {"ms_per_iteration": "median", "compile_seconds": "cold", "memory": "allocator_peak"}
 MUST_AGREE = ("device", "resolution", "batch_size", "precision", "arithmetic", "reconstruction", "iterations_per_block")
@@ -119,7 +114,7 @@ def complete(known: Mapping[str, Any], seconds: Sequence[float], iterations: int
 
 
 def config_facts(config: Any) -> dict[str, Any]:
-    """The keys of a result that a configuration settles."""
+    """The keys of a result that follow from a configuration."""
     loss = config.loss
     return {
         "resolution": config.model.resolution,
@@ -145,7 +140,7 @@ def usable_cores() -> int:
 
 
 def processor_name() -> str:
-    """The processor's name where the system tells it, else its architecture."""
+    """The processor's name where the system gives it, else its architecture."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text(encoding="utf-8").splitlines() if information.is_file() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
@@ -186,51 +181,32 @@ def markdown_row(result: Result) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def memory_header() -> str:
-    """The two lines above rows of `memory_row`."""
-    return f"| {' | '.join(MEMORY_COLUMNS)} |\n|{'---|' * len(MEMORY_COLUMNS)}"
-
-
-def memory_row(row: Mapping[str, Any]) -> str:
-    """One line of the memory table of docs/benchmarks.md."""
-    numbers = (*row["kept"].values(), row.get("temporary"), row.get("total"))
-    sizes = ("-" if number is None else f"{number / 1e9:.2f}" for number in numbers)
-    facts = (row[name] for name in ("device", "resolution", "batch_size", "precision", "remat", "reconstruction"))
-    return f"| {' | '.join(map(str, (*facts, *sizes)))} |"
-
-
 def show(result: Result, json_path: str | None = None) -> None:
     """Prints a result, as JSON and as a row of Markdown, and writes it if a path is given."""
     print(json.dumps({key: value for key, value in result.items() if key != "config"}, indent=2))
     print(f"{markdown_header()}\n{markdown_row(result)}", flush=True)
     if json_path:
-        write_json(json_path, result)
-
-
-def write_json(path: str, value: Any) -> None:
-    """Writes a result, or a list of them."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        write_json(user_path(json_path), result)
 
 
 def read_json(path: str) -> Result:
-    """Reads a result.
+    """Reads a result; one of an older version may have more keys.
 
     Raises:
-        UserError: if the file is none.
+        UserError: if the file is not a result.
     """
     try:
-        result = json.loads(Path(path).read_text(encoding="utf-8"))
+        result = json.loads(user_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a benchmark's JSON file ({error})") from None
     missing = [key for key in RESULT_KEYS if not isinstance(result, dict) or key not in result]
     if missing:
-        raise UserError(f"{path}: not a result of tools/benchmark.py (it has no {missing[0]}): make it with --json")
+        raise UserError(f"{path}: not a result of a benchmark (it has no {missing[0]}): write one with --json")
     return result
 
 
 def comparison(first: Result, second: Result) -> str:
-    """Lines with the ratios second / first: above 1, the first is faster or smaller."""
+    """Lines with the ratios second / first; above 1, the first is faster or smaller."""
     lines = [f"ratios of {second['program']} to {first['program']}; above 1, {first['program']} is better"]
     lines += [f"  {line}" for line in differences(first, second)]
     for key, field in RATIOS.items():
@@ -249,7 +225,7 @@ def differences(first: Result, second: Result) -> list[str]:
 
 
 def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
-    """What `benchmark_sides.alternate` found: of each side but the first the ratio, and what is not the same."""
+    """Of what `paired.alternate` returns, each ratio to the first side, and what is not the same on both."""
     results = outcome["results"]
     first, lines = next(iter(results)), []
     for name, ratio in outcome["ratios"].items():
@@ -263,7 +239,7 @@ def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
 
 
 def _memory(memory: Mapping[str, int | None]) -> str:
-    """Gigabytes: what the allocator saw if it tells, else what the program was compiled to need."""
+    """Gigabytes: the allocator's peak if it is known, else what the program was compiled to need."""
     if memory["allocator_peak"]:
         return f"{memory['allocator_peak'] / 1e9:.2f}"
     return f"{memory['program']['total'] / 1e9:.2f} (compiled)" if memory["program"] else "not known"

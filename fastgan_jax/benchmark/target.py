@@ -15,16 +15,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastgan_jax.benchmark.paired import child_environment
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
 
 DEVICES = Path(__file__).with_name("devices")
+KEYS = ("device", "platform", "memory_bandwidth", "memory")  # of a description
+PLATFORM_KEYS = {"cuda": ("compute_capability", "gpu_device_info"), "tpu": ("topology", "accelerator_type")}
 BACKENDS = {"cuda": "gpu", "tpu": "tpu"}
 PACKAGES = {"cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"), "tpu": ("libtpu",)}  # the compilers
-ENVIRONMENT = {
-    "cuda": {"XLA_FLAGS": "--xla_gpu_autotune_level=0"},  # kernels cannot be tried out
-    "tpu": {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"},
-}
+
+COLUMNS = (
+    *("program", "kernels", "bytes moved, GB", "peak memory, GB", "resident set, GB"),
+    *("GFLOP", "roofline, ms", "compile, s"),
+)
 
 Device = dict[str, Any]  # see `read_device`
 Result = dict[str, Any]  # see `target_process.count`
@@ -47,15 +51,13 @@ def read_device(name: str) -> Device:
         raise UserError(f"--target {name}: must be one of {', '.join(known)}, or a file of the same form")
     try:
         device = json.loads(path.read_text(encoding="utf-8"))
-        keys = ("compute_capability", "gpu_device_info") if device["platform"] == "cuda" else ("topology",)
-        for key in ("device", "memory_bandwidth", "memory", *keys):
-            device[key]
-        if device["platform"] not in BACKENDS:
-            raise ValueError(f"platform must be one of {', '.join(BACKENDS)}")
-    except KeyError as error:
-        raise UserError(f"--target {name}: {path} has no {error.args[0]!r}: see {known['h100']}") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"--target {name}: {path} does not describe a device ({error}): see {known['h100']}") from None
+        missing = [key for key in (*KEYS, *PLATFORM_KEYS[device["platform"]]) if key not in device]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(
+            f"--target {name}: {path} does not describe a device ({error!r}): see {known['h100']}"
+        ) from None
+    if missing:
+        raise UserError(f"--target {name}: {path} has no {missing[0]!r}: see {known['h100']}")
     return {"target": path.stem} | device
 
 
@@ -72,19 +74,17 @@ def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
     """
     platform = device["platform"]
     if not any(map(_installed, PACKAGES[platform])):
-        raise UserError(
-            f"--target {device['target']} needs the compiler for {platform}: pip install 'fastgan_jax[target-{platform}]'"
-        )
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    for name, value in ENVIRONMENT[platform].items():
-        environment[name] = f"{os.environ.get(name, '')} {value}" if name == "XLA_FLAGS" else value
-    if "accelerator_type" in device:
-        environment["TPU_ACCELERATOR_TYPE"] = device["accelerator_type"]
-    root = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        extra = f"fastgan_jax[target-{platform}]"
+        raise UserError(f"--target {device['target']} needs the compiler for {platform}: pip install '{extra}'")
+    variables = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    if platform == "cuda":  # algorithms cannot be tried out
+        variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
+    else:
+        variables |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
+        variables["TPU_ACCELERATOR_TYPE"] = device["accelerator_type"]
     request = json.dumps({"device": device, "config": config.to_dict(), "hlo": hlo})
     command = [sys.executable, "-m", "fastgan_jax.benchmark.target_process"]
-    done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, env=environment)
+    done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, env=child_environment(**variables))
     if done.returncode:
         raise UserError(
             f"--target {device['target']}: the compiler ended with exit code {done.returncode}; its words are above"
@@ -109,8 +109,8 @@ def report(results: Mapping[str, Result]) -> str:
         f"{first['target']} ({first['device']}): per iteration of batch {first['batch_size']}, {first['resolution']} "
         f"pixels, {first['precision']}, remat {first['remat']}, {first['reconstruction']}",
         "",
-        "| program | kernels | bytes moved, GB | peak memory, GB | resident set, GB | GFLOP | roofline, ms | compile, s |",
-        f"|{'---|' * 8}",
+        f"| {' | '.join(COLUMNS)} |",
+        f"|{'---|' * len(COLUMNS)}",
     ]
     for name, result in results.items():
         sizes = (f"{result[key] / 1e9:.2f}" for key in ("bytes_moved", "peak_memory", "resident_set"))

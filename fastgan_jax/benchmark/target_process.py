@@ -175,9 +175,7 @@ def _abstract_device(device: Device) -> Any:
         **device["gpu_device_info"],
     }
     text = _as_text({"gpu_device_info": properties, **LIBRARIES, "device_description_str": device["device"]})
-    topology = topologies.get_topology_desc(
-        platform="cuda", topology_name="", target_config=text, topology="1x1x1"
-    )
+    topology = topologies.get_topology_desc(platform="cuda", topology_name="", target_config=text, topology="1x1x1")
     return topology.devices[0]
 
 

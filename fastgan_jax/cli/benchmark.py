@@ -1,18 +1,22 @@
-"""Times training: milliseconds an iteration, compilation, memory, and the share of the device's peak."""
+"""Times training: milliseconds an iteration, compilation, memory, share of the device's peak.
+
+With --target, compiles it for a device that is not here, and counts its kernels, the bytes that they move and the
+memory that they need."""
 
 import argparse
 import sys
-from pathlib import Path
 
 EXAMPLE = """examples:
   python tools/benchmark.py --config configs/fewshot256.py --json result.json
-  python tools/benchmark.py --config configs/art1024.py --config.train.precision=bfloat16 --phases --profile trace/
-  python tools/benchmark.py --config configs/art1024.py --memory
-  python tools/benchmark.py --config configs/base.py --memory-table --precisions bfloat16
+  python tools/benchmark.py --config configs/art1024.py --config.train.precision=bfloat16 --profile trace/
   python tools/benchmark.py --config configs/fewshot256.py --against train.upsample_form=repeat
   python tools/benchmark.py --compare before.json after.json
+  python tools/benchmark.py --config configs/art1024.py --target h100 --json h100.json --hlo h100.txt
+  python tools/benchmark.py --config configs/art1024.py --target v5e --against train.precision=bfloat16
 
-Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. Images are synthetic."""
+Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. Images are synthetic. --target takes h100,
+a100, rtx4090, rtx2080ti, gtx1650 (pip install 'fastgan_jax[target-cuda]'), v5e, v6e ('fastgan_jax[target-tpu]'), or a
+file of the same form as those in fastgan_jax/benchmark/devices."""
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -24,7 +28,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--iterations", type=int, default=10, metavar="N", help="in a block (default: 10)")
     parser.add_argument("--blocks", type=int, default=5, metavar="B", help="that are timed (default: 5)")
     parser.add_argument("--json", metavar="FILE", help="also write the result here")
-    parser.add_argument("--phases", action="store_true", help="also time the parts of an iteration, each by itself")
     parser.add_argument("--profile", metavar="DIR", help="also write a trace that TensorBoard and Perfetto open")
     parser.add_argument("--threads", type=int, metavar="T", help="cores to use (default: all; needs Linux)")
     parser.add_argument(
@@ -32,19 +35,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="FIELDS",
-        help="time in turn with the same configuration but for these fields, NAME=VALUE joined by spaces; may be given "
-        "several times",
+        help="compare with the same configuration but for these fields, NAME=VALUE joined by spaces, in neighboring "
+        "blocks; may be given several times",
     )
+    parser.add_argument("--hlo", metavar="FILE", help="with --target: also write the compiled program as text here")
     action = parser.add_mutually_exclusive_group()
+    action.add_argument("--target", metavar="NAME|FILE", help="only compile, for this device; it need not be here")
     action.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"), help="only print the ratios B / A")
-    action.add_argument("--memory", action="store_true", help="only compile, and print what memory the program needs")
-    action.add_argument("--memory-table", action="store_true", help="the same for each combination of the next four")
     action.add_argument("--on-command", action="store_true", help="time a block of N for each line N of standard input")
-    parser.add_argument("--traced", action="store_true", help="of memory, only what is known without compiling")
-    parser.add_argument("--resolutions", default="256,512,1024", metavar="R,R,...", help="default: 256,512,1024")
-    parser.add_argument("--batches", default="2,4,8", metavar="B,B,...", help="default: 2,4,8")
-    parser.add_argument("--precisions", default="float32,bfloat16", metavar="P,...", help="default: float32,bfloat16")
-    parser.add_argument("--remats", default="none,blocks,full", metavar="R,R,...", help="default: none,blocks,full")
     return parser.parse_args(argv)
 
 
@@ -64,80 +62,75 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Does what the arguments ask for."""
-    from fastgan_jax.benchmark import paired as sides
-    from fastgan_jax.benchmark import results as report
+    from fastgan_jax.benchmark import paired, results
+    from fastgan_jax.utils.checks import check_at_least_one
 
     if arguments.compare:
-        print(report.comparison(*map(report.read_json, arguments.compare)))
+        print(results.comparison(*map(results.read_json, arguments.compare)))
         return
     check_combination(arguments)
-    config = sides.read_config(arguments.config, overrides)
-    sides.check_counts(arguments.iterations, arguments.blocks)
+    config = paired.read_config(arguments.config, overrides)
+    check_at_least_one(**{"--iterations": arguments.iterations, "--blocks": arguments.blocks})
     if arguments.threads is not None:
-        sides.limit_cores(arguments.threads)
-    if arguments.against:
-        commands = sides.commands_of(Path(__file__).resolve(), arguments.config, overrides, arguments.against)
-        sides.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
-    elif arguments.memory:
-        _memory(config, {}, arguments)
-    elif arguments.memory_table:
-        lists = (arguments.resolutions, arguments.batches, arguments.precisions, arguments.remats)
-        fields = ("model.resolution", "train.batch_size", "train.precision", "train.remat")
-        _memory(config, {name: text.split(",") for name, text in zip(fields, lists, strict=True)}, arguments)
+        paired.limit_cores(arguments.threads)
+    if arguments.target:
+        _compile(arguments, overrides)
+    elif arguments.against:
+        variations = paired.variations(arguments.config, overrides, arguments.against)
+        module = "fastgan_jax.cli.benchmark"
+        commands = {name: paired.command_of(module, arguments.config, own) for name, own in variations.items()}
+        paired.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
     else:
         _time(arguments, config)
 
 
 def check_combination(arguments: argparse.Namespace) -> None:
-    """Raises UserError for options that do nothing beside each other."""
+    """Raises UserError for options that have no effect beside each other."""
     from fastgan_jax.errors import UserError
 
-    timed_alone = not (arguments.against or arguments.memory or arguments.memory_table or arguments.on_command)
+    alone = not (arguments.against or arguments.on_command)
     for name, given, useful in (
-        ("--against", arguments.against, not (arguments.memory or arguments.memory_table or arguments.on_command)),
-        ("--phases", arguments.phases, timed_alone),
-        ("--profile", arguments.profile, timed_alone),
-        ("--traced", arguments.traced, arguments.memory or arguments.memory_table),
+        ("--against", arguments.against, not arguments.on_command),
+        ("--profile", arguments.profile, alone and not arguments.target),
+        ("--hlo", arguments.hlo, alone and arguments.target),
     ):
         if given and not useful:
-            raise UserError(f"{name} does nothing beside the other options: run the tool again with it alone")
+            raise UserError(f"{name} has no effect with these options: leave it out, or see --help")
 
 
-def _memory(config: object, fields: dict[str, list[str]], arguments: argparse.Namespace) -> None:
-    """Prints Markdown rows of compiled programs' memory."""
-    from fastgan_jax.benchmark import results as benchmark_report
-    from fastgan_jax.benchmark import workload as benchmark
+def _compile(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+    """Compiles the configuration and its variations for the target, and prints and writes the counts."""
+    from fastgan_jax.benchmark import paired, target
+    from fastgan_jax.utils.console import announced
+    from fastgan_jax.utils.files import user_path, write_json
 
-    rows = []
-    for row in benchmark.memory_table(config, fields, compiled=not arguments.traced):
-        if not rows:
-            print(benchmark_report.memory_header())
-        print(benchmark_report.memory_row(row), flush=True)
-        rows.append(row)
+    device, results = target.read_device(arguments.target), {}
+    for name, own in paired.variations(arguments.config, overrides, arguments.against).items():
+        config = paired.read_config(arguments.config, own)
+        with announced(f"compiling {name} for {device['device']}, which takes minutes"):
+            results[name] = target.compile_for(device, config, arguments.hlo)
+    print(target.report(results))
     if arguments.json:
-        benchmark_report.write_json(arguments.json, rows)
+        content = {"results": results} if arguments.against else results[paired.OURS]
+        write_json(user_path(arguments.json), content)
 
 
 def _time(arguments: argparse.Namespace, config: object) -> None:
     """Times the configuration, and prints and writes the result."""
-    from fastgan_jax.benchmark import paired as sides
-    from fastgan_jax.benchmark import results as report
-    from fastgan_jax.benchmark import workload as benchmark
+    from fastgan_jax.benchmark import paired, results, workload
 
-    workload = benchmark.make_workload(config)
+    work = workload.make_workload(config)
     if not arguments.on_command:
-        workload.check_block(arguments.iterations)
-    runner = benchmark.Runner(workload)
+        work.check_block(arguments.iterations)
+    runner = workload.Runner(work)
     if arguments.on_command:
-        sides.answer(runner)
+        paired.answer(runner)
         return
     seconds = [runner.time_block(arguments.iterations) for _ in range(arguments.blocks)]
     result = runner.result(seconds, arguments.iterations)
     if arguments.profile:
         runner.profile(arguments.profile)
-    if arguments.phases:
-        result["phases"] = runner.time_phases(arguments.iterations, arguments.blocks)
-    report.show(result, arguments.json)
+    results.show(result, arguments.json)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from pathlib import Path
 
 EXAMPLE = """examples:
   python tools/benchmark_pytorch.py --config configs/fewshot256.py --json eager.json
@@ -52,18 +51,19 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Does what the arguments ask for."""
-    from fastgan_jax.benchmark import paired as sides
+    from fastgan_jax.benchmark import paired
     from fastgan_jax.errors import UserError
+    from fastgan_jax.utils.checks import check_at_least_one
 
-    config = sides.read_config(arguments.config, overrides)
-    sides.check_counts(arguments.iterations, arguments.blocks)
+    config = paired.read_config(arguments.config, overrides)
+    check_at_least_one(**{"--iterations": arguments.iterations, "--blocks": arguments.blocks})
     if arguments.threads is not None:
-        sides.limit_cores(arguments.threads)
+        paired.limit_cores(arguments.threads)
     try:
-        from fastgan_jax.benchmark.pytorch import runner as torch_benchmark
+        from fastgan_jax.benchmark.pytorch.runner import check_config
     except ModuleNotFoundError as error:
-        raise UserError(f"needs PyTorch ({error}): pip install fastgan_jax[torch]") from None
-    torch_benchmark.check_config(config)
+        raise UserError(f"PyTorch is not installed ({error}): pip install 'fastgan_jax[torch]'") from None
+    check_config(config)
     if arguments.against and not arguments.compare:
         raise UserError(f"--against {arguments.against[0]!r}: add --compare")
     if arguments.compare:
@@ -74,30 +74,30 @@ def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None
 
 def _time(arguments: argparse.Namespace, config: object) -> None:
     """Times the PyTorch side, and prints and writes the result."""
-    from fastgan_jax.benchmark import paired as sides
-    from fastgan_jax.benchmark import results as report
+    from fastgan_jax.benchmark import paired, results
     from fastgan_jax.benchmark.pytorch.runner import Runner
 
     if arguments.variant == "compiled":
         print("torch.compile takes minutes", file=sys.stderr)
-    runner = Runner(config, arguments.variant, report.usable_cores())
+    runner = Runner(config, arguments.variant, results.usable_cores())
     if arguments.on_command:
-        sides.answer(runner)
+        paired.answer(runner)
         return
     seconds = [runner.time_block(arguments.iterations) for _ in range(arguments.blocks)]
-    report.show(runner.result(seconds, arguments.iterations), arguments.json)
+    results.show(runner.result(seconds, arguments.iterations), arguments.json)
 
 
 def _compare(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
     """Times both sides in turn, and prints and writes their results and the ratio."""
-    from fastgan_jax.benchmark import paired as sides
+    from fastgan_jax.benchmark import paired
 
-    here = Path(__file__).resolve().parent
-    commands = sides.commands_of(here / "benchmark.py", arguments.config, overrides, arguments.against)
-    executable, _, *rest = commands["fastgan_jax"]
-    theirs = [executable, str(here / "benchmark_pytorch.py"), *rest, "--variant", arguments.variant]
-    commands[f"pytorch {arguments.variant}"] = theirs
-    sides.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
+    variations = paired.variations(arguments.config, overrides, arguments.against)
+    commands = {
+        name: paired.command_of("fastgan_jax.cli.benchmark", arguments.config, own) for name, own in variations.items()
+    }
+    theirs = paired.command_of("fastgan_jax.cli.benchmark_pytorch", arguments.config, overrides)
+    commands[f"pytorch {arguments.variant}"] = [*theirs, "--variant", arguments.variant]
+    paired.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
 
 
 if __name__ == "__main__":
