@@ -1,6 +1,5 @@
 """From a run folder to a checkpoint that the reference program loads key for key."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,11 @@ import ml_collections
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.interop.expressible import check_expressible
+from fastgan_jax.interop.names import check_expressible
 from fastgan_jax.interop.pytorch import ADAM_EPSILON, variables_to_state_dict
 from fastgan_jax.interop.reading import NETWORK_KEYS
 from fastgan_jax.runs.checkpoint import load_state
+from fastgan_jax.utils.files import check_outputs, replacing, user_path
 
 
 def export_checkpoint(
@@ -29,16 +29,13 @@ def export_checkpoint(
         The iteration of the checkpoint.
 
     Raises:
-        UserError: if PyTorch is not installed, there is no such checkpoint, the file is there, or the reference
-            cannot express the model (naming the field).
+        UserError: if PyTorch is not installed, there is no such checkpoint, the file exists already, or the reference
+            cannot build the model (naming the field).
     """
-    out = Path(out_file)
-    if out.exists() and (out.is_dir() or not overwrite):
-        raise UserError(
-            f"{out} is there already: choose another --out" + ("" if out.is_dir() else ", or add --overwrite")
-        )
+    out = user_path(out_file)
+    check_outputs([out], overwrite)
     torch = _import_torch()
-    state, config, found = load_state(run_dir, step)
+    state, config, found = load_state(user_path(run_dir), step)
     config = ml_collections.ConfigDict(config)
     check_expressible(config.model)
     networks, optimizers = {}, {}
@@ -72,7 +69,7 @@ def _tensors(torch: Any, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _adam_state(torch: Any, first: dict, second: dict, updates: int, optim: Any) -> dict[str, Any]:
-    """What `torch.optim.Adam.state_dict()` gives after so many updates; PyTorch itself fills in its other options.
+    """The state_dict of `torch.optim.Adam` after so many updates; PyTorch itself fills in its other options.
 
     Args:
         torch: the library.
@@ -93,12 +90,9 @@ def _adam_state(torch: Any, first: dict, second: dict, updates: int, optim: Any)
 
 
 def save(torch: Any, content: dict[str, Any], out: Path) -> None:
-    """Writes beside the place and renames, so that a file that is there stays whole until then."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        torch.save(content, temporary)
-        os.replace(temporary, out)
-    except (OSError, RuntimeError) as error:  # RuntimeError: PyTorch's own writer, for example on a full disk
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"{out} could not be written: {error}") from error
+    """Writes a file with PyTorch, whole or not at all."""
+    with replacing(out) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # from PyTorch's own writer, for example on a full disk
+            raise OSError(str(error)) from error

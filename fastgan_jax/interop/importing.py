@@ -14,15 +14,15 @@ from fastgan_jax.build import spec_from_config
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.state import NetworkState, TrainState, create_train_state
 from fastgan_jax.inference.standing_statistics import standing_statistics
-from fastgan_jax.interop.adam import Arrays, Moments
-from fastgan_jax.interop.expressible import check_structure
+from fastgan_jax.interop.names import check_structure
 from fastgan_jax.interop.pytorch import state_dict_to_variables
-from fastgan_jax.interop.reading import NETWORK_KEYS, ReferenceCheckpoint, sort_checkpoint
+from fastgan_jax.interop.reading import NETWORK_KEYS, Arrays, Moments, ReferenceCheckpoint, sort_checkpoint
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.pretrained.torch_pickle import read_torch_file
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.runs.folder import RunFolder
+from fastgan_jax.utils.files import user_path
 
 STEP_IN_NAME = re.compile(r"(?:^|all[_-]?|iter[_-]?|step[_-]?)(\d+)$")  # of 50000.pth, all_50000.pth, ...
 STANDING_SEED = 0  # of the latents behind the standing statistics
@@ -55,11 +55,11 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
         UserError: if the file cannot be read, does not fit, the run folder is there, or `base_config` has
             what the reference has not.
     """
-    out = Path(out_dir)
+    path, out = user_path(path), user_path(out_dir)
     _check_free(out, overwrite)
     checkpoint = sort_checkpoint(read_torch_file(path))
     config, notes = configure(base_config, checkpoint)
-    step = step_of(Path(path), checkpoint)
+    step = step_of(path, checkpoint)
     if step >= config.train.iterations:
         notes.append(
             f"iteration {step} is not below train.iterations={config.train.iterations}: to train on, set it higher"
@@ -76,7 +76,7 @@ def _check_free(out: Path, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
-        raise UserError(f"{out} is there already: choose another --out, or add --overwrite")
+        raise UserError(f"{out} exists already: choose another --out, or add --overwrite")
     if not (out / "config.json").is_file():
         raise UserError(f"{out} is not a run folder, so it is not overwritten: choose another --out")
 

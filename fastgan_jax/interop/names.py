@@ -1,4 +1,4 @@
-"""Where each tensor of the reference program's networks is in ours: one table per network, made from its structure.
+"""Where each tensor of the reference program's networks is in ours, and which of our models that program can build.
 
 The reference names modules by their place in nested containers (`down_8.main.3.weight_orig`); the rules here follow the
 same structure. Order is that of the reference's `state_dict()`, and therefore of its `parameters()`.
@@ -6,12 +6,14 @@ same structure. Order is that of the reference's `state_dict()`, and therefore o
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.models import discriminator as d_sizes
 from fastgan_jax.models import generator as g_sizes
 
 NETS = ("generator", "discriminator")
+RESOLUTIONS = (256, 512, 1024)  # that the reference can build
 REFERENCE_DECODERS = ("big", "part", "small")
 COMMON_SIDE = 256  # the reference builds the stages up to here for every resolution, and appends the later ones
 DOWN_ORIGIN = 512  # the reference numbers D's stages by the factor from here: down_4 ends at 128, down_64 at 8
@@ -28,7 +30,7 @@ LEAVES = {
     "noise": (("weight", "params", "noise_weight"),),
 }
 LEAVES["transposed"] = LEAVES["conv"]
-COUNTER = "num_batches_tracked"  # PyTorch's batch norm counts its training passes; ours has no use for the number
+COUNTER = "num_batches_tracked"  # PyTorch's batch norm counts its training passes; nothing here reads the number
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def layers(net: str, resolution: int) -> list[Layer]:
         UserError: for another network.
     """
     if net not in NETS:
-        raise UserError(f"network {net!r} is none of {', '.join(NETS)}")
+        raise UserError(f"network {net!r} must be one of {', '.join(NETS)}")
     return list(_generator(resolution) if net == "generator" else _discriminator(resolution))
 
 
@@ -77,10 +79,10 @@ def parameter_keys(net: str, resolution: int) -> list[str]:
 
 
 def resolution_of(net: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """The resolution that the tensors of a state_dict, {key: shape in PyTorch's layout}, speak of.
+    """The resolution of the network whose state_dict has tensors of these shapes (in PyTorch's layout).
 
-    The generator's is that of its last stage. The discriminator's follows from where its trunk starts and, there, from
-    the number of convolutions of stride 2 (4x4; the one of stride 1 is 3x3) before it. Keys that tell nothing give 256.
+    The generator's is that of its last stage. The discriminator's follows from where its trunk starts and from the
+    number of convolutions of stride 2 (4x4; the one of stride 1 is 3x3) before it. It is 256 if no key says otherwise.
     """
     modules = {key.split(".")[0] for key in shapes}
     if net == "generator":
@@ -175,3 +177,50 @@ def _decoder(name: str, resolution: int) -> Iterator[Layer]:
         yield Layer(f"{name}.main.{index + 1}.1", (name, f"up_{index}", "conv"), "conv")
         yield Layer(f"{name}.main.{index + 1}.2", (name, f"up_{index}", "norm"), "norm")
     yield Layer(f"{name}.main.{stages + 1}", (name, "to_picture"), "conv")
+
+
+def check_structure(model: Any) -> None:
+    """Checks that a model's tensors are those of the reference, at whatever resolution and width.
+
+    Args:
+        model: the group `model` of a configuration.
+
+    Raises:
+        UserError: naming the first field that the reference has no counterpart for.
+    """
+    decoders = {name.strip() for name in model.decoders.split(",") if name.strip()}
+    _check(
+        model,
+        {
+            "num_classes": (not model.num_classes, "0"),
+            "skip_excitation": (model.skip_excitation, "True"),
+            "attention": (not model.attention, "False"),
+            "decoders": (decoders == set(REFERENCE_DECODERS), ",".join(REFERENCE_DECODERS)),
+            "logits_map": (model.logits_map == 5, "5"),
+        },
+    )
+
+
+def check_expressible(model: Any) -> None:
+    """Checks that the reference can build the model and computes the same with it; otherwise as `check_structure`."""
+    check_structure(model)
+    resolution, tanh = model.resolution, model.resolution >= g_sizes.TANH_FROM_RESOLUTION
+    # Maps of narrower networks would have less than one channel there; here they get one.
+    least_ngf, least_ndf = resolution // 128, max(256, resolution // 2) // 64
+    _check(
+        model,
+        {
+            "resolution": (resolution in RESOLUTIONS, "256, 512 and 1024"),
+            "channels": (model.channels == 3, "3"),
+            "sle_activation": (model.sle_activation == "swish", "swish"),
+            "output_tanh": (model.output_tanh in (None, tanh), f"{tanh} at {resolution}"),
+            "ngf": (model.ngf >= least_ngf, f"{least_ngf} and more at {resolution}"),
+            "ndf": (model.ndf >= least_ndf, f"{least_ndf} and more at {resolution}"),
+        },
+    )
+
+
+def _check(model: Any, rules: dict[str, tuple[bool, str]]) -> None:
+    for field, (fits, allowed) in rules.items():
+        if not fits:
+            raise UserError(f"model.{field}={model[field]}: the reference program has {allowed} only")

@@ -1,17 +1,20 @@
-"""State_dicts of the reference program to our variables and back: names, layouts and order; numpy only.
+"""State_dicts of the reference program to our variables and back: names, layouts and order.
 
 A convolution's weight [out, in, kh, kw] is our kernel [kh, kw, in, out], the transposed one's [in, out, kh, kw] is
 [kh, kw, in, out] too, and the right spectral vector v runs over (in, kh, kw) there and over (kh, kw, in) here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from flax import traverse_util
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import names
+from fastgan_jax.models import discriminator as d_sizes
+from fastgan_jax.models import generator as g_sizes
 
 COLLECTIONS = ("params", "batch_stats", "spectral")
 ADAM_EPSILON = 1e-8  # of the reference, and of PyTorch by default
@@ -34,10 +37,12 @@ def state_dict_to_variables(
     Raises:
         UserError: if keys are missing or unexpected.
     """
-    shapes = {key: np.shape(value) for key, value in state_dict.items()}
-    table = [tensor for tensor in names.tensors(net, names.resolution_of(net, shapes)) if tensor.path]
+    resolution = names.resolution_of(net, {key: np.shape(value) for key, value in state_dict.items()})
+    table = [tensor for tensor in names.tensors(net, resolution) if tensor.path]
     wanted = [tensor for tensor in table if tensor.path[0] in collections]
-    _check_keys(state_dict, wanted, table, net)
+    needed = {tensor.key: None for tensor in wanted}
+    optional = {tensor.key for tensor in table} - needed.keys()
+    check_tensors(state_dict, f"the {net} does not fit a FastGAN of resolution {resolution}", needed, optional)
     return traverse_util.unflatten_dict({tensor.path: _to_ours(tensor, state_dict) for tensor in wanted})
 
 
@@ -93,15 +98,67 @@ def from_torch_layout(kind: str, weight: np.ndarray) -> np.ndarray:
     return weight.transpose(2, 3, 1, 0) if kind == "conv" else weight.transpose(2, 3, 0, 1)
 
 
-def _check_keys(state_dict: Mapping[str, Any], wanted: list[names.Tensor], table: list[names.Tensor], net: str) -> None:
-    """Checks that all wanted tensors are there, and none but the table's and batch norm's counters."""
-    known = {tensor.key for tensor in table}
-    missing = [tensor.key for tensor in wanted if tensor.key not in state_dict]
-    unexpected = [key for key in state_dict if key not in known and not key.endswith(f".{names.COUNTER}")]
-    found = {"missing": missing, "unexpected": unexpected}
-    parts = [f"{len(keys)} tensors {what} (first: {keys[0]})" for what, keys in found.items() if keys]
+def check_tensors(
+    state_dict: Mapping[str, np.ndarray],
+    what: str,
+    needed: Mapping[str, tuple[int, ...] | None],
+    optional: Collection[str] = (),
+) -> None:
+    """Checks the tensors of a state_dict of the reference; batch norm's counters may be there or not.
+
+    Args:
+        state_dict: {key: array}.
+        what: how the message begins, such as "the generator does not fit a FastGAN of resolution 256".
+        needed: {key: shape in PyTorch's layout, or None for any} of the tensors that must be there.
+        optional: keys of tensors that may be there too.
+
+    Raises:
+        UserError: naming the first missing, unexpected and wrongly shaped tensor, or else the first that is not finite
+            (of those with a shape).
+    """
+    shapes = {key: (np.shape(state_dict[key]), shape) for key, shape in needed.items() if key in state_dict}
+    found = {
+        "missing": [key for key in needed if key not in state_dict],
+        "unexpected": [
+            key
+            for key in state_dict
+            if key not in needed and key not in optional and not key.endswith(f".{names.COUNTER}")
+        ],
+        "of another shape": [
+            f"{key} {list(own)} instead of {list(shape)}"
+            for key, (own, shape) in shapes.items()
+            if shape is not None and own != shape
+        ],
+    }
+    if not any(found.values()):
+        found["with numbers that are not finite"] = [
+            key for key, shape in needed.items() if shape is not None and not np.isfinite(state_dict[key]).all()
+        ]
+    parts = [f"{len(keys)} {problem} (first: {keys[0]})" for problem, keys in found.items() if keys]
     if parts:
-        raise UserError(f"the {net}'s state_dict does not fit: {'; '.join(parts)}")
+        raise UserError(f"{what}: {'; '.join(parts)}")
+
+
+def expected_shapes(net: str, module: g_sizes.Generator | d_sizes.Discriminator, nz: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of the reference's tensors {key: shape in PyTorch's layout} that belong to our module's variables."""
+    ours = traverse_util.flatten_dict(variable_shapes(module, nz))
+    shapes = {}
+    for tensor in names.tensors(net, module.resolution):
+        if tensor.path is not None:
+            shape = ours[tensor.path].shape
+            if tensor.path[-1] == "kernel":
+                shape = to_torch_layout(tensor.layer.kind, np.broadcast_to(np.float32(0), shape)).shape
+            shapes[tensor.key] = shape
+    return shapes
+
+
+def variable_shapes(module: g_sizes.Generator | d_sizes.Discriminator, nz: int) -> dict:
+    """Shapes of the variables of a network for latents of length nz."""
+    if isinstance(module, g_sizes.Generator):
+        arguments = g_sizes.input_shapes(module, nz)
+    else:
+        arguments = d_sizes.input_shapes(module)
+    return jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x, train=True), *arguments)
 
 
 def _sides(params: Mapping[str, Any], prefix: str) -> list[int]:

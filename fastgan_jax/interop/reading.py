@@ -4,17 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import traverse_util
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import names
-from fastgan_jax.interop.adam import Arrays, Moments, Unusable, read_moments
-from fastgan_jax.interop.pytorch import to_torch_layout
+from fastgan_jax.interop.pytorch import check_tensors, expected_shapes
 from fastgan_jax.models.discriminator import Discriminator
-from fastgan_jax.models.generator import Generator, noise_sides, small_side
+from fastgan_jax.models.generator import Generator
+
+Arrays = dict[str, np.ndarray]
 
 
 class NetworkKeys(NamedTuple):
@@ -35,8 +33,22 @@ WRAPPER = "module."  # DataParallel puts it before every key
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Adam's state of one network: {parameter's key: array in PyTorch's layout}."""
+
+    first: Arrays
+    second: Arrays
+    updates: int
+    options: tuple[float, float, float] | None = None  # learning rate, beta1 and beta2; None: not in the file
+
+
+class Unusable(Exception):
+    """Why an optimizer's state cannot be carried over."""
+
+
+@dataclass(frozen=True)
 class Sizes:
-    """What the shapes say of the networks; ndf is None without a discriminator."""
+    """Sizes of the networks by their tensors' shapes; ndf is None without a discriminator."""
 
     resolution: int
     channels: int
@@ -70,9 +82,12 @@ def sort_checkpoint(content: Any) -> ReferenceCheckpoint:
     """
     generator, discriminator, average, content = _networks(content)
     sizes = _sizes(generator, discriminator)
-    _check(generator, "generator", Generator(sizes.resolution, sizes.channels, sizes.ngf), sizes.nz)
+    modules = {"generator": Generator(sizes.resolution, sizes.channels, sizes.ngf)}
     if discriminator is not None:
-        _check(discriminator, "discriminator", Discriminator(sizes.resolution, sizes.channels, sizes.ndf), sizes.nz)
+        modules["discriminator"] = Discriminator(sizes.resolution, sizes.channels, sizes.ndf)
+    for (net, module), tensors in zip(modules.items(), (generator, discriminator), strict=False):
+        what = f"the {net} does not fit a FastGAN of resolution {sizes.resolution}"
+        check_tensors(tensors, what, expected_shapes(net, module, sizes.nz))
     ema = None if average is None else _averages(average, generator, sizes.resolution)
     moments, notes = {}, []
     for net, state_dict in (("generator", generator), ("discriminator", discriminator)):
@@ -84,19 +99,6 @@ def sort_checkpoint(content: Any) -> ReferenceCheckpoint:
         except Unusable as reason:
             notes.append(f"{key} was not used: {reason}")
     return ReferenceCheckpoint(sizes, generator, discriminator, ema, moments, tuple(notes))
-
-
-def expected_shapes(net: str, module: Generator | Discriminator, nz: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the reference's tensors {key: shape in PyTorch's layout} that our module's variables have."""
-    ours = traverse_util.flatten_dict(abstract_variables(module, nz))
-    shapes = {}
-    for tensor in names.tensors(net, module.resolution):
-        if tensor.path is not None:
-            shape = ours[tensor.path].shape
-            if tensor.path[-1] == "kernel":
-                shape = to_torch_layout(tensor.layer.kind, np.broadcast_to(np.float32(0), shape)).shape
-            shapes[tensor.key] = shape
-    return shapes
 
 
 def _networks(content: Any) -> tuple[Arrays, Arrays | None, Any, Mapping]:
@@ -163,39 +165,6 @@ def _shape(state_dict: Arrays, key: str, rank: int, net: str) -> tuple[int, ...]
     return state_dict[key].shape
 
 
-def _check(state_dict: Arrays, net: str, module: Generator | Discriminator, nz: int) -> None:
-    """Compares keys and shapes with our network's; batch norm's counters may be there or not."""
-    expected = expected_shapes(net, module, nz)
-    missing = [key for key in expected if key not in state_dict]
-    unexpected = [key for key in state_dict if key not in expected and not key.endswith(f".{names.COUNTER}")]
-    misshaped = [
-        f"{key} {list(state_dict[key].shape)} instead of {list(shape)}"
-        for key, shape in expected.items()
-        if key in state_dict and state_dict[key].shape != shape
-    ]
-    found = {"missing": missing, "unexpected": unexpected, "of another shape": misshaped}
-    if not any(found.values()):
-        found["with numbers that are not finite"] = [key for key in expected if not np.isfinite(state_dict[key]).all()]
-    parts = [f"{len(entries)} {what} (first: {entries[0]})" for what, entries in found.items() if entries]
-    if parts:
-        raise UserError(f"the {net} does not fit a FastGAN of resolution {module.resolution}: {'; '.join(parts)}")
-
-
-def abstract_variables(module: Generator | Discriminator, nz: int) -> dict:
-    """Shapes of the variables of a network for latents of length nz."""
-
-    def array(*shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, jnp.float32)
-
-    side, channels = module.resolution, module.channels
-    if isinstance(module, Generator):
-        args = array(1, nz), tuple(array(1, s, s, 1) for s in noise_sides(side))
-    else:
-        small = small_side(side)
-        args = array(1, side, side, channels), array(1, small, small, channels), jax.ShapeDtypeStruct((), jnp.int32)
-    return jax.eval_shape(lambda key, *a: module.init(key, *a, train=True), jax.random.key(0), *args)
-
-
 def _averages(average: Any, generator: Arrays, resolution: int) -> Arrays:
     """The averaged parameters by key, from a state_dict or from the list in the order of `parameters()`."""
     keys = names.parameter_keys("generator", resolution)
@@ -207,9 +176,45 @@ def _averages(average: Any, generator: Arrays, resolution: int) -> Arrays:
         found = dict(zip(keys, average, strict=True))
     else:
         raise UserError("'g_ema' is neither a list of tensors nor a state_dict")
-    for key in keys:
-        shape = list(generator[key].shape)
-        if key not in found or list(found[key].shape) != shape:
-            seen = f"has shape {list(found[key].shape)}" if key in found else "is missing"
-            raise UserError(f"'g_ema' does not fit 'g': {key} {seen}, expected shape {shape}")
-    return {key: found[key] for key in keys}
+    found = {key: found[key] for key in keys if key in found}
+    check_tensors(found, "'g_ema' does not fit 'g'", {key: generator[key].shape for key in keys})
+    return found
+
+
+def read_moments(optimizer: Any, state_dict: Arrays, keys: list[str]) -> Moments:
+    """Adam's state by parameter; parameters that never had a gradient have no entry in PyTorch's, and zeros here."""
+    if not _is_optimizer(optimizer):
+        raise Unusable("it is not the state_dict of an optimizer")
+    order = [index for group in optimizer["param_groups"] for index in group["params"]]
+    if len(order) != len(keys):
+        raise Unusable(f"it is of {len(order)} parameters, the network has {len(keys)}")
+    first, second, updates = {}, {}, 0
+    for index, key in zip(order, keys, strict=True):
+        zeros = np.zeros_like(state_dict[key])
+        entry = optimizer["state"].get(index, {"exp_avg": zeros, "exp_avg_sq": zeros, "step": 0})
+        for name, moments in (("exp_avg", first), ("exp_avg_sq", second)):
+            if "step" not in entry or np.shape(entry.get(name)) != zeros.shape:
+                raise Unusable(f"it is not Adam's: {key} has no step and {name} of shape {list(zeros.shape)}")
+            moments[key] = entry[name]
+        updates = max(updates, _number(entry["step"], int))
+    options = optimizer["param_groups"][0]
+    if "lr" not in options or len(options.get("betas", ())) != 2:
+        return Moments(first, second, updates)
+    return Moments(first, second, updates, tuple(_number(value, float) for value in (options["lr"], *options["betas"])))
+
+
+def _number(value: Any, kind: type) -> Any:
+    try:
+        return kind(value)
+    except (TypeError, ValueError):
+        raise Unusable(f"it has {str(value)[:40]!r} where a number belongs") from None
+
+
+def _is_optimizer(optimizer: Any) -> bool:
+    return (
+        isinstance(optimizer, Mapping)
+        and isinstance(entries := optimizer.get("state"), Mapping)
+        and isinstance(groups := optimizer.get("param_groups"), Sequence)
+        and all(isinstance(entry, Mapping) for entry in entries.values())
+        and all(isinstance(group, Mapping) and "params" in group for group in groups)
+    )

@@ -1,24 +1,22 @@
-"""The networks in plain PyTorch: a second implementation to test ours against and to measure its speed beside.
+"""The networks in plain PyTorch: a second implementation that ours is tested and timed against.
 
-Written from the description of the method; module and tensor names are those of the reference program, so state_dicts
-go back and forth key for key. Images are [B, C, H, W] here. Needs the extra `fastgan_jax[torch]`; nothing in training
-imports this module.
+Written from the description of the method; module and tensor names are those of the reference program, so that
+state_dicts go back and forth key for key. Widths and skip connections are those of `models`. Images are [B, C, H, W]
+here. Needs the extra `fastgan_jax[torch]`; nothing in training imports this module.
 """
-
-from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import spectral_norm
 
-RESOLUTIONS = (256, 512, 1024)  # that the reference can build
-# Channels by side of the map, as multiples of ngf or ndf.
-GENERATOR_WIDTHS = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 0.5, 512: 0.25, 1024: 0.125}
-TRUNK_WIDTHS = {512: 0.125, 256: 0.25, 128: 0.5, 64: 1, 32: 2, 16: 4, 8: 8}
-SMALL_WIDTHS = {64: 0.5, 32: 1, 16: 2, 8: 4}
-DECODER_WIDTHS = (128, 64, 64, 32)
-COMPOSITE_SIDES = (8, 32, 128, 512)
+from fastgan_jax.interop.names import COMMON_SIDE, DOWN_ORIGIN, RESOLUTIONS
+from fastgan_jax.models import discriminator as d_sizes
+from fastgan_jax.models import generator as g_sizes
+from fastgan_jax.models.discriminator import DECODER_WIDTHS, LAST_SIDE, halvings, small_branch_width, trunk_width
+from fastgan_jax.models.generator import generator_width, is_composite, stage_sides
+
+SMALL_SIDE = 128  # of the small image
 
 
 class NoiseInjection(nn.Module):
@@ -65,27 +63,27 @@ class Generator(nn.Module):
 
     def __init__(self, resolution: int = 256, ngf: int = 64, nz: int = 256) -> None:
         super().__init__()
-        self.resolution = _known(resolution)
-        width = {side: int(share * ngf) for side, share in GENERATOR_WIDTHS.items()}
-        self.init = InitLayer(nz, width[4])
-        sides = [side for side in GENERATOR_WIDTHS if 4 < side <= resolution]
-        early, late = [s for s in sides if s <= 256], [s for s in sides if s > 256]
-        self.stages = tuple(sides)
-        self._add_stages(early, width)
-        self._add_excitation((64, 128, 256), width)
-        self.to_128 = _conv(width[128], 3, 1)
-        self.to_big = _conv(width[resolution], 3, 3, padding=1)
-        for side in late:  # the reference appends what only the larger resolutions have
-            self._add_stages([side], width)
-            self._add_excitation([s for s in (512,) if s == side], width)
+        self.resolution, self.ngf = _known(resolution), ngf
+        early = [side for side in stage_sides(resolution) if side <= COMMON_SIDE]
+        self.init = InitLayer(nz, generator_width(4, ngf))
+        for side in early:
+            self._add_stage(side)
+        for side in early:
+            self._add_excitation(side)
+        self.to_128 = _conv(generator_width(SMALL_SIDE, ngf), 3, 1)
+        self.to_big = _conv(generator_width(resolution, ngf), 3, 3, padding=1)
+        for side in stage_sides(resolution)[len(early) :]:  # the reference appends what only the larger ones have
+            self._add_stage(side)
+            self._add_excitation(side)
 
-    def _add_stages(self, sides: list[int], width: dict[int, int]) -> None:
-        for side in sides:
-            self.add_module(f"feat_{side}", _up(width[side // 2], width[side], composite=side in COMPOSITE_SIDES))
+    def _add_stage(self, side: int) -> None:
+        widths = generator_width(side // 2, self.ngf), generator_width(side, self.ngf)
+        self.add_module(f"feat_{side}", _up(*widths, composite=is_composite(side)))
 
-    def _add_excitation(self, sides: Iterable[int], width: dict[int, int]) -> None:
-        for side in sides:
-            self.add_module(f"se_{side}", SkipLayerExcitation(width[side // 16], width[side]))
+    def _add_excitation(self, side: int) -> None:
+        if low := g_sizes.EXCITED_BY.get(side):
+            widths = generator_width(low, self.ngf), generator_width(side, self.ngf)
+            self.add_module(f"se_{side}", SkipLayerExcitation(*widths))
 
     def inject_noise(self, maps: list[Tensor] | None) -> None:
         """Uses these maps [B, 1, side, side], in order, in every later pass; None: draws again."""
@@ -95,12 +93,12 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         maps = {4: self.init(z)}
-        for side in self.stages:
+        for side in stage_sides(self.resolution):
             maps[side] = getattr(self, f"feat_{side}")(maps[side // 2])
-            if hasattr(self, f"se_{side}"):
-                maps[side] = getattr(self, f"se_{side}")(maps[side // 16], maps[side])
-        images = self.to_big(maps[self.resolution]), self.to_128(maps[128])
-        return tuple(map(torch.tanh, images)) if self.resolution == 1024 else images
+            if side in g_sizes.EXCITED_BY:
+                maps[side] = getattr(self, f"se_{side}")(maps[g_sizes.EXCITED_BY[side]], maps[side])
+        images = self.to_big(maps[self.resolution]), self.to_128(maps[SMALL_SIDE])
+        return tuple(map(torch.tanh, images)) if self.resolution >= g_sizes.TANH_FROM_RESOLUTION else images
 
 
 class DownBlock(nn.Module):
@@ -137,7 +135,7 @@ class Decoder(nn.Module):
 
     def __init__(self, width_in: int) -> None:
         super().__init__()
-        widths = (width_in, *DECODER_WIDTHS)
+        widths = (width_in, *DECODER_WIDTHS.values())
         stages = [_up(before, after) for before, after in zip(widths[:-1], widths[1:], strict=True)]
         self.main = nn.Sequential(nn.AdaptiveAvgPool2d(8), *stages, _conv(widths[-1], 3, 3, padding=1), nn.Tanh())
 
@@ -151,47 +149,50 @@ class Discriminator(nn.Module):
     def __init__(self, resolution: int = 256, ndf: int = 64) -> None:
         super().__init__()
         self.resolution = _known(resolution)
-        width = {side: int(share * ndf) for side, share in TRUNK_WIDTHS.items()}
-        small = {side: int(share * ndf) for side, share in SMALL_WIDTHS.items()}
-        first = {256: _conv(3, width[256], 3, padding=1), 512: _conv(3, width[256], 4, stride=2, padding=1)}
-        if resolution == 1024:
-            stem = [_conv(3, width[512], 4, stride=2, padding=1), _leaky_relu(), *_halving(width[512], width[256])]
+        trunk, *down_sides = halvings(2 * d_sizes.TRUNK_SIDE, LAST_SIDE)
+        width = {side: trunk_width(side, ndf) for side in (2 * trunk, trunk, *down_sides)}
+        small = {side: small_branch_width(side, ndf) for side in halvings(SMALL_SIDE, LAST_SIDE)}
+        if resolution == trunk:
+            stem = [_conv(3, width[trunk], 3, padding=1)]
         else:
-            stem = [first[resolution]]
+            first, *rest = halvings(resolution, trunk)
+            stem = [_conv(3, width[first], 4, stride=2, padding=1)]
+            for side in rest:
+                stem += [_leaky_relu(), *_halving(width[2 * side], width[side])]
         self.down_from_big = nn.Sequential(*stem, _leaky_relu())
-        for side in (128, 64, 32, 16, 8):
-            self.add_module(f"down_{512 // side}", DownBlockComp(width[2 * side], width[side]))
+        for side in down_sides:
+            self.add_module(f"down_{DOWN_ORIGIN // side}", DownBlockComp(width[2 * side], width[side]))
         self.rf_big = nn.Sequential(
-            _conv(width[8], 16 * ndf, 1), _batch_norm(16 * ndf), _leaky_relu(), _conv(16 * ndf, 1, 4)
+            _conv(width[LAST_SIDE], 16 * ndf, 1), _batch_norm(16 * ndf), _leaky_relu(), _conv(16 * ndf, 1, 4)
         )
-        self.se_2_16 = SkipLayerExcitation(width[256], width[32])
-        self.se_4_32 = SkipLayerExcitation(width[128], width[16])
-        self.se_8_64 = SkipLayerExcitation(width[64], width[8])
+        for side, low in d_sizes.EXCITED_BY.items():
+            name = f"se_{DOWN_ORIGIN // low}_{DOWN_ORIGIN // side}"
+            self.add_module(name, SkipLayerExcitation(width[low], width[side]))
+        first, *rest = small
         self.down_from_small = nn.Sequential(
-            _conv(3, small[64], 4, stride=2, padding=1),
+            _conv(3, small[first], 4, stride=2, padding=1),
             _leaky_relu(),
-            *[DownBlock(small[2 * side], small[side]) for side in (32, 16, 8)],
+            *[DownBlock(small[2 * side], small[side]) for side in rest],
         )
-        self.rf_small = _conv(small[8], 1, 4)
+        self.rf_small = _conv(small[LAST_SIDE], 1, 4)
         self.decoder_big = Decoder(width[8])
         self.decoder_part = Decoder(width[16])
-        self.decoder_small = Decoder(small[8])
+        self.decoder_small = Decoder(small[LAST_SIDE])
 
     def forward(self, full: Tensor, small: Tensor, quadrant: int | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits [50 B] and, with a quadrant 0..3 for the decoder "part", the decoders' images."""
-        f256 = self.down_from_big(full)
-        f128 = self.down_4(f256)
-        f64 = self.down_8(f128)
-        f32 = self.se_2_16(f256, self.down_16(f64))
-        f16 = self.se_4_32(f128, self.down_32(f32))
-        f8 = self.se_8_64(f64, self.down_64(f16))
+        maps = {d_sizes.TRUNK_SIDE: self.down_from_big(full)}
+        for side in halvings(d_sizes.TRUNK_SIDE, LAST_SIDE):
+            maps[side] = getattr(self, f"down_{DOWN_ORIGIN // side}")(maps[2 * side])
+            if low := d_sizes.EXCITED_BY.get(side):
+                maps[side] = getattr(self, f"se_{DOWN_ORIGIN // low}_{DOWN_ORIGIN // side}")(maps[low], maps[side])
         small8 = self.down_from_small(small)
-        logits = torch.cat([self.rf_big(f8).flatten(), self.rf_small(small8).flatten()])
+        logits = torch.cat([self.rf_big(maps[8]).flatten(), self.rf_small(small8).flatten()])
         if quadrant is None:
             return logits, {}
         images = {
-            "big": self.decoder_big(f8),
-            "part": self.decoder_part(crop_quadrant(f16, quadrant)),
+            "big": self.decoder_big(maps[8]),
+            "part": self.decoder_part(crop_quadrant(maps[16], quadrant)),
             "small": self.decoder_small(small8),
         }
         return logits, images
@@ -199,7 +200,7 @@ class Discriminator(nn.Module):
 
 def to_128(images: Tensor) -> Tensor:
     """[B, C, H, W] -> [B, C, 128, 128] by nearest neighbor."""
-    return functional.interpolate(images, size=128)
+    return functional.interpolate(images, size=SMALL_SIDE)
 
 
 def crop_quadrant(maps: Tensor, quadrant: int) -> Tensor:

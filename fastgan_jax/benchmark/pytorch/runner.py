@@ -16,7 +16,7 @@ from fastgan_jax.benchmark import results as report
 from fastgan_jax.benchmark.pytorch.networks import Discriminator, Generator
 from fastgan_jax.benchmark.pytorch.step import Distance, create_twin, diff_augment, draw, train_iteration
 from fastgan_jax.errors import UserError
-from fastgan_jax.interop.expressible import check_expressible
+from fastgan_jax.interop.names import check_expressible
 
 VARIANTS = ("eager", "compiled")
 NUM_IMAGES = 64  # of the synthetic set

@@ -463,7 +463,7 @@ def test_systems_that_cannot_confine_processes_say_so(monkeypatch):
 
 SIDE = """
 import sys
-from fastgan_jax import benchmark_sides
+from fastgan_jax.benchmark import paired as benchmark_sides
 class Stub:
     def time_block(self, iterations):
         print("a library's remark")
