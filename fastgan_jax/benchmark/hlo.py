@@ -4,6 +4,7 @@ A kernel is an instruction that the device runs: a fusion, a convolution, a copy
 parameter. Those in the body of a loop count as often as the loop runs.
 """
 
+import dataclasses
 import functools
 import math
 import re
@@ -75,19 +76,19 @@ class Program:
                 yield from self._kernels(instruction.attribute(r"body=%?([\w.-]+)"), times * turns)
             elif op in ("call", "async-start"):
                 yield from self._kernels(instruction.attribute(r"(?:to_apply|calls)=%?([\w.-]+)"), times)
-            elif op not in FREE and not op.endswith(("-done", "-update")):
+            elif op not in FREE and op != "async-done" and not op.endswith(("-start", "-update")):
                 flops = self._flops(instruction, computation)
                 source = instruction.attribute(r'op_name="([^"]*)"')
                 yield Kernel(_kind(instruction), times, self._bytes(instruction, computation), flops, source)
 
     def _bytes(self, instruction: Instruction, computation: dict[str, Instruction]) -> int:
         """What is read and written."""
-        written = instruction.shape
+        written, read = instruction.shape, 0
         if instruction.op == "custom-call":
             written = re.sub(r", u8\[[^\]]*\]\{0\}\)$", ")", written)  # without a library's working memory
-        elif instruction.op.endswith("-start"):  # a tuple of the result, the operand and a token
-            written = SHAPE.search(written)[0]
-        read = 0
+        elif instruction.op.endswith("-done"):  # the start has the operands, and a tuple for its result
+            start = computation[instruction.operands[0]]
+            instruction = dataclasses.replace(start, shape=written, op=start.op.removesuffix("-start"))
         for index, operand in enumerate(instruction.operands):
             whole = size_of(computation[operand].shape) if operand in computation else 0
             read += min(whole, self._part_read(instruction, index, whole))
@@ -96,7 +97,7 @@ class Program:
     def _part_read(self, instruction: Instruction, index: int, whole: int) -> int:
         """How much of an operand is read: of a set of images that is gathered from, the images gathered."""
         if instruction.op in PARTIAL_READERS and index == 0:
-            return size_of(instruction.shape)
+            return size_of(instruction.shape, on_chip=True)
         if instruction.op != "fusion":
             return whole
         return self._parts_read(instruction.attribute(r"calls=%?([\w.-]+)")).get(index, whole)
@@ -108,7 +109,9 @@ class Program:
         for instruction in computation.values():
             for place, operand in enumerate(instruction.operands):
                 partial = instruction.op in PARTIAL_READERS and place == 0
-                readers.setdefault(operand, []).append(size_of(instruction.shape) if partial else math.inf)
+                readers.setdefault(operand, []).append(
+                    size_of(instruction.shape, on_chip=True) if partial else math.inf
+                )
         return {
             int(instruction.text.split(")")[0]): sum(readers[instruction.name])
             for instruction in computation.values()
@@ -134,12 +137,12 @@ class Program:
         return 0
 
 
-def size_of(shape: str) -> int:
-    """Bytes of an array, or of all arrays of a tuple, in the device's memory."""
+def size_of(shape: str, *, on_chip: bool = False) -> int:
+    """Bytes of an array, or of all arrays of a tuple; those in a core's own memory count if `on_chip` is set."""
     total = 0
     for kind, sides, layout in SHAPE.findall(shape):
         bits = BITS.get(kind) or int(re.search(r"\d+|$", kind)[0] or 0)  # f32, s8, f8e4m3fn; token has none
-        if ON_CHIP not in layout:
+        if on_chip or ON_CHIP not in layout:
             total += math.prod(_padded([int(side) for side in sides.split(",") if side], layout)) * bits // 8
     return total
 
@@ -166,7 +169,7 @@ def _kind(instruction: Instruction) -> str:
         return "convolution"
     if "gemm" in target or "matmul" in target:
         return "matrix product"
-    return target or instruction.op.removesuffix("-start")
+    return target or instruction.op.removesuffix("-done")
 
 
 def _library_convolution_flops(instruction: Instruction, computation: dict[str, Instruction]) -> int:
