@@ -4,6 +4,7 @@ A kernel is an instruction that the device runs: a fusion, a convolution, a copy
 parameter. Those in the body of a loop count as often as the loop runs.
 """
 
+import collections
 import dataclasses
 import functools
 import math
@@ -105,18 +106,14 @@ class Program:
     @functools.cache  # noqa: B019 (programs are few and live as long as their process)
     def _parts_read(self, fused: str) -> dict[int, int]:
         """{index of a parameter that is only gathered or sliced from: bytes of it that a fusion reads}."""
-        computation, readers = self.computations[fused], {}
+        computation, reads = self.computations[fused], collections.defaultdict(list)
         for instruction in computation.values():
             for place, operand in enumerate(instruction.operands):
                 partial = instruction.op in PARTIAL_READERS and place == 0
-                readers.setdefault(operand, []).append(
-                    size_of(instruction.shape, on_chip=True) if partial else math.inf
-                )
-        return {
-            int(instruction.text.split(")")[0]): sum(readers[instruction.name])
-            for instruction in computation.values()
-            if instruction.op == "parameter" and sum(readers.get(instruction.name, [math.inf])) < math.inf
-        }
+                reads[operand].append(size_of(instruction.shape, on_chip=True) if partial else math.inf)
+        parameters = (instruction for instruction in computation.values() if instruction.op == "parameter")
+        parts = {int(one.text.split(")")[0]): sum(reads[one.name]) for one in parameters if reads[one.name]}
+        return {index: part for index, part in parts.items() if part < math.inf}
 
     def _flops(self, instruction: Instruction, computation: dict[str, Instruction]) -> int:
         """Operations of the convolutions and matrix products in an instruction."""

@@ -1,13 +1,12 @@
 """Multiplications and additions of a training iteration, counted from the networks: what a benchmark divides by time.
 
 A multiply-add is two operations. Counted are convolutions (positions in the zero padding included) and matrix products
-of the networks in their plain form, in the way that the reference program goes about an iteration, so that the count
-does not depend on how cleverly an implementation works. Not counted, since they are small: spectral normalization,
-batch norm, activations, augmentation, optimizer. What a program executes in its fast variants is its `count`; XLA's own
-figure for a compiled program counts the body of a loop once.
+of the networks in their reference variants, over the passes of the reference program, so that the count does not depend
+on the implementation. Not counted, since they are small: spectral normalization, batch norm, activations, augmentation,
+optimizer. `count` gives what a program executes in its fast variants; XLA's own figure for a compiled program counts
+the body of a loop once.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +16,9 @@ import jax
 import jax.numpy as jnp
 
 from fastgan_jax.gan.spec import Spec
-from fastgan_jax.models.discriminator import decoder_side
-from fastgan_jax.models.generator import noise_sides, small_side
+from fastgan_jax.models import discriminator as d_shapes
+from fastgan_jax.models import generator as g_shapes
+from fastgan_jax.models.variants import REFERENCE
 
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
 
@@ -32,31 +32,32 @@ def count_iteration(spec: Spec, pretrained: Shapes) -> dict[str, int]:
     """Operations per image of each part of an iteration; their sum times the batch size is an iteration's.
 
     Args:
-        spec: networks and options; fast variants and rematerialization are left aside.
+        spec: networks and options; their variants and rematerialization do not matter.
         pretrained: shapes of the parameters of `spec.distance`, or these parameters; None if it has none.
 
     Returns:
         {part: operations}. "perceptual" parts are 0 for distances without a network. The parts are those of the
-        reference program: it computes D's parameter gradients in the G step too, though nothing uses them, and the
+        reference program, which computes D's parameter gradients in the G step too, though nothing uses them, and the
         features of one target for each decoder.
     """
-    generator, discriminator = _plain(spec.generator), _plain(spec.discriminator)
-    latents, (full, small, quadrant, labels) = _argument_shapes(spec)
-    g_params, g_state = _variable_shapes(generator, *latents)
-    d_params, d_state = _variable_shapes(discriminator, full, small, quadrant, labels)
+    generator, discriminator = (net.clone(compute=REFERENCE) for net in (spec.generator, spec.discriminator))
+    latents = g_shapes.input_shapes(generator, spec.latent_size, batch=1)
+    full, small, quadrant, labels = d_shapes.input_shapes(discriminator, batch=1)
+    g_params, g_state = variable_shapes(generator, *latents)
+    d_params, d_state = variable_shapes(discriminator, full, small, quadrant, labels)
 
-    def make(params: Any, state: Any, *args: Any) -> Any:
+    def generate(params: Any, state: Any, *args: Any) -> Any:
         return generator.apply({"params": params, **state}, *args, train=True, mutable=["batch_stats"])[0]
 
-    def judge(params: Any, full: Any, small: Any, quadrant: Any, labels: Any, state: Any) -> Any:
+    def discriminate(params: Any, full: Any, small: Any, quadrant: Any, labels: Any, state: Any) -> Any:
         variables = {"params": params, **state}
         output, _ = discriminator.apply(variables, full, small, quadrant, labels, train=True, mutable=["batch_stats"])
         return output.logits, output.reconstructions
 
-    on_real = (judge, d_params, full, small, quadrant, labels, d_state)
-    on_fake = (judge, d_params, full, small, None, labels, d_state)
+    on_real = (discriminate, d_params, full, small, quadrant, labels, d_state)
+    on_fake = (discriminate, d_params, full, small, None, labels, d_state)
     counts = {}
-    counts["G forward"], g_backward = _both_ways(1, make, g_params, g_state, *latents)
+    counts["G forward"], g_backward = _both_ways(1, generate, g_params, g_state, *latents)
     counts["D on real, forward"], counts["D on real, backward"] = _both_ways(1, *on_real)
     counts["D on fake, forward"], counts["D on fake, backward"] = _both_ways(1, *on_fake)
     counts["G step: D forward"], counts["G step: backward through D"] = _both_ways(3, *on_fake)
@@ -65,17 +66,7 @@ def count_iteration(spec: Spec, pretrained: Shapes) -> dict[str, int]:
     return counts | {"perceptual forward": forward, "perceptual backward": backward}
 
 
-def _argument_shapes(spec: Spec) -> tuple[tuple, tuple]:
-    """The arguments of one image: those of the generator, and those of the discriminator."""
-    resolution, channels = spec.generator.resolution, spec.generator.channels
-    labels = jax.ShapeDtypeStruct((1,), jnp.int32)
-    noise = tuple(_floats(side, side, 1) for side in noise_sides(resolution))
-    full, small = (_floats(side, side, channels) for side in (resolution, small_side(resolution)))
-    quadrant = jax.ShapeDtypeStruct((), jnp.int32)
-    return (_floats(spec.latent_size), noise, labels), (full, small, quadrant, labels)
-
-
-def _variable_shapes(module: nn.Module, *shapes: Shapes) -> tuple[Shapes, dict[str, Shapes]]:
+def variable_shapes(module: nn.Module, *shapes: Shapes) -> tuple[Shapes, dict[str, Shapes]]:
     """Shapes of a network's parameters, and of its other collections."""
     variables = jax.eval_shape(lambda *args: module.init(jax.random.key(0), *args, train=True), *shapes)
     return variables.pop("params"), variables
@@ -83,13 +74,13 @@ def _variable_shapes(module: nn.Module, *shapes: Shapes) -> tuple[Shapes, dict[s
 
 def _count_distance(spec: Spec, pretrained: Shapes) -> tuple[int, int]:
     """Operations of the perceptual network on every decoder's image and target, and of the images' gradients."""
-    side, channels = decoder_side(spec.generator.resolution), spec.generator.channels
-    decoders = len(spec.discriminator.decoders)
+    side, decoders = d_shapes.decoder_side(spec.generator.resolution), len(spec.discriminator.decoders)
+    image = jax.ShapeDtypeStruct((1, side, side, spec.generator.channels), jnp.float32)
 
     def embed(image: jax.Array, params: Any) -> Any:
         return spec.distance.embed(params, image)
 
-    forward, backward = _both_ways(1, embed, _floats(side, side, channels), pretrained)
+    forward, backward = _both_ways(1, embed, image, pretrained)
     return 2 * decoders * forward, decoders * backward
 
 
@@ -98,22 +89,11 @@ def _both_ways(differentiated: int, function: Callable, *shapes: Shapes) -> tupl
 
     def with_gradient(*args: Any) -> Any:
         primals, rest = args[:differentiated], args[differentiated:]
-        outputs, pull_back = jax.vjp(lambda *a: function(*a, *rest), *primals)
-        return pull_back(outputs)
+        outputs, vjp_fn = jax.vjp(lambda *a: function(*a, *rest), *primals)
+        return vjp_fn(outputs)
 
     forward = count(function, *shapes)
     return forward, count(with_gradient, *shapes) - forward
-
-
-def _plain(module: nn.Module) -> nn.Module:
-    """The network without fast variants and rematerialization, computing in its parameters' type."""
-    special = [f for f in dataclasses.fields(module) if f.name in ("variants", "remat", "dtype")]
-    return module.clone(**{field.name: field.default for field in special})
-
-
-def _floats(*shape: int) -> jax.ShapeDtypeStruct:
-    """The shape of one image or latent: [1, *shape]."""
-    return jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
 
 def _count_equations(jaxpr: Any) -> int:
@@ -131,7 +111,7 @@ def _count_equations(jaxpr: Any) -> int:
 
 
 def _used_equations(jaxpr: Any) -> list:
-    """The equations that the results depend on; compilers leave the others out, such as gradients nobody asked for."""
+    """The equations that the results depend on; compilers drop the others, such as unused gradients."""
     used, needed = [], {id(variable) for variable in jaxpr.outvars}
     for equation in reversed(jaxpr.eqns):
         if any(id(variable) in needed for variable in equation.outvars):

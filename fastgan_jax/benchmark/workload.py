@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
-from fastgan_jax.benchmark import operation_counts
-from fastgan_jax.benchmark import results as report
+from fastgan_jax.benchmark import operation_counts, results
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import StreamedFeed
@@ -40,7 +39,7 @@ NOTE = "synthetic images; compile seconds include tracing; perceptual parameters
 
 @dataclass(frozen=True)
 class Workload:
-    """What training would run for a configuration, with data to run it on.
+    """The program that training would run for a configuration, with data to run it on.
 
     Attributes:
         config: the configuration.
@@ -61,7 +60,7 @@ class Workload:
     streamed: ImageSet | None = None
 
     def program(self) -> Program:
-        """The program, traced anew each time that it is compiled."""
+        """The program; it is traced anew each time that it is compiled."""
         return make_program(
             self.spec,
             iterations=self.per_call,
@@ -71,7 +70,7 @@ class Workload:
         )
 
     def calls(self) -> Iterator[tuple]:
-        """The inputs of one call of the program after the other."""
+        """The inputs of each call of the program."""
         pretrained, *rest = self.inputs
         if self.streamed is None:
             yield from itertools.repeat(self.inputs)
@@ -163,9 +162,9 @@ class Runner:
         with jax.profiler.trace(folder):
             self._run(calls)
 
-    def result(self, seconds: Sequence[float], iterations: int) -> report.Result:
-        """What blocks of so many iterations say, see `benchmark_report.RESULT_KEYS`."""
-        return report.complete(self._facts(), seconds, iterations)
+    def result(self, seconds: Sequence[float], iterations: int) -> results.Result:
+        """The result of blocks of so many iterations, see `results.RESULT_KEYS`."""
+        return results.complete(self._facts(), seconds, iterations)
 
     def _facts(self) -> dict[str, Any]:
         workload, device = self.workload, jax.local_devices()[0]
@@ -174,8 +173,8 @@ class Runner:
             "program": "fastgan_jax",
             "device": device.device_kind,
             "backend": jax.default_backend(),
-            "versions": report.versions("jax", "jaxlib", "flax", "numpy"),
-            **report.config_facts(workload.config),
+            "versions": results.versions("jax", "jaxlib", "flax", "numpy"),
+            **results.config_facts(workload.config),
             "arithmetic": arithmetic(workload.config.train.precision, jax.default_backend()),
             "iterations_per_call": workload.per_call,
             "compile_seconds": self.compile_seconds,
@@ -227,8 +226,8 @@ def abstract_state(spec: Spec) -> TrainState:
     """Shapes of the state of training."""
 
     def network(module: nn.Module, *shapes: Any) -> NetworkState:
-        variables = jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x, train=True), *shapes)
-        return NetworkState(**variables, optimizer=jax.eval_shape(spec.optimizer.init, variables["params"]))
+        params, others = operation_counts.variable_shapes(module, *shapes)
+        return NetworkState(params, **others, optimizer=jax.eval_shape(spec.optimizer.init, params))
 
     generator = network(spec.generator, *g_shapes.input_shapes(spec.generator, spec.latent_size))
     discriminator = network(spec.discriminator, *d_shapes.input_shapes(spec.discriminator))
@@ -256,7 +255,7 @@ def program_memory(compiled: Any, inputs: tuple) -> dict[str, int]:
 
 @contextlib.contextmanager
 def _empty_cache() -> Iterator[None]:
-    """Compiled programs are kept in a folder that is new and goes away."""
+    """Keeps compiled programs in a new folder, which is deleted afterwards."""
     settings = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: getattr(jax.config, name) for name in settings}
     with tempfile.TemporaryDirectory(prefix="fastgan-jax-benchmark-") as folder:

@@ -1,4 +1,4 @@
-"""Times the iteration of `torch_twin_training`, the counterpart of `fastgan_jax.benchmark`.
+"""Times the iteration of `step`, the counterpart of `fastgan_jax.benchmark.workload`.
 
 Two variants: "eager", in float32 as PyTorch does it by default (convolutions in TF32 where the device has it), and
 "compiled", torch.compile with bfloat16 autocast and the channels_last layout. Needs the extra `fastgan_jax[torch]`.
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fastgan_jax.benchmark import results as report
+from fastgan_jax.benchmark import results
 from fastgan_jax.benchmark.pytorch.networks import Discriminator, Generator
 from fastgan_jax.benchmark.pytorch.step import Distance, create_twin, diff_augment, draw, train_iteration
 from fastgan_jax.errors import UserError
@@ -69,7 +69,7 @@ def _unit_length(features: Tensor) -> Tensor:
 
 
 def check_config(config: Any) -> None:
-    """Raises UserError, naming the field, if the twin cannot do what a configuration asks for."""
+    """Raises UserError, naming the field, if PyTorch's side cannot run a configuration."""
     check_expressible(config.model)
     for name, value in FIXED_FIELDS.items():
         group, field = name.split(".")
@@ -139,15 +139,15 @@ class Runner:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def result(self, seconds: Sequence[float], iterations: int) -> report.Result:
-        """What blocks of so many iterations say, see `benchmark_report.RESULT_KEYS`."""
+    def result(self, seconds: Sequence[float], iterations: int) -> results.Result:
+        """The result of blocks of so many iterations, see `results.RESULT_KEYS`."""
         networks = {"generator": self.twin.generator, "discriminator": self.twin.discriminator}
         on_gpu = self.device.type == "cuda"
-        facts = report.config_facts(self.config) | {
+        facts = results.config_facts(self.config) | {
             "program": f"pytorch {self.variant}",
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "backend": "gpu" if on_gpu else "cpu",
-            "versions": report.versions("torch", "numpy"),
+            "versions": results.versions("torch", "numpy"),
             "precision": "bfloat16" if self.variant == "compiled" else "float32",
             "arithmetic": self._arithmetic(),
             "remat": None,
@@ -159,7 +159,7 @@ class Runner:
             "notes": f"{torch.get_num_threads()} threads; torch.backends.cudnn.benchmark; compile seconds are those of "
             "four iterations, compilation included; random perceptual parameters, if any",
         }
-        return report.complete(facts, seconds, iterations)
+        return results.complete(facts, seconds, iterations)
 
     def _arithmetic(self) -> str:
         if self.variant == "compiled":

@@ -1,4 +1,4 @@
-"""A training iteration of the method in plain PyTorch, around the networks of `torch_twin`.
+"""A training iteration of the method in plain PyTorch, around the networks of `networks`.
 
 Images are [B, C, H, W] here. Needs the extra `fastgan_jax[torch]`; nothing in training imports this module.
 """
