@@ -16,7 +16,7 @@ EXTRAS = {
     "target-tpu": ["jax[tpu]>=0.10,<0.12"],
     "torch": ["torch>=2.4"],
     "video": ["av>=14"],
-    "onnx": ["onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
+    "onnx": ["flatbuffers>=24.3", "onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
     "weights": ["h5py>=3.12", "safetensors>=0.5"],
 }
 EXTRAS["dev"] = [

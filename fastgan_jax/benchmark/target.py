@@ -87,7 +87,7 @@ def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
     done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, env=child_environment(**variables))
     if done.returncode:
         raise UserError(
-            f"--target {device['target']}: the compiler ended with exit code {done.returncode}; its words are above"
+            f"--target {device['target']}: the compiler ended with exit code {done.returncode}; its own messages are above"
         )
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:

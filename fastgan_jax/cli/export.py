@@ -73,20 +73,20 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _contents(sampler: "Sampler", kind: str, options: dict) -> bytes:
     if kind == "onnx":
-        from fastgan_jax.export.onnx_model import onnx_bytes
+        from fastgan_jax.export.onnx import onnx_bytes
 
         return onnx_bytes(sampler, **options)
     if kind == "stablehlo":
         from fastgan_jax.export.stablehlo import stablehlo_bytes
 
         return stablehlo_bytes(sampler, **options)
-    from fastgan_jax.export.weights import safetensors_bytes
+    from fastgan_jax.export.safetensors import safetensors_bytes
 
     return safetensors_bytes(sampler)
 
 
 def _check(out: Path, sampler: "Sampler", options: dict) -> None:
-    from fastgan_jax.export.onnx_model import check_onnx
+    from fastgan_jax.export.onnx import check_onnx
 
     print("comparing it with JAX in onnxruntime ...", flush=True)
     try:

@@ -1,4 +1,4 @@
-"""What every exported form of the generator computes, as one JAX function.
+"""What every exported generator computes, as one JAX function.
 
 The noise of an image normally belongs to its latent by a hash, which a graph cannot compute. Exported generators
 therefore use one fixed noise for all images, that of `Sampler.generate(z, noise_seed=...)`.
@@ -60,7 +60,7 @@ def image_function(
         generator: the module.
         variables: {"params", "batch_stats", "spectral"}.
         noise: maps [1 or N, side, side, 1] for each noise site.
-        style_mix: the form with two latents, which takes all excitations from the style (paper, section 4.3).
+        style_mix: the variant with two latents, which takes all excitations from the style (paper, section 4.3).
 
     Returns:
         A function whose result is float32 [N, H, W, C], nominally in [-1, 1], not clipped.

@@ -7,6 +7,7 @@ images = exported.call(z)  # float32 [N, nz] -> float32 [N, H, W, C], nominally 
 import jax
 import numpy as np
 
+from fastgan_jax.errors import UserError
 from fastgan_jax.export.forward import check_style_mix, fixed_noise, image_function, input_names
 from fastgan_jax.inference.sampler import Sampler
 
@@ -21,7 +22,7 @@ def stablehlo_bytes(
     Args:
         sampler: generator and variables.
         batch: number of images per call; None: any number.
-        style_mix: the form that takes content and style latents.
+        style_mix: the variant with two latents, content and style.
         noise_seed: of the fixed noise; as in `Sampler.generate`.
 
     Returns:
@@ -29,8 +30,13 @@ def stablehlo_bytes(
         conditional generator.
 
     Raises:
-        UserError: if style mixing is asked of a generator without excitation.
+        UserError: if the package flatbuffers is missing, or style mixing is requested of a generator without
+            excitation.
     """
+    try:
+        import flatbuffers  # noqa: F401 (jax serializes with it)
+    except ImportError:
+        raise UserError("--format stablehlo needs the package flatbuffers: pip install 'fastgan_jax[onnx]'") from None
     from jax import export
 
     if style_mix:

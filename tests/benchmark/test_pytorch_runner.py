@@ -11,16 +11,15 @@ import pytest
 from tool_modules import load_tool
 
 from configs import fewshot256
-from fastgan_jax.benchmark import paired as benchmark_sides
-from fastgan_jax.benchmark import results as report
+from fastgan_jax.benchmark import paired, results
 from fastgan_jax.errors import UserError
-from fastgan_jax.models import lpips as perceptual
+from fastgan_jax.models import lpips
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
-from fastgan_jax.benchmark.pytorch import runner as torch_benchmark  # noqa: E402 (it imports PyTorch)
+from fastgan_jax.benchmark.pytorch import runner as pytorch_runner  # noqa: E402 (it imports PyTorch)
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = str(ROOT / "configs" / "fewshot256.py")
 
 
@@ -40,7 +39,7 @@ def tiny_config():
 @pytest.fixture(scope="module")
 def runner():
     threads = torch.get_num_threads()
-    yield torch_benchmark.Runner(tiny_config(), "eager", threads=threads)
+    yield pytorch_runner.Runner(tiny_config(), "eager", threads=threads)
     torch.set_num_threads(threads)
 
 
@@ -54,19 +53,19 @@ def test_iterations_train(runner):
 
 def test_a_result_has_the_keys_and_counts_of_ours(runner):
     result = runner.result([1.0, 2.0, 3.0], 2)
-    assert tuple(result) == report.RESULT_KEYS and json.loads(json.dumps(result)) == result
+    assert tuple(result) == results.RESULT_KEYS and json.loads(json.dumps(result)) == result
     assert (result["program"], result["precision"], result["arithmetic"]) == ("pytorch eager", "float32", "float32")
     assert result["ms_per_iteration"]["median"] == 1000 and result["images_per_second"] == 2
     parts = result["flops_per_iteration"]["parts"]
     assert result["flops_per_iteration"]["counted"] == 2 * sum(parts.values()) > 0
     assert result["parameters"]["generator"] == sum(average.numel() for average in runner.twin.ema)
-    assert report.markdown_row(result).count("|") == len(report.COLUMNS) + 1
+    assert results.markdown_row(result).count("|") == len(results.COLUMNS) + 1
 
 
 def test_the_perceptual_stand_in_computes_what_ours_does():
-    vgg = torch_benchmark.PerceptualVgg()
+    vgg = pytorch_runner.PerceptualVgg()
     convolutions = [layer for layer in vgg.modules() if isinstance(layer, torch.nn.Conv2d)]
-    names = perceptual.BACKBONES["vgg"].kernels
+    names = lpips.BACKBONES["vgg"].kernels
     params = {
         "input": {"shift": np.zeros(3, np.float32), "scale": np.ones(3, np.float32)},
         "backbone": {
@@ -78,7 +77,7 @@ def test_the_perceptual_stand_in_computes_what_ours_does():
     draws = np.random.RandomState(0)
     first, second = (draws.uniform(-1, 1, (2, 3, 32, 32)).astype(np.float32) for _ in range(2))
     found = vgg(torch.as_tensor(first), torch.as_tensor(second))
-    ours = jax.jit(lambda *images: perceptual.lpips("vgg", params, *images))
+    ours = jax.jit(lambda *images: lpips.compare(params, *(lpips.embed("vgg", params, x) for x in images)))
     expected = ours(*(jnp.asarray(images.transpose(0, 2, 3, 1)) for images in (first, second)))
     assert float(found) == pytest.approx(float(expected.sum()), rel=1e-4)
     assert float(found) > 0 and not any(parameter.requires_grad for parameter in vgg.parameters())
@@ -86,7 +85,7 @@ def test_the_perceptual_stand_in_computes_what_ours_does():
 
 @pytest.mark.parametrize(("name", "power"), [("l1", 1), ("l2", 2)])
 def test_plain_distances_are_summed_over_the_batch(name, power):
-    distance = torch_benchmark._distance(name, torch.device("cpu"))
+    distance = pytorch_runner._distance(name, torch.device("cpu"))
     images, targets = torch.full((4, 3, 8, 8), 3.0), torch.zeros(4, 3, 8, 8)
     assert float(distance(images, targets)) == 4 * 3**power
 
@@ -95,7 +94,7 @@ def test_the_compiled_variant_computes_in_bfloat16_with_channels_last(monkeypatc
     compiled = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compiled.append(module))
     module = torch.nn.Conv2d(3, 4, 3)
-    torch_benchmark._speed_up(module, torch.device("cpu"))
+    pytorch_runner._speed_up(module, torch.device("cpu"))
     assert compiled == [module]
     assert module.weight.is_contiguous(memory_format=torch.channels_last) and module.weight.dtype == torch.float32
     assert module(torch.ones(1, 3, 8, 8)).dtype == torch.bfloat16
@@ -117,11 +116,11 @@ def test_what_the_twin_cannot_do_is_refused(field, value, message, capsys):
 
 
 def test_without_pytorch_the_tool_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "fastgan_jax.torch_benchmark")
-    monkeypatch.delattr("fastgan_jax.torch_benchmark")
+    monkeypatch.delitem(sys.modules, "fastgan_jax.benchmark.pytorch.runner")
+    monkeypatch.delattr("fastgan_jax.benchmark.pytorch.runner")
     monkeypatch.setitem(sys.modules, "torch", None)
     assert tool.main(["--config", CONFIG]) == 2
-    assert "pip install fastgan_jax[torch]" in capsys.readouterr().err
+    assert "pip install 'fastgan_jax[torch]'" in capsys.readouterr().err
 
 
 def test_the_tool_prints_and_writes(runner, monkeypatch, tmp_path, capsys):
@@ -131,12 +130,12 @@ def test_the_tool_prints_and_writes(runner, monkeypatch, tmp_path, capsys):
         made.append((config.model.ngf, variant, threads))
         return runner
 
-    monkeypatch.setattr(torch_benchmark, "Runner", stand_in)
+    monkeypatch.setattr(pytorch_runner, "Runner", stand_in)
     path = tmp_path / "result.json"
     options = ["--config.model.ngf=8", "--iterations", "1", "--blocks", "1", "--json", str(path)]
     assert tool.main(["--config", CONFIG, *options]) == 0
-    assert made == [(8, "eager", report.usable_cores())]
-    assert report.markdown_row(report.read_json(str(path))) in capsys.readouterr().out
+    assert made == [(8, "eager", results.usable_cores())]
+    assert results.markdown_row(results.read_json(str(path))) in capsys.readouterr().out
 
 
 def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypatch, tmp_path, capsys):
@@ -161,7 +160,7 @@ def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypat
         def finish(self):
             return result | {"program": self.name}
 
-    monkeypatch.setattr(benchmark_sides, "Side", StubSide)
+    monkeypatch.setattr(paired, "Side", StubSide)
     path = tmp_path / "both.json"
     options = [
         "--compare",
@@ -176,7 +175,9 @@ def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypat
     ]
     assert tool.main(["--config", CONFIG, "--config.train.batch_size=2", *options]) == 0
     ours, changed, theirs = commands
-    assert Path(ours[1]).name == "benchmark.py" and Path(theirs[1]).name == "benchmark_pytorch.py"
+    assert ours[1:3] == ["-m", "fastgan_jax.cli.benchmark"]
+    assert theirs[1:3] == ["-m", "fastgan_jax.cli.benchmark_pytorch"]
+    ours, changed, theirs = ([command[0], *command[2:]] for command in commands)
     assert ours[2:] == ["--config", CONFIG, "--config.train.batch_size=2", "--on-command"]
     assert changed[:2] == ours[:2]
     assert changed[2:] == [*ours[2:-1], "--config.train.remat=full", "--config.optim.beta1=0", "--on-command"]
@@ -198,4 +199,4 @@ def test_the_runner_checks_its_configuration():
     config = tiny_config()
     config.model.resolution = 128
     with pytest.raises(UserError, match="model.resolution=128"):
-        torch_benchmark.Runner(config, "eager", threads=1)
+        pytorch_runner.Runner(config, "eager", threads=1)

@@ -1,6 +1,5 @@
 """Exported generators equal the JAX one: ONNX in onnxruntime, StableHLO without this package, safetensors."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,15 +10,16 @@ import jax
 import numpy as np
 import pytest
 from flax import traverse_util
+from tool_modules import load_tool
 
 import fastgan_jax
 from configs import smoke
 from fastgan_jax.build import build_generator
 from fastgan_jax.errors import UserError
 from fastgan_jax.export.forward import example_inputs, fixed_noise, image_function, noise_names
-from fastgan_jax.export.onnx_model import check_onnx, onnx_bytes
+from fastgan_jax.export.onnx import check_onnx, onnx_bytes
+from fastgan_jax.export.safetensors import safetensors_bytes
 from fastgan_jax.export.stablehlo import stablehlo_bytes
-from fastgan_jax.export.weights import safetensors_bytes
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.inference.standing_statistics import standing_statistics
 from fastgan_jax.models.generator import noise_sides
@@ -29,7 +29,6 @@ onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 safetensors = pytest.importorskip("safetensors", reason="needs the extra onnx")
 
-ROOT = Path(__file__).resolve().parents[1]
 ROUNDING = 2e-5  # of values of order 1; a layer left out or a wrong axis changes images by 0.1 and more
 
 
@@ -226,7 +225,9 @@ def test_style_mix_needs_excitation(sampler):
 
 
 @pytest.mark.parametrize(
-    ("package", "make"), [("onnx", onnx_bytes), ("safetensors.numpy", safetensors_bytes)], ids=["onnx", "safetensors"]
+    ("package", "make"),
+    [("onnx", onnx_bytes), ("safetensors.numpy", safetensors_bytes), ("flatbuffers", stablehlo_bytes)],
+    ids=["onnx", "safetensors", "stablehlo"],
 )
 def test_a_missing_package_is_named_with_its_cure(sampler, package, make, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
@@ -236,10 +237,7 @@ def test_a_missing_package_is_named_with_its_cure(sampler, package, make, monkey
 
 @pytest.fixture(scope="module")
 def tool():
-    spec = importlib.util.spec_from_file_location("export_tool", ROOT / "tools" / "export.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool("export").main
 
 
 def test_the_tool_writes_and_compares_onnx(tool, smoke_run, tmp_path, capsys):

@@ -6,13 +6,12 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-import optax
 import pytest
 from reference import array, assert_close, assert_trees_close, logits_rows, quick_jit, report, to_nchw, to_nhwc
 
 import fastgan_jax
 from configs import base
-from fastgan_jax.build import build_discriminator, build_generator
+from fastgan_jax.build import build_discriminator, build_generator, spec_from_config
 from fastgan_jax.gan.state import create_train_state
 from fastgan_jax.interop import exporting, importing
 from fastgan_jax.models.spectral_norm import power_iterate
@@ -21,10 +20,10 @@ from fastgan_jax.runs.checkpoint import Checkpoints, load_sampler, load_state
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
-from fastgan_jax.benchmark.pytorch import networks as torch_twin  # noqa: E402 (they import PyTorch)
-from fastgan_jax.benchmark.pytorch import step as torch_twin_training  # noqa: E402
+from fastgan_jax.benchmark.pytorch import networks as torch_networks  # noqa: E402 (they import PyTorch)
+from fastgan_jax.benchmark.pytorch import step as torch_step  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WIDTH, NZ, BATCH = 8, 32, 2
 TOLERANCE = 2e-5  # float32, of the largest value
 LEARNING_RATE = 1e-4  # not the default, to see it carried over
@@ -45,15 +44,15 @@ def settle(net) -> None:
 def twin():
     """Small networks after one iteration, so that optimizer, averages and running statistics are all their own."""
     torch.manual_seed(0)
-    nets = torch_twin.Generator(256, WIDTH, NZ), torch_twin.Discriminator(256, WIDTH)
+    nets = torch_networks.Generator(256, WIDTH, NZ), torch_networks.Discriminator(256, WIDTH)
     for net in nets:
         settle(net)
-    twin = torch_twin_training.create_twin(*nets, learning_rate=LEARNING_RATE)
+    twin = torch_step.create_twin(*nets, learning_rate=LEARNING_RATE)
     real = torch.rand(BATCH, 3, 256, 256) * 2 - 1
-    draws = torch_twin_training.draw(BATCH, NZ)
-    torch_twin_training.train_iteration(twin, real, draws, lambda a, b: (a - b).abs().mean())
+    draws = torch_step.draw(BATCH, NZ)
+    torch_step.train_iteration(twin, real, draws, lambda a, b: (a - b).abs().mean())
     for module in twin.generator.modules():  # one iteration leaves them near zero, where they would hide a mistake
-        if isinstance(module, torch_twin.NoiseInjection):
+        if isinstance(module, torch_networks.NoiseInjection):
             module.weight.data.fill_(0.3)
     return twin
 
@@ -77,7 +76,7 @@ def imported(file) -> tuple[Path, importing.Imported]:
 def bare_file(tmp_path_factory) -> Path:
     """A generator's state_dict alone, under DataParallel's names."""
     path = tmp_path_factory.mktemp("bare") / "generator.pth"
-    state_dict = torch_twin.Generator(256, WIDTH, NZ).state_dict()
+    state_dict = torch_networks.Generator(256, WIDTH, NZ).state_dict()
     torch.save({f"module.{key}": value for key, value in state_dict.items()}, path)
     return path
 
@@ -109,7 +108,7 @@ def test_imported_generator_makes_the_same_images(twin, imported, train):
         lambda v, z, noise: module.apply(v, z, noise, train=train, mutable=["batch_stats"] if train else [])
     )
     ours, _ = apply(variables, z, tuple(to_nhwc(map_) for map_ in noise))
-    errors = [assert_close(to_nchw(o), t, rtol=TOLERANCE, what="picture") for o, t in zip(ours, theirs, strict=True)]
+    errors = [assert_close(to_nchw(o), t, rtol=TOLERANCE, what="image") for o, t in zip(ours, theirs, strict=True)]
     report(f"imported generator, training mode {train}", max(errors), TOLERANCE)
 
 
@@ -118,7 +117,7 @@ def test_imported_discriminator_judges_and_reconstructs_the_same(twin, imported,
     state, config, _ = load_state(imported[0])
     real = np.random.default_rng(2).uniform(-1, 1, (BATCH, 3, 256, 256)).astype(np.float32)
     before = {key: value.clone() for key, value in twin.discriminator.state_dict().items()}
-    small = torch_twin.to_128(torch.from_numpy(real))
+    small = torch_networks.to_128(torch.from_numpy(real))
     with torch.no_grad():
         logits, images = twin.discriminator.train(train)(torch.from_numpy(real), small, 2)
     twin.discriminator.load_state_dict(before)
@@ -143,7 +142,7 @@ def test_round_trip_gives_every_tensor_back(twin, file, imported, tmp_path):
     assert_equal(torch.load(out, weights_only=True), torch.load(file, weights_only=True))
     # The file also loads as the reference loads it, into new networks and optimizers.
     content = torch.load(out, weights_only=True)
-    new = torch_twin_training.create_twin(torch_twin.Generator(256, WIDTH, NZ), torch_twin.Discriminator(256, WIDTH))
+    new = torch_step.create_twin(torch_networks.Generator(256, WIDTH, NZ), torch_networks.Discriminator(256, WIDTH))
     new.generator.load_state_dict(content["g"], strict=True)
     new.discriminator.load_state_dict(content["d"], strict=True)
     new.generator_optimizer.load_state_dict(content["opt_g"])
@@ -175,9 +174,7 @@ def test_imported_run_has_what_training_resumes_from(twin, imported):
     config = made.config
     assert (config.model.resolution, config.model.ngf, config.model.ndf, config.model.nz) == (256, WIDTH, WIDTH, NZ)
     assert config.optim.learning_rate == LEARNING_RATE
-    target = create_train_state(
-        jax.random.key(0), build_generator(config.model), build_discriminator(config.model), optax.adam(1.0), NZ
-    )
+    target = create_train_state(jax.random.key(0), spec_from_config(config))
     with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
         state, data, step = checkpoints.restore(target)
         assert checkpoints.config() == configuration.to_dict(config)

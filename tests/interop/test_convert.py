@@ -1,6 +1,5 @@
 """tools/convert_pytorch.py: what it says and what it refuses; small networks, their numbers do not matter here."""
 
-import importlib.util
 import os
 import pickle
 import shlex
@@ -10,27 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_interop import adam_of, random_state_dict
+from reference_checkpoints import adam_of, random_state_dict
+from tool_modules import load_tool
 
 from configs import base
 from fastgan_jax.errors import UserError
-from fastgan_jax.interop import adam, exporting, expressible, importing, reading
+from fastgan_jax.interop import exporting, importing, names, reading
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import load_sampler, read_config
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
-ROOT = Path(__file__).resolve().parents[1]
-TOOL = ROOT / "tools" / "convert_pytorch.py"
-
 
 @pytest.fixture(scope="module")
 def tool():
-    """The tool as a module."""
-    spec = importlib.util.spec_from_file_location("convert_pytorch", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The command as a module."""
+    return load_tool("convert_pytorch")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +64,7 @@ def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys)
         f"--workdir '{run}'",
         "--config.model.resolution=64",
         "--config.model.nz=3",
-        "--config.data.path=/pict",
+        "--config.data.path=/images",
     ):
         assert word in train
 
@@ -83,7 +77,7 @@ def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys)
 
     # A second import is refused, unless it may replace the first, of which nothing stays.
     assert tool.main(["import", "--checkpoint", str(file), "--out", str(run)]) == 2
-    assert capsys.readouterr().err == f"error: {run} is there already: choose another --out, or add --overwrite\n"
+    assert capsys.readouterr().err == f"error: {run} exists already: choose another --out, or add --overwrite\n"
     (run / "samples").mkdir()
     (run / "samples" / "old.png").touch()
     (run / "metrics.jsonl").touch()
@@ -100,7 +94,7 @@ def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys)
 
 def test_help_and_wrong_arguments_come_before_any_heavy_import():
     program = (
-        f"import sys; sys.path.insert(0, {str(TOOL.parent)!r}); import convert_pytorch as tool\n"
+        "import sys; from fastgan_jax.cli import convert as tool\n"
         "try: tool.parse(sys.argv[1:])\n"
         "except SystemExit as end: print(end.code, [m for m in ('jax', 'torch', 'numpy') if m in sys.modules])"
     )
@@ -168,7 +162,7 @@ def test_only_run_folders_are_overwritten(file, tmp_path):
     [("all_50000", 50_000), ("7", 7), ("model_iter300", 300), ("step-12", 12), ("art512", 9), ("final", 9)],
 )
 def test_iteration_comes_from_the_name_or_else_from_the_optimizer(content, name, step):
-    moments = adam.Moments({}, {}, updates=9)
+    moments = reading.Moments({}, {}, updates=9)
     sizes = reading.Sizes(64, 3, 2, 3, 2)
     checkpoint = reading.ReferenceCheckpoint(sizes, content["g"], None, None, {"generator": moments}, ())
     assert importing.step_of(Path(f"{name}.pth"), checkpoint) == step
@@ -219,25 +213,25 @@ def test_optimizers_that_differ_are_named(content):
 )
 def test_models_the_reference_cannot_express_are_refused(field, value):
     model = base.get_config().model
-    expressible.check_expressible(model)
+    names.check_expressible(model)
     setattr(model, field, value)
     with pytest.raises(UserError, match=f"model.{field}={value}: the reference program has .* only$"):
-        expressible.check_expressible(model)
+        names.check_expressible(model)
 
 
 def test_what_the_reference_does_anyway_can_be_spelled_out():
     model = base.get_config().model
     model.decoders, model.output_tanh = "small, part,big", False
-    expressible.check_expressible(model)
+    names.check_expressible(model)
     model.resolution, model.output_tanh = 1024, True
-    expressible.check_expressible(model)
+    names.check_expressible(model)
 
 
 def test_export_refuses_what_is_in_the_way(tmp_path):
     (tmp_path / "there.pth").touch()
-    with pytest.raises(UserError, match="there.pth is there already: choose another --out, or add --overwrite"):
+    with pytest.raises(UserError, match="there.pth exists already: choose another --out, or add --overwrite"):
         exporting.export_checkpoint(tmp_path, tmp_path / "there.pth")
-    with pytest.raises(UserError, match="is there already: choose another --out$"):
+    with pytest.raises(UserError, match="is a folder: choose another --out$"):
         exporting.export_checkpoint(tmp_path, tmp_path, overwrite=True)
     with pytest.raises(UserError, match="holds no checkpoint"):
         exporting.export_checkpoint(tmp_path, tmp_path / "new.pth")
@@ -258,6 +252,6 @@ def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
         raise RuntimeError("disk full")
 
     monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(UserError, match="old.pth could not be written: disk full"):
+    with pytest.raises(UserError, match=r"old.pth cannot be written \(disk full\)"):
         exporting.save(torch, {}, out)
     assert out.read_bytes() == b"old" and list(tmp_path.iterdir()) == [out]
