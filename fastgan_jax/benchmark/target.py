@@ -86,9 +86,8 @@ def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
     command = [sys.executable, "-m", "fastgan_jax.benchmark.target_process"]
     done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, env=child_environment(**variables))
     if done.returncode:
-        raise UserError(
-            f"--target {device['target']}: the compiler ended with exit code {done.returncode}; its own messages are above"
-        )
+        code = f"exit code {done.returncode}"
+        raise UserError(f"--target {device['target']}: the compiler ended with {code}; its own messages are above")
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         raise UserError(answer["error"])

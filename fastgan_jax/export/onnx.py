@@ -1,9 +1,9 @@
-"""The generator as an ONNX model, and the comparison of a written one with JAX.
+"""The generator as an ONNX model, and the check of a written one against JAX.
 
 Inputs: `z` float32 [N, nz], or `z_content` and `z_style`; `labels` int64 [N] for a conditional generator; and, to be
 left out as a rule, the noise maps `noise_<side>_<0 or 1>` float32 [N or 1, side, side, 1], whose default is fixed noise
 (of the style's exciting maps: `style_noise_...`). Output: `image` float32 [N, H, W, C], nominally in [-1, 1], not
-clipped. Inside, feature maps are [N, C, H, W]; spectral norm and batch norm are folded into the kernels.
+clipped.
 """
 
 import dataclasses
@@ -139,7 +139,7 @@ def check_onnx(path: str | Path, sampler: Sampler, *, batch: int | None, style_m
 
 
 class Graph:
-    """Nodes and constants of an ONNX graph; values are known by their names.
+    """Nodes and constants of an ONNX graph; values are known by their names, feature maps are [N, C, H, W].
 
     Attributes:
         nodes: of type onnx.NodeProto, in order.
@@ -173,7 +173,10 @@ class Graph:
 
 
 class Layers:
-    """The generator's layers, added to a graph."""
+    """The generator's layers, added to a graph; spectral norm and batch norm are folded into the kernels.
+
+    They read their variables by the path that Flax gave them.
+    """
 
     def __init__(self, graph: Graph, variables: dict):
         """Layers in `graph` that read `variables` {"params", "batch_stats", "spectral"}."""

@@ -254,7 +254,7 @@ def test_the_tool_writes_and_compares_onnx(tool, smoke_run, tmp_path, capsys):
     assert [path.name for path in out.parent.iterdir()] == ["g.onnx"]
 
     assert tool(arguments) == 2
-    assert "is there already: choose another --out, or add --overwrite" in capsys.readouterr().err
+    assert "exists already: choose another --out, or add --overwrite" in capsys.readouterr().err
 
 
 def test_the_tool_says_when_it_cannot_compare(tool, smoke_run, tmp_path, capsys, monkeypatch):
