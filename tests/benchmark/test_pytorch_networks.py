@@ -9,8 +9,8 @@ from reference import FIXTURES, assert_close, recipe, recorded, section
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
 
-from fastgan_jax.benchmark.pytorch import networks as torch_twin  # noqa: E402 (they import PyTorch)
-from fastgan_jax.benchmark.pytorch import step as torch_twin_training  # noqa: E402
+from fastgan_jax.benchmark.pytorch import networks as torch_networks  # noqa: E402 (they import PyTorch)
+from fastgan_jax.benchmark.pytorch import step as torch_step  # noqa: E402
 
 SEED, BATCH, WIDTH, NZ = 7, 4, 8, 32
 STRICT = 1e-9  # float64: far above rounding, far below any mistake
@@ -22,7 +22,7 @@ def tensor(values: np.ndarray) -> "torch.Tensor":
 
 
 def twin_networks(resolution: int = 256) -> tuple:
-    return torch_twin.Generator(resolution, WIDTH, NZ), torch_twin.Discriminator(resolution, WIDTH)
+    return torch_networks.Generator(resolution, WIDTH, NZ), torch_networks.Discriminator(resolution, WIDTH)
 
 
 def load(net, arrays: dict) -> None:
@@ -33,7 +33,7 @@ def load(net, arrays: dict) -> None:
 def test_state_dicts_are_the_references_key_for_key(shared_dir, resolution):
     manifest = json.loads((shared_dir / "fixtures" / f"manifest_{resolution}.json").read_text())
     with torch.device("meta"):  # no values needed
-        nets = {"G": torch_twin.Generator(resolution), "D": torch_twin.Discriminator(resolution)}
+        nets = {"G": torch_networks.Generator(resolution), "D": torch_networks.Discriminator(resolution)}
     for name, net in nets.items():
         found = [(key, list(value.shape)) for key, value in net.state_dict().items()]
         assert found == [(entry["key"], entry["shape"]) for entry in manifest[name]]
@@ -43,7 +43,7 @@ def test_state_dicts_are_the_references_key_for_key(shared_dir, resolution):
 
 def test_other_resolutions_are_refused():
     with pytest.raises(ValueError, match="resolution 128: the twin, as the reference, is made for"):
-        torch_twin.Generator(128)
+        torch_networks.Generator(128)
 
 
 def test_generator_gives_the_recorded_images(shared_dir):
@@ -59,6 +59,7 @@ def test_generator_gives_the_recorded_images(shared_dir):
             assert_close(image, arrays[f"{case}/im_{side}"], rtol=ROUNDING, what=f"{case} {side}")
 
 
+@pytest.mark.slow
 def test_discriminator_gives_the_recorded_logits_and_reconstructions(shared_dir):
     arrays = recorded(shared_dir, "d_256.npz")
     _, net = twin_networks()
@@ -66,13 +67,14 @@ def test_discriminator_gives_the_recorded_logits_and_reconstructions(shared_dir)
     for quadrant in range(4):
         load(net, section(arrays, "D/"))
         with torch.no_grad():
-            logits, images = net(real, torch_twin.to_128(real), quadrant)
+            logits, images = net(real, torch_networks.to_128(real), quadrant)
         case = f"D_real_train/part{quadrant}"
         assert_close(logits, arrays[f"{case}/logits"], rtol=ROUNDING, what=case)
         for name, image in images.items():
             assert_close(image, arrays[f"{case}/rec_{name}"], rtol=ROUNDING, what=f"{case} {name}")
 
 
+@pytest.mark.slow
 def test_iteration_is_the_recorded_one():
     recording = np.load(FIXTURES / "compact_256_f64.npz")
     values = recipe()
@@ -80,12 +82,12 @@ def test_iteration_is_the_recorded_one():
     for name, net in (("G", g), ("D", d)):
         shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
         load(net, {key: values.state_value(SEED, name, key, shape) for key, shape in shapes.items()})
-    twin = torch_twin_training.create_twin(g, d)
+    twin = torch_step.create_twin(g, d)
 
     def uniforms(name: str) -> "torch.Tensor":
         return tensor(np.random.RandomState(zlib.crc32(f"{SEED}/{name}/0".encode())).random_sample(50 * BATCH))
 
-    draws = torch_twin_training.Draws(
+    draws = torch_step.Draws(
         z=tensor(values.arr(SEED, "z/0", (BATCH, NZ))),
         quadrant=int(recording["parts"][0]),
         real_margins=uniforms("smooth_real"),
@@ -97,7 +99,7 @@ def test_iteration_is_the_recorded_one():
     )
     blocks = np.tanh(values.arr(SEED, "real/0", (BATCH, 3, 32, 32)))
     real = tensor(blocks.repeat(8, axis=2).repeat(8, axis=3))
-    losses = torch_twin_training.train_iteration(twin, real, draws, lambda a, b: (a - b).abs().mean())
+    losses = torch_step.train_iteration(twin, real, draws, lambda a, b: (a - b).abs().mean())
 
     assert_close([float(losses[name]) for name in ("d_real", "d_fake", "g")], recording["iter0/losses"], rtol=STRICT)
     for name, net in (("G", g), ("D", d)):
@@ -135,15 +137,15 @@ def test_augmentation_is_the_recorded_one(shared_dir, monkeypatch):
 
         monkeypatch.setattr(torch, "rand", rand)
         monkeypatch.setattr(torch, "randint", randint)
-        augmented = torch_twin_training.diff_augment(tensor(arrays[f"{case}/x"]))
+        augmented = torch_step.diff_augment(tensor(arrays[f"{case}/x"]))
         assert_close(augmented, arrays[f"{case}/color+translation/out"], rtol=1e-6, what=case)
 
 
 def test_draws_and_noise_have_the_shapes_of_an_iteration():
-    draws = torch_twin_training.draw(batch=2, nz=NZ)
+    draws = torch_step.draw(batch=2, nz=NZ)
     assert draws.z.shape == (2, NZ) and draws.quadrant in range(4)
     assert draws.real_margins.shape == draws.fake_margins.shape == (100,)
-    site = torch_twin.NoiseInjection()
+    site = torch_networks.NoiseInjection()
     site.weight.data.fill_(1.0)
     x = torch.zeros(2, 3, 8, 8)
     first, second = site(x), site(x)

@@ -43,6 +43,7 @@ def runner():
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_iterations_train(runner):
     before = [average.clone() for average in runner.twin.ema]
     assert runner.time_block(1) > 0
@@ -51,6 +52,7 @@ def test_iterations_train(runner):
         assert all(bool(torch.isfinite(parameter).all()) for parameter in network.parameters())
 
 
+@pytest.mark.slow
 def test_a_result_has_the_keys_and_counts_of_ours(runner):
     result = runner.result([1.0, 2.0, 3.0], 2)
     assert tuple(result) == results.RESULT_KEYS and json.loads(json.dumps(result)) == result
@@ -123,6 +125,7 @@ def test_without_pytorch_the_tool_says_what_to_install(monkeypatch, capsys):
     assert "pip install 'fastgan_jax[torch]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_tool_prints_and_writes(runner, monkeypatch, tmp_path, capsys):
     made = []
 
@@ -138,6 +141,7 @@ def test_the_tool_prints_and_writes(runner, monkeypatch, tmp_path, capsys):
     assert results.markdown_row(results.read_json(str(path))) in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypatch, tmp_path, capsys):
     result = runner.result([1.0, 1.0], 1)
     commands = []
