@@ -178,9 +178,8 @@ def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int,
     with contextlib.ExitStack() as stack:
         sides = [stack.enter_context(Side(name, command, environment)) for name, command in commands.items()]
         outcome = alternate(sides, iterations, blocks)
-    print(results.markdown_header())
-    for name, result in outcome["results"].items():
-        print(results.markdown_row(result | {"program": name}))
+    rows = (result | {"program": name} for name, result in outcome["results"].items())
+    print(results.markdown([results.cells(row) for row in rows]))
     print("\n".join(results.ratio_lines(outcome)))
     if json_path:
         write_json(user_path(json_path), outcome)

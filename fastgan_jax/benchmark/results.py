@@ -40,8 +40,7 @@ RESULT_KEYS = (
     "minutes_per_10k",  # of 10,000 iterations
     "compile_seconds",  # cold, cached
     "memory",  # bytes: allocator_peak, and the compiled program's own analysis
-    # counted: of the reference variants, with their parts per image; executed: of the program (operation_counts);
-    # xla: XLA's own figure for the compiled program, which counts a loop's body once
+    # counted: of the reference variants, with their parts per image; executed: of the program (operation_counts)
     "flops_per_iteration",
     "teraflops",  # achieved: counted, executed
     "peak_teraflops",  # of the device in this arithmetic
@@ -50,25 +49,6 @@ RESULT_KEYS = (
     "notes",  # what else the reader must know
 )
 
-COLUMNS = (
-    "program",
-    "device",
-    "resolution",
-    "batch",
-    "precision",
-    "loss",
-    "remat",
-    "scan",
-    "ms/iteration (quartiles)",
-    "images/s",
-    "min/10k",
-    "compile s cold/cached",
-    "memory GB",
-    "TFLOP/s counted/executed",
-    "share of peak",
-    "versions",
-    "date",
-)
 RATIOS = {"ms_per_iteration": "median", "compile_seconds": "cold", "memory": "allocator_peak"}
 MUST_AGREE = ("device", "resolution", "batch_size", "precision", "arithmetic", "reconstruction", "iterations_per_block")
 
@@ -146,45 +126,47 @@ def processor_name() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def markdown_header() -> str:
-    """The two lines above rows of `markdown_row`."""
-    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of rows {column: cell}."""
+    lines = (rows[0], ["---"] * len(rows[0]), *(row.values() for row in rows))
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def markdown_row(result: Result) -> str:
-    """One line of the table of docs/benchmarks.md."""
-    times, seconds = result["ms_per_iteration"], result["compile_seconds"]
+def cells(result: Result) -> dict[str, Any]:
+    """A result as a row of `markdown`."""
+    times, seconds, memory = result["ms_per_iteration"], result["compile_seconds"], result["memory"]
     device = result["device"]
     if result["backend"] == "cpu":
         device = f"{result['machine']['processor']}, {result['machine']['cores']} cores"
-    quartiles = f"{times['median']:.4g} ({times['quartile_1']:.4g} to {times['quartile_3']:.4g})"
+    gigabytes = _text(memory["allocator_peak"], ".2f", 1e9)
+    if memory["allocator_peak"] is None and memory["program"]:
+        gigabytes = f"{memory['program']['total'] / 1e9:.2f} (compiled)"
     packages = (f"{name} {version}" for name, version in result["versions"].items() if name in ("jax", "torch"))
-    cells = (
-        result["program"],
-        device,
-        result["resolution"],
-        result["batch_size"],
-        f"{result['precision']} ({result['arithmetic']})",
-        result["reconstruction"],
-        _text(result["remat"]),
-        _text(result["iterations_per_call"]),
-        quartiles,
-        f"{result['images_per_second']:.4g}",
-        f"{result['minutes_per_10k']:.4g}",
-        f"{_text(seconds['cold'], '.1f')} / {_text(seconds['cached'], '.1f')}",
-        _memory(result["memory"]),
-        " / ".join(_text(result["teraflops"][name], ".3g") for name in ("counted", "executed")),
-        _text(result["share_of_peak"]["counted"], ".1%"),
-        ", ".join(packages),
-        result["date"],
-    )
-    return f"| {' | '.join(map(str, cells))} |"
+    return {
+        "program": result["program"],
+        "device": device,
+        "resolution": result["resolution"],
+        "batch": result["batch_size"],
+        "precision": f"{result['precision']} ({result['arithmetic']})",
+        "loss": result["reconstruction"],
+        "remat": _text(result["remat"]),
+        "scan": _text(result["iterations_per_call"]),
+        "ms/iteration (quartiles)": f"{times['median']:.4g} ({times['quartile_1']:.4g} to {times['quartile_3']:.4g})",
+        "images/s": f"{result['images_per_second']:.4g}",
+        "min/10k": f"{result['minutes_per_10k']:.4g}",
+        "compile s cold/cached": f"{_text(seconds['cold'], '.1f')} / {_text(seconds['cached'], '.1f')}",
+        "memory GB": gigabytes,
+        "TFLOP/s counted/executed": " / ".join(_text(value, ".3g") for value in result["teraflops"].values()),
+        "share of peak": _text(result["share_of_peak"]["counted"], ".1%"),
+        "versions": ", ".join(packages),
+        "date": result["date"],
+    }
 
 
 def show(result: Result, json_path: str | None = None) -> None:
     """Prints a result, as JSON and as a row of Markdown, and writes it if a path is given."""
     print(json.dumps({key: value for key, value in result.items() if key != "config"}, indent=2))
-    print(f"{markdown_header()}\n{markdown_row(result)}", flush=True)
+    print(markdown([cells(result)]), flush=True)
     if json_path:
         write_json(user_path(json_path), result)
 
@@ -238,12 +220,6 @@ def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _memory(memory: Mapping[str, int | None]) -> str:
-    """Gigabytes: the allocator's peak if it is known, else what the program was compiled to need."""
-    if memory["allocator_peak"]:
-        return f"{memory['allocator_peak'] / 1e9:.2f}"
-    return f"{memory['program']['total'] / 1e9:.2f} (compiled)" if memory["program"] else "not known"
-
-
-def _text(value: Any, form: str = "") -> str:
-    return "-" if value is None else format(value, form)
+def _text(value: Any, form: str = "", unit: float | None = None) -> str:
+    """A value in a format, "-" for None; numbers may be in some unit."""
+    return "-" if value is None else format(value / unit if unit else value, form)

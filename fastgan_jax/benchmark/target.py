@@ -16,19 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from fastgan_jax.benchmark.paired import child_environment
+from fastgan_jax.benchmark.results import markdown
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.files import user_path
+from fastgan_jax.utils.files import check_outputs, user_path
 
 DEVICES = Path(__file__).with_name("devices")
-KEYS = ("device", "platform", "memory_bandwidth", "memory")  # of a description
-PLATFORM_KEYS = {"cuda": ("compute_capability", "gpu_device_info"), "tpu": ("topology", "accelerator_type")}
+KEYS = {
+    "cuda": ("target_config",),
+    "tpu": ("topology", "accelerator_type"),
+}  # of a description, besides the common ones
 BACKENDS = {"cuda": "gpu", "tpu": "tpu"}
 PACKAGES = {"cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"), "tpu": ("libtpu",)}  # the compilers
-
-COLUMNS = (
-    *("program", "kernels", "bytes moved, GB", "peak memory, GB", "resident set, GB"),
-    *("GFLOP", "roofline, ms", "compile, s"),
-)
 
 Device = dict[str, Any]  # see `read_device`
 Result = dict[str, Any]  # see `target_process.count`
@@ -37,10 +35,9 @@ Result = dict[str, Any]  # see `target_process.count`
 def read_device(name: str) -> Device:
     """The description of a device by its name in the folder devices/, or of a user's file of that form.
 
-    Its keys: device (as JAX calls it), platform (cuda | tpu), memory_bandwidth (bytes a second), memory (bytes),
-    sources; for cuda compute_capability and gpu_device_info (fields of XLA's GpuDeviceInfoProto); for tpu topology and
-    accelerator_type. teraflops {bfloat16, tfloat32, float32} is needed only for devices without an entry in
-    `device_peaks`.
+    Its keys: device (as JAX calls it), platform (cuda | tpu), memory_bandwidth (bytes a second), sources; for cuda
+    target_config (XLA's GpuTargetConfigProto), for tpu topology and accelerator_type. A device without an entry in
+    `device_peaks` may have teraflops, {bfloat16, tfloat32, float32: dense products}.
 
     Raises:
         UserError: if there is no such device or file, or it lacks something.
@@ -51,7 +48,7 @@ def read_device(name: str) -> Device:
         raise UserError(f"--target {name}: must be one of {', '.join(known)}, or a file of the same form")
     try:
         device = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in (*KEYS, *PLATFORM_KEYS[device["platform"]]) if key not in device]
+        missing = [key for key in ("device", "memory_bandwidth", *KEYS[device["platform"]]) if key not in device]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"--target {name}: {path} does not describe a device ({error!r}): see {known['h100']}"
@@ -82,6 +79,8 @@ def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
     else:
         variables |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
         variables["TPU_ACCELERATOR_TYPE"] = device["accelerator_type"]
+    if hlo:
+        check_outputs([user_path(hlo)], overwrite=True, option="--hlo")
     request = json.dumps({"device": device, "config": config.to_dict(), "hlo": hlo})
     command = [sys.executable, "-m", "fastgan_jax.benchmark.target_process"]
     done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, env=child_environment(**variables))
@@ -104,24 +103,37 @@ def _installed(package: str) -> bool:
 def report(results: Mapping[str, Result]) -> str:
     """A table of counts {name of the configuration: result}; of a single result also its kernels."""
     first = next(iter(results.values()))
-    lines = [
-        f"{first['target']} ({first['device']}): per iteration of batch {first['batch_size']}, {first['resolution']} "
-        f"pixels, {first['precision']}, remat {first['remat']}, {first['reconstruction']}",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        f"|{'---|' * len(COLUMNS)}",
+    rows = [
+        {
+            "program": name,
+            "kernels": result["kernels"],
+            "bytes moved, GB": f"{result['bytes_moved'] / 1e9:.2f}",
+            "peak memory, GB": f"{result['peak_memory'] / 1e9:.2f}",
+            "resident set, GB": f"{result['resident_set'] / 1e9:.2f}",
+            "GFLOP": f"{result['flops'] / 1e9:.0f}",
+            "roofline, ms": f"{result['roofline_ms']:.2f}",
+            "compile, s": f"{result['compile_seconds']:.0f}",
+        }
+        for name, result in results.items()
     ]
-    for name, result in results.items():
-        sizes = (f"{result[key] / 1e9:.2f}" for key in ("bytes_moved", "peak_memory", "resident_set"))
-        cells = (name, result["kernels"], *sizes, f"{result['flops'] / 1e9:.0f}")
-        times = f"{result['roofline_ms']:.2f}", f"{result['compile_seconds']:.0f}"
-        lines.append(f"| {' | '.join(map(str, (*cells, *times)))} |")
+    what = f"{first['resolution']} pixels, {first['precision']}, remat {first['remat']}, {first['reconstruction']}"
+    parts = [
+        f"{first['target']} ({first['device']}), per iteration: batch {first['batch_size']}, {what}",
+        markdown(rows),
+    ]
     if len(results) == 1:
-        lines += ["", "| kernels | number | GB |", "|---|---|---|"]
-        for kind, number in first["kernels_by_kind"].items():
-            lines.append(f"| {kind} | {number} | {first['bytes_by_kind'][kind] / 1e9:.2f} |")
-        lines += ["", "| heaviest kernels | microseconds | MB | GFLOP | of |", "|---|---|---|---|---|"]
-        for kernel in first["heaviest"]:
-            each = kernel["seconds"] / kernel["times"] * 1e6, kernel["bytes"] / 1e6, kernel["flops"] / 1e9
-            lines.append(f"| {kernel['kind']} | {' | '.join(f'{x:.1f}' for x in each)} | {kernel['source']} |")
-    return "\n".join([*lines, "", "The roofline assumes:", *(f"- {words}" for words in first["assumptions"])])
+        sizes = first["bytes_by_kind"]
+        kinds = first["kernels_by_kind"].items()
+        parts.append(markdown([{"kernels": k, "number": n, "GB": f"{sizes[k] / 1e9:.2f}"} for k, n in kinds]))
+        heaviest = [
+            {
+                "heaviest kernels": kernel["kind"],
+                "microseconds": f"{kernel['seconds'] / kernel['times'] * 1e6:.1f}",
+                "MB": f"{kernel['bytes'] / 1e6:.1f}",
+                "GFLOP": f"{kernel['flops'] / 1e9:.1f}",
+                "of": kernel["source"],
+            }
+            for kernel in first["heaviest"]
+        ]
+        parts.append(markdown(heaviest))
+    return "\n\n".join([*parts, "\n- ".join(["The roofline assumes:", *first["assumptions"]])])

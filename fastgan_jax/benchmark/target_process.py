@@ -30,22 +30,6 @@ from fastgan_jax.utils.files import user_path, write_text
 NUM_IMAGES = 1000  # of the resident set
 HEAVIEST = 15  # kernels that the report lists
 LAUNCH_MICROSECONDS = {"cuda": 2.5, "tpu": 0.0}  # from one kernel's end to the next one's start
-# What all NVIDIA GPUs since Turing have in common, and the libraries to compile for.
-GPU_LIMITS = {
-    "threads_per_block_limit": 1024,
-    "threads_per_warp": 32,
-    "shared_memory_per_block": 49152,
-    "block_dim_limit_x": 2**31 - 1,
-    "block_dim_limit_y": 65535,
-    "block_dim_limit_z": 65535,
-    "registers_per_core_limit": 65536,
-    "registers_per_block_limit": 65536,
-}
-LIBRARIES = {
-    "platform_name": "CUDA",
-    "dnn_version_info": {"major": 9, "minor": 10, "patch": 0},
-    "runtime_version": {"major": 12, "minor": 8, "patch": 0},
-}
 
 
 def count(device: Device, config: Any, hlo: str | None = None) -> Result:
@@ -104,12 +88,9 @@ def training_program(config: Any, backend: str) -> tuple[Any, tuple, int]:
     networks = {name: getattr(spec, name).clone(compute=compute) for name in ("generator", "discriminator")}
     spec = dataclasses.replace(spec, **networks)
     per_call, resident = iterations_per_call(config, 0, backend), config.data.resident != "false"
-    batches = (per_call, config.train.batch_size)
-    images = ((NUM_IMAGES,) if resident else batches, config.model.resolution, config.model.channels)
-    program = make_program(
-        spec, iterations=per_call, resident=resident, unroll=False, accumulate=config.train.accumulate
-    )
-    leading, side, channels = images
+    accumulate, batches = config.train.accumulate, (per_call, config.train.batch_size)
+    program = make_program(spec, iterations=per_call, resident=resident, unroll=False, accumulate=accumulate)
+    leading, side, channels = (NUM_IMAGES,) if resident else batches, config.model.resolution, config.model.channels
     shapes = (
         abstract_state(spec),
         jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), random_pretrained(config)),
@@ -166,15 +147,9 @@ def _abstract_device(device: Device) -> Any:
     """A device of this kind that programs can be compiled for."""
     if device["platform"] == "tpu":
         return topologies.get_topology_desc(platform="tpu", topology_name=device["topology"]).devices[0]
-    major, _, minor = device["compute_capability"].partition(".")
-    properties = {
-        **GPU_LIMITS,
-        "memory_bandwidth": device["memory_bandwidth"],
-        "device_memory_size": device["memory"],
-        "cuda_compute_capability": {"major": int(major), "minor": int(minor)},
-        **device["gpu_device_info"],
-    }
-    text = _as_text({"gpu_device_info": properties, **LIBRARIES, "device_description_str": device["device"]})
+    config = device["target_config"]
+    config["gpu_device_info"]["memory_bandwidth"] = device["memory_bandwidth"]
+    text = _as_text(config | {"device_description_str": device["device"]})
     topology = topologies.get_topology_desc(platform="cuda", topology_name="", target_config=text, topology="1x1x1")
     return topology.devices[0]
 

@@ -182,17 +182,10 @@ class Runner:
                 "allocator_peak": allocator.get("peak_bytes_in_use"),
                 "program": program_memory(self.compiled, workload.inputs),
             },
-            "flops_per_iteration": counted_flops(workload.config)
-            | {"executed": executed_flops(workload), "xla": self._xla_flops()},
+            "flops_per_iteration": counted_flops(workload.config) | {"executed": executed_flops(workload)},
             "parameters": count_parameters(workload.state),
             "notes": f"set {'in device' if workload.streamed is None else 'streamed from host'} memory; {NOTE}",
         }
-
-    def _xla_flops(self) -> float | None:
-        """XLA's figure for one iteration; it counts the body of any loop in it once."""
-        per_call, unroll = self.workload.per_call, self.workload.unroll
-        flops = (self.compiled.cost_analysis() or {}).get("flops", 0)
-        return (flops / per_call if unroll else flops) if flops > 0 else None
 
 
 def counted_flops(config: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def runner(tiny_config) -> workload.Runner:
 @pytest.fixture(scope="session")
 def result(tiny_config) -> results.Result:
     """A result like that of timing it, on a CPU."""
-    flops = {"counted": 4e9, "executed": 3e9, "xla": None, "parts": {"G forward": 1e9}}
+    flops = {"counted": 4e9, "executed": 3e9, "parts": {"G forward": 1e9}}
     known = results.config_facts(tiny_config()) | {
         "program": "fastgan_jax",
         "device": "cpu",

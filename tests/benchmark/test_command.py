@@ -80,7 +80,7 @@ def test_the_tool_prints_and_writes(result, monkeypatch, tmp_path, capsys):
     written = results.read_json(str(path))
     assert written["ms_per_iteration"]["blocks"] == [250.0] * 3 and written["iterations_per_block"] == 4
     assert stub.profiled == "trace"
-    assert results.markdown_row(written) in capsys.readouterr().out
+    assert results.markdown([results.cells(written)]) in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("module", [tool, load_tool("benchmark_pytorch")])

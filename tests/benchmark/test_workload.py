@@ -77,14 +77,6 @@ def test_executed_operations_are_of_an_iteration_however_many_a_call_makes(runne
         assert workload.executed_flops(twice) == once
 
 
-def test_xla_counts_a_loops_body_once(runner, monkeypatch):
-    once = runner._xla_flops()
-    assert once > 0
-    for unroll, expected in ((True, once / 4), (False, once)):
-        monkeypatch.setattr(runner, "workload", dataclasses.replace(runner.workload, per_call=4, unroll=unroll))
-        assert runner._xla_flops() == expected
-
-
 def test_every_call_is_an_iteration_of_training(runner):
     before = int(runner.state.step)
     runner.time_block(3)

@@ -23,7 +23,8 @@ torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])"
 from fastgan_jax.benchmark.pytorch import networks as torch_networks  # noqa: E402 (they import PyTorch)
 from fastgan_jax.benchmark.pytorch import step as torch_step  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow  # the twin trains
+
 WIDTH, NZ, BATCH = 8, 32, 2
 TOLERANCE = 2e-5  # float32, of the largest value
 LEARNING_RATE = 1e-4  # not the default, to see it carried over

@@ -154,7 +154,7 @@ class Runner:
             "iterations_per_call": None,
             "compile_seconds": {"cold": self.warm_up_seconds if self.variant == "compiled" else None, "cached": None},
             "memory": {"allocator_peak": torch.cuda.max_memory_allocated() if on_gpu else None, "program": None},
-            "flops_per_iteration": _counted_flops(self.config) | {"executed": None, "xla": None},
+            "flops_per_iteration": _counted_flops(self.config) | {"executed": None},
             "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
             "notes": f"{torch.get_num_threads()} threads; torch.backends.cudnn.benchmark; compile seconds are those of "
             "four iterations, compilation included; random perceptual parameters, if any",
