@@ -136,4 +136,5 @@ def report(results: Mapping[str, Result]) -> str:
             for kernel in first["heaviest"]
         ]
         parts.append(markdown(heaviest))
-    return "\n\n".join([*parts, "\n- ".join(["The roofline assumes:", *first["assumptions"]])])
+    assumptions = dict.fromkeys(words for result in results.values() for words in result["assumptions"])
+    return "\n\n".join([*parts, "\n- ".join(["The roofline assumes:", *assumptions])])
