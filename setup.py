@@ -1,4 +1,4 @@
-"""Packaging: `pip install -e .`, extras in EXTRAS."""
+"""Packaging: `pip install .`, with the extras of EXTRAS."""
 
 import re
 from pathlib import Path
@@ -7,22 +7,25 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "fastgan_jax" / "__init__.py").read_text(encoding="utf-8"))[1]
+JAX = ">=0.10,<0.12"
 
 EXTRAS = {
-    "cuda": ["jax[cuda13]>=0.10,<0.12"],
-    "tpu": ["jax[tpu]>=0.10,<0.12"],
-    # The compilers alone, for devices that are not here: jax-cuda13-plugin with jax-cuda13-pjrt, and libtpu.
-    "target-cuda": ["jax[cuda13-local]>=0.10,<0.12"],
-    "target-tpu": ["jax[tpu]>=0.10,<0.12"],
+    "cuda": [f"jax[cuda13]{JAX}"],
+    "cuda12": [f"jax[cuda12]{JAX}"],  # for NVIDIA cards before Turing
+    "tpu": [f"jax[tpu]{JAX}"],
+    "onnx": ["flatbuffers>=24.3", "onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
     "torch": ["torch>=2.4"],
     "video": ["av>=14"],
-    "onnx": ["flatbuffers>=24.3", "onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
     "weights": ["h5py>=3.12", "safetensors>=0.5"],
+    # The compilers alone, for devices that are not here: jax-cuda13-plugin with jax-cuda13-pjrt, and libtpu.
+    "target-cuda": [f"jax[cuda13-local]{JAX}"],
+    "target-tpu": [f"jax[tpu]{JAX}"],
 }
 EXTRAS["dev"] = [
     *EXTRAS["video"],
     *EXTRAS["onnx"],
     *EXTRAS["weights"],
+    "build>=1.2",
     "hypothesis>=6",
     "ipykernel>=6",
     "nbclient>=0.10",
@@ -40,8 +43,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=find_packages(include=["fastgan_jax", "fastgan_jax.*"]),
-    package_data={"fastgan_jax.benchmark": ["devices/*.json"]},
+    packages=[*find_packages(include=["fastgan_jax", "fastgan_jax.*"]), "fastgan_jax.configs"],
+    package_dir={"fastgan_jax.configs": "configs"},
+    package_data={"fastgan_jax": ["py.typed", "**/*.json"]},
+    entry_points={"console_scripts": ["fastgan = fastgan_jax.cli.app:main"]},
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),
     extras_require=EXTRAS,
 )

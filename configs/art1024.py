@@ -1,14 +1,14 @@
 """A thousand paintings or the like at 1024x1024: the paper's own setting (section 4.1).
 
-Command:   python -m fastgan_jax.main --config configs/art1024.py --config.data.path=/my/images
+Command:   fastgan train /my/images --preset art1024
 Hardware:  one GPU; the paper's program took 10 GB and 1.7 hours per 10,000 iterations on an RTX 2080 Ti (its Table 1).
-           Here an iteration holds 11 GB at most by its trace (docs/benchmarks.md); for less see lowmem8gb.py and
-           lowmem4gb.py.
+           Here an iteration holds 11 GB at most by its trace (docs/benchmarks.md); for less see lowmem8gb and
+           lowmem4gb.
 """
 
 import ml_collections
 
-from configs import base
+from fastgan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -1,12 +1,12 @@
 """A thousand paintings or the like at 512x512, as the paper and its reference program train.
 
-Command:   python -m fastgan_jax.main --config configs/art512.py --config.data.path=/my/images
+Command:   fastgan train /my/images --preset art512
 Hardware:  one GPU of 11 GB or more; by its trace an iteration holds 7.9 GB at most (docs/benchmarks.md).
 """
 
 import ml_collections
 
-from configs import base
+from fastgan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -1,12 +1,12 @@
 """Five-minute demonstration: a 64-pixel model of procedural images, no download.
 
-Command:   python -m fastgan_jax.main --config configs/demo.py
+Command:   fastgan train --preset demo
 Hardware:  any; about five and a half minutes on two CPU cores, 0.3 s per iteration, 0.3 GB.
 """
 
 import ml_collections
 
-from configs import base
+from fastgan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

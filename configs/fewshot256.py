@@ -1,6 +1,6 @@
 """A hundred images of one subject at 256x256: the few-shot setting of the paper (section 4.1), nothing to download.
 
-Command:   python -m fastgan_jax.main --config configs/fewshot256.py --config.data.path=/my/images
+Command:   fastgan train /my/images
 Hardware:  one GPU of 8 GB or more; by its trace an iteration holds 4.2 GB at most (docs/benchmarks.md).
 Differs from the paper: reconstruction by mean absolute difference, which needs no pretrained network. For the paper's
            perceptual loss add --config.loss.reconstruction=lpips, which fetches VGG-16 once.
@@ -8,7 +8,7 @@ Differs from the paper: reconstruction by mean absolute difference, which needs 
 
 import ml_collections
 
-from configs import base
+from fastgan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -1,6 +1,6 @@
 """Oxford Flowers-102 from tensorflow-datasets at 256x256.
 
-Command:   python -m fastgan_jax.main --config configs/flowers256.py
+Command:   fastgan train --preset flowers256
 Hardware:  one GPU of 8 GB or more; by its trace an iteration holds 5.4 GB at most (docs/benchmarks.md).
 Data:      reads oxford_flowers102 as prepared in the array_record format; preparing it once needs TensorFlow and SciPy:
            python -c "import tensorflow_datasets as tfds; tfds.builder('oxford_flowers102',
@@ -9,7 +9,7 @@ Data:      reads oxford_flowers102 as prepared in the array_record format; prepa
 
 import ml_collections
 
-from configs import base
+from fastgan_jax.configs import base
 
 
 def get_config() -> ml_collections.ConfigDict:

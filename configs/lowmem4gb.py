@@ -1,6 +1,6 @@
 """The paper's setting at 1024x1024 on a card of 4 GB: bfloat16 activations, recomputed, in two micro-batches.
 
-Command:   python -m fastgan_jax.main --config configs/lowmem4gb.py --config.data.path=/my/images
+Command:   fastgan train /my/images --preset lowmem4gb
 Hardware:  one GPU of 4 GB, of which JAX takes 3 GB. By its trace an iteration holds 1.9 GB at most, besides 0.2 GB of
            gradients and what convolutions need for themselves (docs/benchmarks.md); not yet run on such a card.
            XLA_PYTHON_CLIENT_MEM_FRACTION=0.9 in the environment lets JAX take more; train.accumulate=4 needs less.
@@ -10,7 +10,7 @@ Differs from art1024: rounding to bfloat16; images stream from the host; of the 
 
 import ml_collections
 
-from configs import lowmem8gb
+from fastgan_jax.configs import lowmem8gb
 
 
 def get_config() -> ml_collections.ConfigDict:

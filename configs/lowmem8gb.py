@@ -1,6 +1,6 @@
 """The paper's setting at 1024x1024 on a card of 8 GB: bfloat16 activations, recomputed block by block.
 
-Command:   python -m fastgan_jax.main --config configs/lowmem8gb.py --config.data.path=/my/images
+Command:   fastgan train /my/images --preset lowmem8gb
 Hardware:  one GPU of 6 or 8 GB, of which JAX takes three quarters. By its trace an iteration holds 3.4 GB at most,
            besides 0.2 GB of gradients and what convolutions need for themselves (docs/benchmarks.md); not yet run on
            such a card.
@@ -9,7 +9,7 @@ Differs from art1024: rounding to bfloat16. The method and its batch of 8 are th
 
 import ml_collections
 
-from configs import art1024
+from fastgan_jax.configs import art1024
 
 
 def get_config() -> ml_collections.ConfigDict:

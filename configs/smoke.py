@@ -1,12 +1,12 @@
 """The smallest run that goes through everything: for tests and for a first look at the files of a run.
 
-Command:   python -m fastgan_jax.main --config configs/smoke.py
+Command:   fastgan train --preset smoke
 Hardware:  any; the images mean nothing.
 """
 
 import ml_collections
 
-from configs import demo
+from fastgan_jax.configs import demo
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -2,6 +2,6 @@
 
 import sys
 
-from fastgan_jax.cli.nearest import main
+from fastgan_jax.cli.app import run_command
 
-sys.exit(main())
+sys.exit(run_command("nearest"))

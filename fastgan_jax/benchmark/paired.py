@@ -208,10 +208,10 @@ def variations(config_path: str, overrides: Overrides, against: Sequence[str]) -
     return found
 
 
-def command_of(module: str, config_path: str, overrides: Overrides) -> list[str]:
-    """The command that runs `answer` for a configuration, by the module of a command line."""
+def command_of(name: str, config_path: str, overrides: Overrides) -> list[str]:
+    """The command line that runs `answer` for a configuration, by the name of a command of `fastgan`."""
     words = [f"--config.{name}={value}" for name, value in overrides]
-    return [sys.executable, "-m", module, "--config", config_path, *words, "--on-command"]
+    return [sys.executable, "-m", "fastgan_jax", name, "--config", config_path, *words, "--on-command"]
 
 
 def child_environment(**variables: str) -> dict[str, str]:

@@ -1,35 +1,47 @@
 """Times training: milliseconds an iteration, compilation, memory, share of the device's peak.
 
 With --target, compiles it for a device that is not here, and counts its kernels, the bytes that they move and the
-memory that they need."""
+memory that they need. Targets are h100, a100, rtx4090, rtx2080ti, gtx1650 (pip install 'fastgan_jax[target-cuda]'),
+v5e, v6e ('fastgan_jax[target-tpu]'), or a file of the same form as those in fastgan_jax/benchmark/devices.
+
+Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. Images are synthetic.
+"""
 
 import argparse
-import sys
+from typing import Any
 
-EXAMPLE = """examples:
-  python tools/benchmark.py --config configs/fewshot256.py --json result.json
-  python tools/benchmark.py --config configs/art1024.py --config.train.precision=bfloat16 --profile trace/
-  python tools/benchmark.py --config configs/fewshot256.py --against train.upsample_form=repeat
-  python tools/benchmark.py --compare before.json after.json
-  python tools/benchmark.py --config configs/art1024.py --target h100 --json h100.json --hlo h100.txt
-  python tools/benchmark.py --config configs/art1024.py --target v5e --against train.precision=bfloat16
+from fastgan_jax.cli.arguments import count, path, take_overrides, text_or_none
+from fastgan_jax.errors import UserError
 
-Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. Images are synthetic. --target takes h100,
-a100, rtx4090, rtx2080ti, gtx1650 (pip install 'fastgan_jax[target-cuda]'), v5e, v6e ('fastgan_jax[target-tpu]'), or a
-file of the same form as those in fastgan_jax/benchmark/devices."""
+EXAMPLES = """examples:
+  fastgan benchmark --config fewshot256 --json result.json
+  fastgan benchmark --config art1024 --config.train.precision=bfloat16 --profile trace/
+  fastgan benchmark --config fewshot256 --against train.upsample_form=repeat
+  fastgan benchmark --compare before.json after.json
+  fastgan benchmark --config art1024 --target h100 --json h100.json --hlo h100.txt
+  fastgan benchmark --config art1024 --target v5e --against train.precision=bfloat16"""
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """Parses the arguments other than --config.GROUP.FIELD=VALUE."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    action = add_timing(parser)
+    parser.add_argument("--profile", type=path, metavar="DIR", help="also write a trace for TensorBoard and Perfetto")
+    parser.add_argument(
+        "--hlo", type=path, metavar="FILE", help="with --target: also write the compiled program as text here"
     )
-    parser.add_argument("--config", metavar="FILE", help="configuration file")
-    parser.add_argument("--iterations", type=int, default=10, metavar="N", help="in a block (default: 10)")
-    parser.add_argument("--blocks", type=int, default=5, metavar="B", help="that are timed (default: 5)")
-    parser.add_argument("--json", metavar="FILE", help="also write the result here")
-    parser.add_argument("--profile", metavar="DIR", help="also write a trace that TensorBoard and Perfetto open")
-    parser.add_argument("--threads", type=int, metavar="T", help="cores to use (default: all; needs Linux)")
+    action.add_argument("--target", metavar="NAME|FILE", help="only compile, for this device; it need not be here")
+    action.add_argument(
+        "--compare", nargs=2, type=path, metavar=("A.json", "B.json"), help="only print the ratios B / A"
+    )
+
+
+def add_timing(parser: argparse.ArgumentParser) -> Any:
+    """Adds what all programs that are timed take; returns the group of actions that exclude each other."""
+    parser.add_argument("--config", metavar="NAME|FILE", help="preset or configuration file")
+    parser.add_argument("--iterations", type=count, default=10, metavar="N", help="in a block (default: 10)")
+    parser.add_argument("--blocks", type=count, default=5, metavar="B", help="that are timed (default: 5)")
+    parser.add_argument("--json", type=path, metavar="FILE", help="also write the result here")
+    parser.add_argument("--threads", type=count, metavar="T", help="cores to use (default: all; needs Linux)")
     parser.add_argument(
         "--against",
         action="append",
@@ -38,56 +50,34 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="compare with the same configuration but for these fields, NAME=VALUE joined by spaces, in neighboring "
         "blocks; may be given several times",
     )
-    parser.add_argument("--hlo", metavar="FILE", help="with --target: also write the compiled program as text here")
+    take_overrides(parser)
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--target", metavar="NAME|FILE", help="only compile, for this device; it need not be here")
-    action.add_argument("--compare", nargs=2, metavar=("A.json", "B.json"), help="only print the ratios B / A")
     action.add_argument("--on-command", action="store_true", help="time a block of N for each line N of standard input")
-    return parser.parse_args(argv)
+    return action
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the tool and returns its exit code."""
-    from fastgan_jax.errors import UserError
-    from fastgan_jax.runs.config import split_overrides
-
-    try:
-        overrides, rest = split_overrides(sys.argv[1:] if argv is None else argv)
-        run(parse(rest), overrides)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def run(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
-    """Does what the arguments ask for."""
+def run(arguments: argparse.Namespace) -> None:
+    """Times, compiles or compares."""
     from fastgan_jax.benchmark import paired, results
-    from fastgan_jax.utils.checks import check_at_least_one
 
     if arguments.compare:
         print(results.comparison(*map(results.read_json, arguments.compare)))
         return
     check_combination(arguments)
-    config = paired.read_config(arguments.config, overrides)
-    check_at_least_one(**{"--iterations": arguments.iterations, "--blocks": arguments.blocks})
+    config = paired.read_config(arguments.config, arguments.overrides)
     if arguments.threads is not None:
         paired.limit_cores(arguments.threads)
     if arguments.target:
-        _compile(arguments, overrides)
+        compile_for_target(arguments)
     elif arguments.against:
-        variations = paired.variations(arguments.config, overrides, arguments.against)
-        module = "fastgan_jax.cli.benchmark"
-        commands = {name: paired.command_of(module, arguments.config, own) for name, own in variations.items()}
-        paired.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
+        commands = commands_of(arguments)
+        paired.compare(commands, arguments.iterations, arguments.blocks, text_or_none(arguments.json))
     else:
-        _time(arguments, config)
+        time(arguments, config)
 
 
 def check_combination(arguments: argparse.Namespace) -> None:
     """Raises UserError for options that have no effect beside each other."""
-    from fastgan_jax.errors import UserError
-
     alone = not (arguments.against or arguments.on_command)
     for name, given, useful in (
         ("--against", arguments.against, not arguments.on_command),
@@ -98,24 +88,31 @@ def check_combination(arguments: argparse.Namespace) -> None:
             raise UserError(f"{name} has no effect with these options: leave it out, or see --help")
 
 
-def _compile(arguments: argparse.Namespace, overrides: list[tuple[str, str]]) -> None:
+def commands_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
+    """For the configuration and each variation of --against, the command that times it on request."""
+    from fastgan_jax.benchmark import paired
+
+    variations = paired.variations(arguments.config, arguments.overrides, arguments.against)
+    return {name: paired.command_of("benchmark", arguments.config, own) for name, own in variations.items()}
+
+
+def compile_for_target(arguments: argparse.Namespace) -> None:
     """Compiles the configuration and its variations for the target, and prints and writes the counts."""
     from fastgan_jax.benchmark import paired, target
     from fastgan_jax.utils.console import announced
-    from fastgan_jax.utils.files import user_path, write_json
+    from fastgan_jax.utils.files import write_json
 
     device, results = target.read_device(arguments.target), {}
-    for name, own in paired.variations(arguments.config, overrides, arguments.against).items():
+    for name, own in paired.variations(arguments.config, arguments.overrides, arguments.against).items():
         config = paired.read_config(arguments.config, own)
         with announced(f"compiling {name} for {device['device']}, which takes minutes"):
-            results[name] = target.compile_for(device, config, arguments.hlo)
+            results[name] = target.compile_for(device, config, text_or_none(arguments.hlo))
     print(target.report(results))
     if arguments.json:
-        content = {"results": results} if arguments.against else results[paired.OURS]
-        write_json(user_path(arguments.json), content)
+        write_json(arguments.json, {"results": results} if arguments.against else results[paired.OURS])
 
 
-def _time(arguments: argparse.Namespace, config: object) -> None:
+def time(arguments: argparse.Namespace, config: Any) -> None:
     """Times the configuration, and prints and writes the result."""
     from fastgan_jax.benchmark import paired, results, workload
 
@@ -129,9 +126,5 @@ def _time(arguments: argparse.Namespace, config: object) -> None:
     seconds = [runner.time_block(arguments.iterations) for _ in range(arguments.blocks)]
     result = runner.result(seconds, arguments.iterations)
     if arguments.profile:
-        runner.profile(arguments.profile)
-    results.show(result, arguments.json)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        runner.profile(str(arguments.profile))
+    results.show(result, text_or_none(arguments.json))

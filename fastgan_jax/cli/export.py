@@ -1,120 +1,100 @@
-"""Writes a trained generator for other programs: ONNX, StableHLO, or its weights as safetensors."""
+"""Writes a trained generator for other programs: ONNX, StableHLO, or its weights as safetensors.
+
+onnx and stablehlo map latents z [N, nz] (with --style-mix: content, style) to images [N, H, W, C], float32, nominally
+in [-1, 1], not clipped. All images share one fixed noise, as Sampler.generate(z, noise_seed=...) has it; ONNX takes
+other noise maps as optional inputs. An ONNX file is compared with JAX before it is put in place, if onnxruntime is
+installed.
+"""
 
 import argparse
-import contextlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fastgan_jax.cli.arguments import add_run_arguments, run_tool, tool_parser
-from fastgan_jax.cli.inputs import load_generator
+from fastgan_jax.cli.arguments import add_out, add_run, count, load_generator, seed
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.console import announced
-from fastgan_jax.utils.files import check_outputs
+from fastgan_jax.utils.files import check_outputs, replacing
 
 if TYPE_CHECKING:
     from fastgan_jax.inference.sampler import Sampler
 
 FORMATS = ("onnx", "stablehlo", "safetensors")
-EXAMPLE = """examples:
-  python tools/export.py --run runs/demo --out demo.onnx --format onnx
-  python tools/export.py --run runs/demo --out mix.onnx --format onnx --style-mix --batch 1
-  python tools/export.py --run runs/demo --out demo.stablehlo --format stablehlo
-  python tools/export.py --run runs/demo --out demo.safetensors --format safetensors
-
-onnx and stablehlo map latents z [N, nz] (with --style-mix: content, style) to images [N, H, W, C], float32, nominally
-in [-1, 1], not clipped. All images share one fixed noise, as Sampler.generate(z, noise_seed=...) has it; ONNX takes
-other noise maps as optional inputs. An ONNX file is compared with JAX before it is put in place, if
-onnxruntime is installed."""
+EXAMPLES = """examples:
+  fastgan export --run runs/demo --out demo.onnx --format onnx
+  fastgan export --run runs/demo --out mix.onnx --format onnx --style-mix --batch 1
+  fastgan export --run runs/demo --out demo.stablehlo --format stablehlo
+  fastgan export --run runs/demo --out demo.safetensors --format safetensors"""
 
 
-def parse(argv: list[str] | None = None) -> argparse.Namespace:
-    """Parses the arguments."""
-    parser = tool_parser(__doc__, EXAMPLE)
-    add_run_arguments(parser, out="file to write")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    add_run(parser)
+    add_out(parser, "file to write")
     parser.add_argument("--format", required=True, choices=FORMATS, help="kind of file")
-    parser.add_argument("--batch", metavar="N", help="images per call: a number, or dynamic (default)")
-    parser.add_argument("--style-mix", action="store_true", help="the form with two latents, content and style")
-    parser.add_argument("--noise-seed", type=int, metavar="S", help="of the fixed noise, 0 to 2^32 - 1 (default: 0)")
-    return parser.parse_args(argv)
+    parser.add_argument("--batch", type=batch_size, metavar="N", help="images per call: a number, or dynamic (default)")
+    parser.add_argument("--style-mix", action="store_true", help="the variant with two latents, content and style")
+    parser.add_argument("--noise-seed", type=seed, metavar="S", help="of the fixed noise, 0 to 2^32 - 1 (default: 0)")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the tool and returns its exit code."""
-    return run_tool(parse, run, argv)
+def batch_size(text: str) -> int | str:
+    """A number of at least 1, or "dynamic"."""
+    return text if text == "dynamic" else count(text)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the file and, for ONNX, compares it with JAX."""
-    out = Path(arguments.out)
-    options = _options(arguments)
-    if out.is_dir():
-        raise UserError(f"--out {out} is a folder: give the name of a file")
+    out, options = arguments.out, graph_options(arguments)
     check_outputs([out], arguments.overwrite)
     sampler = load_generator(arguments)
-    with announced(f"making {arguments.format}"):
-        contents = _contents(sampler, arguments.format, options)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(out.name + ".tmp")
-        try:
-            temporary.write_bytes(contents)
-            if arguments.format == "onnx":
-                _check(temporary, sampler, options)
-            temporary.replace(out)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}): choose another --out") from None
+    with announced(f"exporting {arguments.format}"):
+        contents = exporter(arguments.format)(sampler, **options)
+    with replacing(out, cure="choose another --out") as temporary:
+        temporary.write_bytes(contents)
+        if arguments.format == "onnx":
+            compare(temporary, sampler, options)
     print(f"{arguments.format} of iteration {sampler.step}, {len(contents) / 1e6:.1f} MB: {out}")
 
 
-def _contents(sampler: "Sampler", kind: str, options: dict) -> bytes:
+def graph_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments that shape a graph; none for safetensors.
+
+    Raises:
+        UserError: if there are some for safetensors.
+    """
+    if arguments.format == "safetensors":
+        for name in ("batch", "style_mix", "noise_seed"):
+            if getattr(arguments, name) not in (None, False):
+                option = f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} has no effect on --format safetensors, which holds weights alone: omit it")
+        return {}
+    size = None if arguments.batch == "dynamic" else arguments.batch
+    return {"batch": size, "style_mix": arguments.style_mix, "noise_seed": arguments.noise_seed or 0}
+
+
+def exporter(kind: str) -> Callable[..., bytes]:
+    """The function that makes a file's contents."""
     if kind == "onnx":
         from fastgan_jax.export.onnx import onnx_bytes
 
-        return onnx_bytes(sampler, **options)
+        return onnx_bytes
     if kind == "stablehlo":
         from fastgan_jax.export.stablehlo import stablehlo_bytes
 
-        return stablehlo_bytes(sampler, **options)
+        return stablehlo_bytes
     from fastgan_jax.export.safetensors import safetensors_bytes
 
-    return safetensors_bytes(sampler)
+    return safetensors_bytes
 
 
-def _check(out: Path, sampler: "Sampler", options: dict) -> None:
+def compare(file: Path, sampler: "Sampler", options: dict[str, Any]) -> None:
+    """Compares an ONNX file with JAX, and prints the difference."""
     from fastgan_jax.export.onnx import check_onnx
 
-    print("comparing it with JAX in onnxruntime ...", flush=True)
+    print("comparing with JAX in onnxruntime ...", flush=True)
     try:
-        difference = check_onnx(out, sampler, **options)
+        difference = check_onnx(file, sampler, **options)
     except ImportError:
         print("not compared: onnxruntime is not installed; pip install 'fastgan_jax[onnx]'")
         return
     print(f"largest difference from JAX: {difference:.1e}, of values in [-1, 1]")
-
-
-def _options(arguments: argparse.Namespace) -> dict:
-    """The arguments that shape a graph, checked."""
-    given = {"--batch": arguments.batch, "--style-mix": arguments.style_mix, "--noise-seed": arguments.noise_seed}
-    for name, value in given.items():
-        if arguments.format == "safetensors" and value is not None and value is not False:
-            raise UserError(f"{name} has no meaning for --format safetensors, which holds weights alone: leave it out")
-    batch = arguments.batch or "dynamic"
-    if batch != "dynamic" and not (batch.isdecimal() and int(batch) > 0):
-        raise UserError(f"--batch {batch}: give a number from 1 up, or dynamic")
-    seed = arguments.noise_seed or 0
-    if not 0 <= seed <= LARGEST_SEED:
-        raise UserError(f"--noise-seed {seed}: a seed is from 0 to {LARGEST_SEED}")
-    return {
-        "batch": None if batch == "dynamic" else int(batch),
-        "style_mix": arguments.style_mix,
-        "noise_seed": seed,
-    }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

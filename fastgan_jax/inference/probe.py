@@ -5,7 +5,7 @@ How near they come, on images that the decoders never saw, tells what the maps d
 have seen these images, if they are from its training set.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -139,6 +139,7 @@ def run_probe(
         on_progress(1)
     after, shown = evaluate_held_out(decoders)
     history = {name: np.array([float(loss[name]) for loss in losses], np.float32) for name in MAPS}
+    shown = {name: shown[name] for name in ("real", *MAPS)}  # trees are in the order of the alphabet
     return ProbeResult(held_out=held_out, before=before, after=after, losses=history, shown=shown)
 
 
@@ -229,3 +230,28 @@ def _evaluate_rows(
 
     distances = map_batches(lambda chosen: of_rows(chosen)[0], batch_size, rows)
     return distances, map_batches(lambda chosen: of_rows(chosen)[1], batch_size, rows[:NUM_SHOWN])
+
+
+def report(result: ProbeResult, names: Sequence[str]) -> dict[str, Any]:
+    """Mean distances over the held-out images, and each image's; `names` are those of all images."""
+    numbers = [(when, name) for name in MAPS for when in ("before", "after")]
+    rows = [
+        {"name": names[row], **{f"{when}_{name}": float(getattr(result, when)[name][index]) for when, name in numbers}}
+        for index, row in enumerate(result.held_out)
+    ]
+    means = {f"{when}_{name}": float(getattr(result, when)[name].mean()) for when, name in numbers}
+    return {"num_learned": len(names) - len(rows), "num_held_out": len(rows), "means": means, "held_out": rows}
+
+
+def table(report: dict[str, Any]) -> str:
+    """The means of a `report`, to which run, step, measure and iterations have been added, as lines of text."""
+    means = report["means"]
+    lines = [
+        f"{report['run']}, iteration {report['step']}: {report['measure']}",
+        f"of {report['num_held_out']} held-out images, by decoders trained for {report['iterations']} iterations on "
+        f"{report['num_learned']} others",
+        "map         before   after",
+    ]
+    for name, side in zip(MAPS, ("16x16", "8x8"), strict=True):
+        lines.append(f"{name} {side:8} {means[f'before_{name}']:.4f}  {means[f'after_{name}']:.4f}")
+    return "\n".join(lines)

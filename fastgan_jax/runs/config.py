@@ -3,6 +3,7 @@
 import difflib
 import functools
 import importlib.util
+import json
 import logging
 import math
 import sys
@@ -12,8 +13,10 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from fastgan_jax import configs
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import METRICS, output, ranked
+from fastgan_jax.utils.files import user_path
 
 PREFIX = "--config."
 NONE_WORDS = ("none", "None")
@@ -28,49 +31,65 @@ FORMER_FIELDS: dict[str, str | None] = {}
 log = logging.getLogger(__name__)
 
 
-def load_config(path: str) -> ml_collections.ConfigDict:
-    """Runs `get_config()` of a configuration file.
+def load_config(source: str | Path) -> ml_collections.ConfigDict:
+    """Loads a configuration.
+
+    Args:
+        source: the name of a preset, such as "art1024"; a file with a function `get_config()`; or a run folder or its
+            config.json.
 
     Raises:
-        UserError: if there is no such file, or no such function in it.
+        UserError: if there is no such preset, file or run, or the file is not a configuration.
     """
-    file = Path(path)
-    if not file.is_file():
-        near = sorted(p.stem for p in file.parent.glob("*.py")) if file.parent.is_dir() else []
-        raise UserError(f"--config {path}: no such file" + (f"; beside it: {', '.join(near)}" if near else ""))
-    root = str(file.resolve().parents[1])  # so that "from configs import base" works from any folder
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    spec = importlib.util.spec_from_file_location(f"configuration_{file.stem}", file)
+    if str(source) in configs.preset_names():
+        return importlib.import_module(f"fastgan_jax.configs.{source}").get_config()
+    path = user_path(source)
+    if path.is_dir() and (path / "config.json").is_file():
+        path /= "config.json"
+    if path.is_dir():
+        raise UserError(f"--config {source} is not a run folder: it has no config.json")
+    if not path.is_file():
+        names = configs.preset_names()
+        near = difflib.get_close_matches(path.stem, names, n=1)
+        hint = f"; nearest: {near[0]}" if near else ""
+        raise UserError(f"--config {source}: no such file, run or preset{hint}; presets: {', '.join(names)}")
+    return _from_json(path) if path.suffix == ".json" else _from_file(path)
+
+
+def from_saved(saved: dict[str, Any]) -> ml_collections.ConfigDict:
+    """The configuration of a run as it was saved, perhaps by another version.
+
+    Fields that it lacks have the values of configs/base.py; unknown ones are left out.
+    """
+    config = load_config("base")
+    known = flatten(config)
+    values = flatten(upgrade(saved))
+    config.update_from_flattened_dict({name: value for name, value in values.items() if name in known})
+    return config
+
+
+def _from_json(path: Path) -> ml_collections.ConfigDict:
+    try:
+        return from_saved(json.loads(path.read_text(encoding="utf-8"))["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--config {path} is not the config.json of a run ({error!r})") from None
+
+
+def _from_file(path: Path) -> ml_collections.ConfigDict:
+    """What `get_config()` of a Python file returns."""
+    spec = importlib.util.spec_from_file_location(f"configuration_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"--config {path}: the file has no function get_config()")
-    return module.get_config()
-
-
-def split_overrides(argv: Iterable[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Splits a command line into the overrides (name, value) of `--config.name=value`, and the rest.
-
-    Raises:
-        UserError: if an override has no value.
-    """
-    overrides, rest, waiting = [], [], None
-    for word in argv:
-        if waiting is not None:
-            overrides.append((waiting, word))
-            waiting = None
-        elif word.startswith(PREFIX):
-            name, equals, value = word.removeprefix(PREFIX).partition("=")
-            if equals:
-                overrides.append((name, value))
-            else:
-                waiting = name
-        else:
-            rest.append(word)
-    if waiting is not None:
-        raise UserError(f"{PREFIX}{waiting} has no value: write {PREFIX}{waiting}=VALUE")
-    return overrides, rest
+    root = str(path.resolve().parents[1])
+    sys.path.insert(0, root)  # so that `from configs import base` works in a checkout, from any folder
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise UserError(f"--config {path}: the file has no function get_config()")
+        return module.get_config()
+    except (SyntaxError, ImportError) as error:
+        raise UserError(f"--config {path}: {error}") from None
+    finally:
+        sys.path.remove(root)
 
 
 def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple[str, str]]) -> None:

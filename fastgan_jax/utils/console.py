@@ -1,6 +1,7 @@
 """What the screen says while something takes time: progress, and notices of what is being done. On stderr."""
 
 import contextlib
+import logging
 import sys
 import threading
 import time
@@ -10,6 +11,15 @@ from typing import Any
 SHOWN_AFTER_SECONDS = 2
 BAR_SECONDS = 0.5  # between updates of a bar
 LINE_SECONDS = 15  # between lines where there is no terminal
+
+
+def show_log(level: int) -> None:
+    """Shows this package's log messages from `level` up on stderr, unless other handlers of the process show them."""
+    if not any(handler.level <= level for handler in logging.root.handlers):
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logging.root.addHandler(handler)
+    logging.getLogger("fastgan_jax").setLevel(level)
 
 
 @contextlib.contextmanager

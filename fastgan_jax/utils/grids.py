@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,18 +54,29 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([image, strip])
 
 
-def save_png(path: str | Path, image: np.ndarray, metadata: Mapping[str, str] | None = None) -> None:
+def titled_columns(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Images {title: uint8 [N, H, W, C]} in columns with their titles above: uint8 [H', W', C]."""
+    tiles = np.stack(list(columns.values()), axis=1)
+    line = np.full((1, *tiles.shape[3:]), GRID_BACKGROUND, np.uint8)
+    titles = [captioned(line, title) for title in columns]
+    height = max(map(len, titles))  # that of a caption depends on its letters
+    titles = [np.pad(title, ((0, height - len(title)), (0, 0), (0, 0)), constant_values=255) for title in titles]
+    rows = tiles.reshape(-1, *tiles.shape[2:])
+    return np.concatenate([image_grid(part, len(columns)) for part in (np.stack(titles), rows)])
+
+
+def save_png(path: str | Path, image: np.ndarray, metadata: Mapping[str, Any] | None = None) -> None:
     """Writes uint8 [H, W, C] (C = 1, 3 or 4) as a PNG whose text fields are `metadata`; see `files.write_bytes`."""
     write_bytes(path, encode_png(image, metadata))
 
 
-def encode_png(image: np.ndarray, metadata: Mapping[str, str] | None = None) -> bytes:
+def encode_png(image: np.ndarray, metadata: Mapping[str, Any] | None = None) -> bytes:
     """The bytes of a PNG of uint8 [H, W, C], C = 1, 3 or 4."""
     from PIL import Image, PngImagePlugin
 
     information = PngImagePlugin.PngInfo()
     for name, value in (metadata or {}).items():
-        information.add_text(name, value)
+        information.add_text(name, str(value))
     mode = MODES[image.shape[-1]]
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if mode == "L" else image).save(buffer, "PNG", pnginfo=information)

@@ -11,7 +11,7 @@ nbformat = pytest.importorskip("nbformat", reason="needs nbformat, nbclient and 
 nbclient = pytest.importorskip("nbclient", reason="needs nbformat, nbclient and ipykernel")
 pytest.importorskip("ipykernel", reason="needs nbformat, nbclient and ipykernel")
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOK = ROOT / "notebooks" / "sample.ipynb"
 
 

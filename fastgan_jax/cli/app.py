@@ -1,0 +1,125 @@
+"""The program `fastgan`: finds a command, parses its arguments, runs it, and turns errors into one line.
+
+A command is a module of this package with a docstring, EXAMPLES, `add_arguments(parser)` and `run(arguments)`, which
+returns the exit code, None for 0. Its name is the module's, with dashes. What takes long to import, it imports inside
+`run`: so --help answers at once.
+"""
+
+import argparse
+import difflib
+import importlib
+import logging
+import pkgutil
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from fastgan_jax import cli
+from fastgan_jax.cli.arguments import Parser, split_overrides
+from fastgan_jax.errors import UserError
+from fastgan_jax.utils.console import show_log
+
+OVERVIEW = """usage: fastgan COMMAND ...      (or: python -m fastgan_jax COMMAND ...)
+
+Trains FastGAN on a small set of images, and works with the trained model.
+
+{commands}
+
+fastgan COMMAND --help describes a command. To begin:
+  fastgan train /my/images --workdir runs/mine
+  fastgan sample --run runs/mine --num 16 --out samples.png"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs `fastgan COMMAND ...` and returns its exit code."""
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if name in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        from fastgan_jax import __version__
+
+        print(f"fastgan_jax {__version__}")
+        return 0
+    return run_command(name, rest)
+
+
+def overview() -> str:
+    """The commands, each with the first sentence of its docstring."""
+    commands = {name: find_command(name).__doc__.splitlines()[0] for name in command_names()}
+    width = max(map(len, commands))
+    return OVERVIEW.format(commands="\n".join(f"  {name:{width}}  {text}" for name, text in commands.items()))
+
+
+def command_names() -> list[str]:
+    """The names of all commands, sorted."""
+    modules = {module.name for module in pkgutil.iter_modules(cli.__path__)} - {"app", "arguments"}
+    return sorted(name.replace("_", "-") for name in modules)
+
+
+def find_command(name: str) -> ModuleType:
+    """The module of a command.
+
+    Raises:
+        UserError: naming the nearest command, if there is none of this name.
+    """
+    names = command_names()
+    if name not in names:
+        near = difflib.get_close_matches(name.replace("_", "-"), names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"must be one of {', '.join(names)}"
+        raise UserError(f"there is no command {name}: {hint}")
+    return importlib.import_module(f"{cli.__name__}.{name.replace('-', '_')}")
+
+
+def parse(name: str, argv: Sequence[str], program: str | None = None) -> argparse.Namespace:
+    """The arguments of a command; `overrides` are those of --config.NAME=VALUE.
+
+    Raises:
+        UserError: for arguments that the command does not take.
+    """
+    command = find_command(name)
+    parser = Parser(prog=program or f"fastgan {name}", description=command.__doc__, epilog=command.EXAMPLES)
+    command.add_arguments(parser)
+    overrides, rest = split_overrides(argv)
+    arguments = parser.parse_args(rest)
+    if overrides and not hasattr(arguments, "overrides"):
+        parser.error(f"unrecognized arguments: --config.{overrides[0][0]}")
+    arguments.overrides = overrides
+    return arguments
+
+
+def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | None = None) -> int:
+    """Runs a command and returns its exit code.
+
+    Args:
+        name: of the command.
+        argv: its arguments; None: those of this process.
+        program: what its help calls it; None: "fastgan NAME".
+
+    Returns:
+        0 done; 1 training diverged; 2 bad input or files, with one line on stderr; 130 after Ctrl-C; 128 + n after
+        another signal n that ended training.
+    """
+    try:
+        arguments = parse(name, sys.argv[1:] if argv is None else argv, program)
+        show_log(logging.WARNING)
+        return _run(find_command(name), arguments) or 0
+    except UserError as error:
+        message, code = f"error: {error}", 2
+    except OSError as error:  # the disk is full, a file may not be written
+        message, code = f"error: {error.filename or 'a file'}: {error.strerror or error}", 2
+    except KeyboardInterrupt:
+        message, code = "stopped", 130
+    print(message, file=sys.stderr)
+    return code
+
+
+def _run(command: ModuleType, arguments: argparse.Namespace) -> int | None:
+    try:
+        return command.run(arguments)
+    except RuntimeError:  # if it is the device's, jax is imported by now
+        from fastgan_jax.utils.devices import memory_advice
+
+        size = getattr(arguments, "batch_size", None)
+        with memory_advice(f"lower --batch-size {size}" if size else "end other programs that use it"):
+            raise

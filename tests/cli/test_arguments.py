@@ -1,0 +1,68 @@
+"""The types of options, and what commands share."""
+
+import argparse
+
+import pytest
+from tool_modules import run
+
+from fastgan_jax.cli import arguments
+from fastgan_jax.cli.app import parse
+from fastgan_jax.cli.arguments import check_label, split_overrides
+from fastgan_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("read", "good", "value", "wrong"),
+    [
+        (arguments.count, "3", 3, ("0", "-1", "1.5", "")),
+        (arguments.index, "0", 0, ("-1", "a")),
+        (arguments.seed, "4294967295", 2**32 - 1, ("-1", "4294967296")),
+        (arguments.factor, "0", 0, ("-0.5", "nan", "inf")),
+        (arguments.step, "12", 12, ("-1", "newest", "")),
+        (arguments.seeds, "0,3, 7-9", [0, 3, 7, 8, 9], ("", "a", "1,,2", "3-1", "4294967296", "1.5", "0-4294967295")),
+        (arguments.numbers, "64,128", [64, 128], ("", "a", "1,")),
+        (arguments.grid, "2x3", (2, 3), ("2", "0x3", "ax2", "2x3x4")),
+    ],
+)
+def test_types_of_options(read, good, value, wrong):
+    assert read(good) == value
+    for text in wrong:
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^{text}: "):
+            read(text)
+
+
+def test_paths_are_the_users(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    options = parse("sample", ["--run", "~/runs/a", "--out", "~/x.png"])
+    assert (str(options.run), str(options.out)) == ("/home/me/runs/a", "/home/me/x.png")
+
+
+def test_labels_fit_the_model():
+    assert check_label(2, 3) == 2 and check_label(None, 0) is None
+    for label, classes, message in (
+        (None, 3, "this model is conditional; give --label from 0 to 2"),
+        (3, 3, "--label 3: there is no such class; give --label from 0 to 2"),
+        (0, 0, "--label 0: this model is unconditional; leave --label out"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_label(label, classes)
+
+
+def test_overrides_are_split_from_the_rest():
+    words = ["--config", "a.py", "--config.data.path=x=y", "--config.train.seed", "3", "--workdir", "w"]
+    overrides, rest = split_overrides(words)
+    assert overrides == [("data.path", "x=y"), ("train.seed", "3")]
+    assert rest == ["--config", "a.py", "--workdir", "w"]
+    with pytest.raises(UserError, match="--config.data.path has no value"):
+        split_overrides(["--config.data.path"])
+
+
+def test_only_some_commands_take_overrides(capsys):
+    assert parse("benchmark", ["--config.model.nz=4"]).overrides == [("model.nz", "4")]
+    assert run("report", "--run", "any", "--config.model.nz=4") == 2
+    assert capsys.readouterr().err == "error: unrecognized arguments: --config.model.nz; see fastgan report --help\n"
+
+
+@pytest.mark.parametrize("spelling", ["--neighbors", "--neighbours"])
+def test_neighbors_in_both_spellings(spelling):
+    assert parse("nearest", ["--run", "r", "--out", "o.png", spelling, "5"]).neighbors == 5

@@ -1,0 +1,42 @@
+"""Every command in README.md, docs/, the presets and the notebook is one that the program takes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fastgan_jax.cli.app import find_command, parse
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.py"))]
+STARTS = r"(?:fastgan|python -m fastgan_jax\.main|python tools/\w+\.py)"
+
+
+def documented_commands() -> list[str]:
+    """The commands `fastgan ...`, `python tools/NAME.py ...` and `python -m fastgan_jax.main ...`, each once."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        found += re.findall(rf"^(?:.*&& |Command: )? *({STARTS} [^`\n|]+)", text, re.MULTILINE)
+        found += re.findall(rf"`({STARTS} [^`]+)`", text)
+    return sorted({" ".join(command.split()) for command in found})
+
+
+def test_there_are_commands_to_check():
+    assert len(documented_commands()) >= 40
+
+
+@pytest.mark.parametrize("command", documented_commands())
+def test_the_program_takes_the_documented_command(command):
+    start, *arguments = shlex.split(command, comments=True)
+    if start == "python" and arguments[0] == "-m":
+        name, arguments = "train", arguments[2:]
+    elif start == "python":
+        name, arguments = Path(arguments[0]).stem.replace("_", "-").replace("convert-pytorch", "convert"), arguments[1:]
+    else:
+        name, *arguments = arguments
+    if not arguments:  # the program's own option, or the mere name of a command
+        assert name.startswith("--") or find_command(name)
+    else:
+        parse(name, arguments)  # raises UserError where there is no such option

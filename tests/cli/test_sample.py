@@ -1,0 +1,100 @@
+"""fastgan sample: grids, folders and zips."""
+
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+from tool_modules import load_tool, pixels, run
+
+import fastgan_jax
+from fastgan_jax.errors import UserError
+
+
+def test_sample_writes_a_grid_or_single_images(smoke_run, tmp_path, capsys):
+    assert run("sample", "--run", smoke_run, "--num", 5, "--seed", 2, "--out", tmp_path / "grid.png") == 0
+    assert run("sample", "--run", smoke_run, "--num", 2, "--first", 3, "--seed", 2, "--out", tmp_path / "d") == 0
+    assert str(tmp_path / "grid.png") in capsys.readouterr().out
+    names = sorted(path.name for path in (tmp_path / "d").iterdir())
+    assert names == ["seed0002_000003.png", "seed0002_000004.png"]
+    expected = fastgan_jax.load(str(smoke_run)).sample(5, seed=2)
+    with Image.open(tmp_path / "d" / names[1]) as image:
+        np.testing.assert_array_equal(np.asarray(image), expected[4])
+        assert image.text == {"run": "smoke", "step": "4", "truncation": "1", "seed": "2", "index": "4"}
+    np.testing.assert_array_equal(pixels(tmp_path / "grid.png")[:64, :64], expected[0])
+
+
+def test_sample_makes_one_image_of_each_of_several_seeds_into_a_zip(smoke_run, tmp_path):
+    assert run("sample", "--run", smoke_run, "--seeds", "3,7-8", "--out", tmp_path / "x.zip") == 0
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert archive.namelist() == [f"seed000{seed}_000000.png" for seed in (3, 7, 8)]
+        archive.extractall(tmp_path)
+    expected = fastgan_jax.load(str(smoke_run)).sample(1, seed=8)[0]
+    np.testing.assert_array_equal(pixels(tmp_path / "seed0008_000000.png"), expected)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".png"] == ["x.zip"]
+
+
+def test_sample_makes_several_images_of_several_seeds_in_batches(smoke_run, tmp_path):
+    tool = load_tool("sample")
+    tool.BATCH = 3
+    options = ["--seeds", "3,4,3", "--num", "2", "--truncation", "0.5", "--out", str(tmp_path / "d")]
+    assert tool.main(["--run", str(smoke_run), *options]) == 0
+    sampler = fastgan_jax.load(str(smoke_run))
+    names = [f"seed000{seed}_00000{index}.png" for seed in (3, 4) for index in (0, 1)]
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == names
+    expected = np.concatenate([sampler.sample(2, seed, truncation=0.5) for seed in (3, 4)])
+    np.testing.assert_array_equal(np.stack([pixels(tmp_path / "d" / name) for name in names]), expected)
+
+
+def test_a_zip_that_could_not_be_finished_leaves_nothing(tmp_path):
+    def broken():
+        yield "a.png", np.zeros((2, 2, 3), np.uint8), {}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load_tool("sample").write_zip(tmp_path / "x.zip", broken())
+    assert not list(tmp_path.iterdir())
+
+
+def test_classes_go_in_turn_by_index():
+    tool = load_tool("sample")
+    assert tool.class_labels(None, [(0, 4), (0, 5), (1, 4)], 3) == [1, 2, 1]
+    assert tool.class_labels(None, [(0, 4)], 0) is None
+    assert tool.class_labels([2], [(0, 4), (0, 5)], 3) == [2, 2]
+    assert tool.class_labels([2, 0], [(0, 4), (0, 5)], 3) == [2, 0]
+    for wrong in ([1, 2, 0], [3], [0, -1]):
+        with pytest.raises(UserError, match="one for each of the 2 images, from 0 to 2"):
+            tool.class_labels(wrong, [(0, 4), (0, 5)], 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--run", "nothing"], "nothing holds no checkpoint"),
+        (["--num", "0"], "--num 0: must be a whole number, at least 1"),
+        (["--num", "1000001"], "1000001 images are more than 1000000: give fewer"),
+        (["--columns", "-1"], "--columns -1: must be a whole number, at least 1"),
+        (["--seed", "-1"], "--seed -1: must be a whole number from 0 to 4294967295"),
+        (["--seeds", "5-3"], "--seeds 5-3: must be numbers"),
+        (["--seeds", ""], "--seeds : must be numbers"),
+        (["--first", "-1"], "--first -1: must be a whole number from 0 up"),
+        (["--truncation", "nan"], "--truncation nan: must be a number from 0 up"),
+        (["--step", "3"], "has no checkpoint 3"),
+        (["--step", "best"], "has no best checkpoint, since nothing was evaluated"),
+        (["--step", "newest"], "--step newest: must be latest, best or an iteration"),
+        (["--labels", "a"], "--labels a: must be whole numbers joined by commas"),
+        (["--labels", "1"], "unconditional"),
+        (["--out", "there.png"], "there.png exists already"),
+        (["--out", "there.png/below.png"], "there.png is not a folder"),
+        (["--out", "new.jpg"], "--out new.jpg: must be a .png file"),
+        (["--out", "folder.png", "--overwrite"], "folder.png is a folder: choose another --out"),
+    ],
+)
+def test_sample_names_bad_input(smoke_run, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.png").write_bytes(b"")
+    (tmp_path / "folder.png").mkdir()
+    assert run("sample", "--run", smoke_run, "--out", "new.png", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.png", "there.png"]

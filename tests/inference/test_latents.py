@@ -1,0 +1,26 @@
+"""Latents of files."""
+
+import numpy as np
+import pytest
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.inference.latents import read_latents
+
+
+def test_files_without_latents_are_named(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"x")
+    np.savez(tmp_path / "y.npz", w=np.zeros(3))
+    for name in ("x.npz", "y.npz"):
+        with pytest.raises(UserError, match=f"{name} holds no latents z"):
+            read_latents(tmp_path / name)
+    for shape in (3, (0, 4)):
+        np.savez(tmp_path / "z.npz", z=np.zeros(shape))
+        with pytest.raises(UserError, match=r"z has shape \[.*3|0, 4\], not \[N, nz\]"):
+            read_latents(tmp_path / "z.npz")
+
+
+def test_a_file_of_latents_says_their_noise_and_their_class(tmp_path):
+    for labels, label in (([2, 2], 2), ([1, 2], None)):
+        np.savez(tmp_path / "z.npz", z=np.ones((2, 3)), noise_seed=5, labels=labels)
+        z, *facts = read_latents(tmp_path / "z.npz")
+        assert z.dtype == np.float32 and facts == [5, label]
