@@ -106,7 +106,7 @@ def unreachable(*_):
         (["--images", "{folder}/none.png"], "{folder}/none.png: no such file or folder"),
         (["--images", "{folder}/empty"], "there is no image in this folder"),
         (["--images", "{folder}/broken.png"], "broken.png: not a readable image"),
-        (["--images", "{folder}/own.png", "--labels", "a"], "--labels a: give numbers"),
+        (["--images", "{folder}/own.png", "--labels", "a"], "--labels a: must be whole numbers"),
         (["--images", "{folder}/own.png", "--labels", "1"], "unconditional"),
         (["--images", "{folder}/own.png", "--step", "new"], "--step new"),
         (["--images", "{folder}/own.png", "--batch-size", "0"], "batch_size=0"),

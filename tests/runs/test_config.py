@@ -1,17 +1,23 @@
 """Configurations: every field documented and ruled, bad values named, runs comparable."""
 
 import copy
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from configs import base, demo
+from fastgan_jax.cli.arguments import split_overrides
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan import augment, losses
 from fastgan_jax.runs import config as configuration
 
 CONFIGS = Path(base.__file__).resolve().parent
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(CONFIGS.parent)}
 
 
 def changed(**fields):
@@ -104,10 +110,9 @@ def test_overrides_take_the_type_of_their_field():
     config = demo.get_config()
     words = ["--config.train.batch_size=4", "--config.data.path", "some where", "--config.optim.learning_rate=1e-3"]
     words += ["--config.model.output_tanh=true", "--config.data.flip=false", "--config.data.demo_images=None"]
-    words += ["--config.train.iterations=50_000", "--config.train.keep=none", "--mode=train"]
-    overrides, rest = configuration.split_overrides(words)
+    words += ["--config.train.iterations=50_000", "--config.train.keep=none"]
+    overrides, _ = split_overrides(words)
     configuration.apply_overrides(config, overrides)
-    assert rest == ["--mode=train"]
     assert (config.train.batch_size, config.data.path, config.optim.learning_rate) == (4, "some where", 1e-3)
     assert config.model.output_tanh is True and config.data.flip is False
     assert config.data.demo_images is None and config.train.keep is None
@@ -134,17 +139,59 @@ def test_bad_overrides_are_named(override, message):
         configuration.apply_overrides(demo.get_config(), [override])
 
 
-def test_an_override_without_a_value_is_named():
-    with pytest.raises(UserError, match=r"--config\.data\.path has no value"):
-        configuration.split_overrides(["--config.data.path"])
+def test_presets_are_found_by_name_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configuration.load_config("art1024").model.resolution == 1024
+    program = "from fastgan_jax.configs import art512; print(art512.get_config().model.resolution)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=ENVIRONMENT)
+    assert result.stdout == "512\n"
+
+
+@pytest.mark.parametrize("package", ["fastgan_jax.configs", "configs"])
+def test_a_users_file_starts_from_a_preset(tmp_path, monkeypatch, package):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        f"from {package} import demo\n\ndef get_config():\n    config = demo.get_config()\n"
+        "    config.model.nz = 7\n    return config\n"
+    )
+    monkeypatch.setenv("HOME", str(tmp_path))
+    before = list(sys.path)
+    assert configuration.load_config("~/mine.py").model.nz == 7
+    assert sys.path == before
+
+
+def test_a_saved_configuration_of_another_version_is_completed(tmp_path):
+    saved = demo.get_config().to_dict()
+    del saved["augment"]["shared"]
+    saved["train"]["of_another_version"] = 1
+    saved["train"]["seed"] = 5
+    for folder, content in (("run", {"config": saved}), ("damaged", {"config": 3}), ("other", [])):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps(content))
+    for source in (tmp_path / "run", tmp_path / "run" / "config.json"):
+        config = configuration.load_config(source)
+        assert (config.train.seed, config.augment.shared, config.data.demo_images) == (5, False, 400)
+        assert configuration.flatten(config).keys() == configuration.flatten(base.get_config()).keys()
+    for folder in ("damaged", "other"):
+        with pytest.raises(UserError, match=f"{folder}/config.json is not the config.json of a run"):
+            configuration.load_config(tmp_path / folder)
 
 
 def test_files_that_are_not_a_configuration_are_named(tmp_path):
-    with pytest.raises(UserError, match="no such file; beside it: art1024"):
-        configuration.load_config(str(CONFIGS / "art.py"))
-    (tmp_path / "empty.py").write_text("")
-    with pytest.raises(UserError, match=r"has no function get_config\(\)"):
-        configuration.load_config(str(tmp_path / "empty.py"))
+    with pytest.raises(
+        UserError, match="no such file, run or preset; nearest: art1024; presets: art1024, art512"
+    ):
+        configuration.load_config("art1204")
+    with pytest.raises(UserError, match="is not a run folder: it has no config.json"):
+        configuration.load_config(str(tmp_path))
+    for content, message in (
+        ("", r"has no function get_config\(\)"),
+        ("get_config = (", "was never closed"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+    ):
+        (tmp_path / "wrong.py").write_text(content)
+        with pytest.raises(UserError, match=f"--config .*wrong.py: .*{message}"):
+            configuration.load_config(str(tmp_path / "wrong.py"))
 
 
 def test_only_fields_that_the_state_depends_on_must_stay():
