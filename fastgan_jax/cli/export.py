@@ -39,7 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def batch_size(text: str) -> int | str:
     """A number of at least 1, or "dynamic"."""
-    return text if text == "dynamic" else count(text)
+    try:
+        return text if text == "dynamic" else count(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}, or dynamic") from None
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,7 +67,8 @@ def graph_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     if arguments.format == "safetensors":
         for name in ("batch", "style_mix", "noise_seed"):
-            if getattr(arguments, name) not in (None, False):
+            value = getattr(arguments, name)
+            if value is not None and value is not False:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} has no effect on --format safetensors, which holds weights alone: omit it")
         return {}

@@ -1,6 +1,5 @@
 """The command `benchmark`: what it prints, writes and refuses."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -89,8 +88,8 @@ def test_the_tool_prints_and_writes(result, monkeypatch, tmp_path, capsys):
     ("arguments", "message"),
     [
         ([], "no configuration: add --config"),
-        (["--config", "configs/smoke.py", "--blocks", "0"], "--blocks.0: must be .*at least 1"),
-        (["--config", "configs/smoke.py", "--iterations", "-1"], "--iterations.-1: must be .*at least 1"),
+        (["--config", "configs/smoke.py", "--blocks", "0"], "--blocks 0: must be a whole number, at least 1"),
+        (["--config", "configs/smoke.py", "--iterations", "-1"], "--iterations -1: must be a whole number, at least 1"),
         (["--config", "configs/smoke.py", "--threads", "0"], "--threads 0: "),
         (["--config", "configs/smoke.py", "--config.train.remat=some"], "train.remat='some'"),
     ],
@@ -98,4 +97,4 @@ def test_the_tool_prints_and_writes(result, monkeypatch, tmp_path, capsys):
 def test_bad_arguments_are_refused(module, arguments, message, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     assert module.main(arguments) == 2
-    assert re.match(f"error: {message}", capsys.readouterr().err)
+    assert f"error: {message}" in capsys.readouterr().err

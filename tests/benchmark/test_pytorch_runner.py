@@ -179,9 +179,9 @@ def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypat
     ]
     assert tool.main(["--config", CONFIG, "--config.train.batch_size=2", *options]) == 0
     ours, changed, theirs = commands
-    assert ours[1:3] == ["-m", "fastgan_jax.cli.benchmark"]
-    assert theirs[1:3] == ["-m", "fastgan_jax.cli.benchmark_pytorch"]
-    ours, changed, theirs = ([command[0], *command[2:]] for command in commands)
+    assert ours[1:4] == ["-m", "fastgan_jax", "benchmark"]
+    assert theirs[1:4] == ["-m", "fastgan_jax", "benchmark-pytorch"]
+    ours, changed, theirs = ([command[0], *command[3:]] for command in commands)
     assert ours[2:] == ["--config", CONFIG, "--config.train.batch_size=2", "--on-command"]
     assert changed[:2] == ours[:2]
     assert changed[2:] == [*ours[2:-1], "--config.train.remat=full", "--config.optim.beta1=0", "--on-command"]

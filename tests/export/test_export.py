@@ -1,7 +1,6 @@
 """Exported generators equal the JAX one: ONNX in onnxruntime, StableHLO without this package, safetensors."""
 
 import json
-import re
 import subprocess
 import sys
 from functools import partial
@@ -277,19 +276,18 @@ def test_the_tool_writes_the_other_formats(tool, smoke_run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--format", "onnx", "--batch", "0"], "--batch 0: "),
-        (["--format", "onnx", "--noise-seed", "-1"], "--noise-seed -1: "),
-        (["--format", "onnx", "--step", "last"], "--step last: .* latest, best or an iteration"),
+        (["--format", "onnx", "--batch", "0"], "--batch 0: must be a whole number, at least 1, or dynamic"),
+        (["--format", "onnx", "--noise-seed", "-1"], "--noise-seed -1: must be a whole number from 0"),
+        (["--format", "onnx", "--step", "last"], "--step last: must be latest, best or an iteration"),
         (["--format", "onnx", "--step", "3"], "has no checkpoint 3"),
-        (["--format", "safetensors", "--style-mix"], "--style-mix has no .* --format safetensors"),
-        (["--format", "safetensors", "--noise-seed", "0"], "--noise-seed has no "),
-        (["--format", "onnx", "--out", "."], r"\. is a folder"),
+        (["--format", "safetensors", "--style-mix"], "--style-mix has no effect on --format safetensors"),
+        (["--format", "safetensors", "--noise-seed", "0"], "--noise-seed has no effect"),
+        (["--format", "onnx", "--out", "."], ". is a folder: choose another --out"),
         (["--format", "safetensors", "--out", "/dev/null/g"], "cannot be written, since"),
-        (["--format", "safetensors", "--out", "g" * 300], "File name too long"),
+        (["--format", "safetensors", "--out", "g" * 256], "File name too long"),
     ],
 )
 def test_the_tool_refuses_what_it_cannot_do(tool, smoke_run, tmp_path, capsys, arguments, message):
     assert tool(["--run", str(smoke_run), "--out", str(tmp_path / "g"), *arguments]) == 2
-    error = capsys.readouterr().err
-    assert re.search(message, error) and error.count("\n") == 1
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "g").exists()

@@ -178,9 +178,7 @@ def test_a_saved_configuration_of_another_version_is_completed(tmp_path):
 
 
 def test_files_that_are_not_a_configuration_are_named(tmp_path):
-    with pytest.raises(
-        UserError, match="no such file, run or preset; nearest: art1024; presets: art1024, art512"
-    ):
+    with pytest.raises(UserError, match="no such file, run or preset; nearest: art1024; presets: art1024, art512"):
         configuration.load_config("art1204")
     with pytest.raises(UserError, match="is not a run folder: it has no config.json"):
         configuration.load_config(str(tmp_path))
