@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.console import announced
 from fastgan_jax.utils.files import user_path
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from fastgan_jax.inference.sampler import Sampler
 
 MOST_SEEDS = 1_000_000  # more are a slip of the keyboard
-NETWORKS = ("vgg", "squeeze", "squeeze_caffe")
 OVERRIDE = "--config."
 
 
@@ -180,7 +180,7 @@ def add_truncation(parser: argparse.ArgumentParser) -> None:
 
 def add_network(parser: argparse.ArgumentParser, *, use: str = "perceptual network") -> None:
     """Adds --net and --weights, of what `use` says."""
-    parser.add_argument("--net", choices=NETWORKS, help=f"{use} (default: the run's loss.perceptual_net)")
+    parser.add_argument("--net", choices=tuple(PERCEPTUAL), help=f"{use} (default: the run's loss.perceptual_net)")
     parser.add_argument("--weights", type=path, metavar="FILE", help="local file with the weights of --net")
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.cli.arguments import add_data, add_overwrite, add_run_folder, count, path, step, text_or_none
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
 if TYPE_CHECKING:
@@ -75,13 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = checkpoint_steps(arguments.run) if "all" in arguments.step else arguments.step
     try:
         config = configuration_of(arguments)
-        evaluation = evaluate_run(
-            arguments.run,
-            chosen,
-            config,
-            lambda steps: Progress(steps, title="checkpoints"),
-            images=text_or_none(arguments.data),
-        )
+        evaluation = evaluate_run(arguments.run, chosen, config, text_or_none(arguments.data))
     except UserError as error:
         raise UserError(with_options(str(error))) from None
     show(evaluation, config, arguments.json, arguments.plot)
@@ -97,7 +90,6 @@ def show(evaluation: "Evaluation", config: Any, numbers: Path | None, image: Pat
         write_json(numbers, evaluation, remarks)
         print(numbers)
     if image:
-        image.parent.mkdir(parents=True, exist_ok=True)
         plot(image, evaluation)
         print(image)
 

@@ -20,7 +20,6 @@ from fastgan_jax.cli.arguments import (
     seed,
     text_or_none,
 )
-from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
 EXAMPLES = """examples:
@@ -45,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Searches, and writes image and table."""
     from fastgan_jax.evaluation.neighbors import nearest_neighbors, neighbor_grid, neighbor_report, table
-    from fastgan_jax.evaluation.perceptual import PerceptualDistance
     from fastgan_jax.inference.restore import load_run_perceptual, load_training_set
+    from fastgan_jax.pretrained.networks import PerceptualDistance
     from fastgan_jax.utils.files import write_json
     from fastgan_jax.utils.grids import save_png
 
@@ -56,14 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
     distance = PerceptualDistance(*load_run_perceptual(sampler.config, arguments.net, arguments.weights))
     training = load_training_set(arguments.run, sampler.config, text_or_none(arguments.data))
     samples, mirrored = sampler.sample(arguments.num, arguments.seed), sampler.config.data.flip
-    neighbors = nearest_neighbors(
-        distance,
-        samples,
-        training.images,
-        arguments.neighbors,
-        lambda parts: Progress(parts, title="searching"),
-        mirrored=mirrored,
-    )
+    neighbors = nearest_neighbors(distance, samples, training.images, arguments.neighbors, mirrored=mirrored)
     report = neighbor_report(distance, training.images, neighbors, training.names, mirrored=mirrored)
     facts = facts_of(arguments, sampler.step, "seed")
     save_png(out, neighbor_grid(samples, training.images, neighbors), facts | {"measure": distance.measure})

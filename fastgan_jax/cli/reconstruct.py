@@ -126,7 +126,7 @@ def find_distance(arguments: argparse.Namespace, config: Any) -> tuple[str, Any,
     """
     from fastgan_jax.gan.losses import RECONSTRUCTION
     from fastgan_jax.inference.restore import load_run_perceptual
-    from fastgan_jax.pretrained.networks import PERCEPTUAL
+    from fastgan_jax.pretrained.registry import PERCEPTUAL
 
     make = RECONSTRUCTION[arguments.distance]
     if arguments.distance != "lpips":

@@ -13,7 +13,7 @@ from typing import Any
 from fastgan_jax.cli.arguments import path, take_overrides
 from fastgan_jax.configs import preset_names
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.console import Progress, show_log
+from fastgan_jax.utils.console import show_log
 
 DEFAULT_PRESET = "fewshot256"
 EXAMPLES = """examples:
@@ -118,7 +118,7 @@ def evaluate(config: Any, workdir: Path) -> int:
 
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_config(find_checkpoint(workdir)), configuration.to_dict(config))
-    evaluation = evaluate_run(workdir, steps, config, lambda steps: Progress(steps, title="checkpoints"))
+    evaluation = evaluate_run(workdir, steps, config)
     numbers = RunFolder(workdir).evaluation
     show(evaluation, config, numbers, numbers.with_suffix(".png"))
     return 0

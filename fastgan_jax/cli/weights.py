@@ -26,11 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Lists, downloads or imports."""
     from fastgan_jax.pretrained import store
-    from fastgan_jax.pretrained.registry import REGISTRY
-    from fastgan_jax.utils.files import user_path
+    from fastgan_jax.pretrained.registry import FILES
 
     if arguments.list:
-        for entry in REGISTRY.values():
+        for entry in FILES.values():
             path = store.cached_path(entry.name)
             print(f"{entry.name}: {entry.content}")
             print(f"    {'present: ' + str(path) if path.exists() else 'not present'}")
@@ -40,5 +39,4 @@ def run(arguments: argparse.Namespace) -> None:
         path = store.cached_path(arguments.fetch)
         print(f"present: {path}" if path.exists() else store.fetch(arguments.fetch))
     else:
-        file, name = arguments.file
-        print(store.import_file(user_path(file), name))
+        print(store.import_file(*arguments.file))
