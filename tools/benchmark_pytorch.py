@@ -1,7 +1,5 @@
-"""The command `fastgan benchmark-pytorch`, from a checkout."""
+"""`fastgan benchmark-pytorch`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("benchmark-pytorch"))
+run_tool("benchmark-pytorch")

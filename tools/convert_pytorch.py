@@ -1,7 +1,5 @@
-"""The command `fastgan convert`, from a checkout."""
+"""`fastgan convert`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("convert"))
+run_tool("convert")

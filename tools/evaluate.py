@@ -1,7 +1,5 @@
-"""The command `fastgan evaluate`, from a checkout."""
+"""`fastgan evaluate`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("evaluate"))
+run_tool("evaluate")

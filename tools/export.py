@@ -1,7 +1,5 @@
-"""The command `fastgan export`, from a checkout."""
+"""`fastgan export`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("export"))
+run_tool("export")

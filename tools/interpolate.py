@@ -1,7 +1,5 @@
-"""The command `fastgan interpolate`, from a checkout."""
+"""`fastgan interpolate`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("interpolate"))
+run_tool("interpolate")

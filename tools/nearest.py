@@ -1,7 +1,5 @@
-"""The command `fastgan nearest`, from a checkout."""
+"""`fastgan nearest`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("nearest"))
+run_tool("nearest")

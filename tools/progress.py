@@ -1,7 +1,5 @@
-"""The command `fastgan progress`, from a checkout."""
+"""`fastgan progress`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("progress"))
+run_tool("progress")

@@ -1,7 +1,5 @@
-"""The command `fastgan project`, from a checkout."""
+"""`fastgan project`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("project"))
+run_tool("project")

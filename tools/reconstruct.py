@@ -1,7 +1,5 @@
-"""The command `fastgan reconstruct`, from a checkout."""
+"""`fastgan reconstruct`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("reconstruct"))
+run_tool("reconstruct")

@@ -1,7 +1,5 @@
-"""The command `fastgan report`, from a checkout."""
+"""`fastgan report`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("report"))
+run_tool("report")

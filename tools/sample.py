@@ -1,7 +1,5 @@
-"""The command `fastgan sample`, from a checkout."""
+"""`fastgan sample`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("sample"))
+run_tool("sample")

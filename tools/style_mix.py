@@ -1,7 +1,5 @@
-"""The command `fastgan style-mix`, from a checkout."""
+"""`fastgan style-mix`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("style-mix"))
+run_tool("style-mix")

@@ -1,7 +1,5 @@
-"""The command `fastgan weights`, from a checkout."""
+"""`fastgan weights`, from a checkout."""
 
-import sys
+from fastgan_jax.cli.app import run_tool
 
-from fastgan_jax.cli.app import run_command
-
-sys.exit(run_command("weights"))
+run_tool("weights")

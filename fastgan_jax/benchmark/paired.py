@@ -164,7 +164,7 @@ def alternate(sides: Sequence[Side], iterations: int, blocks: int) -> dict[str, 
     return {"results": finished, "ratios": {name: spread(values) for name, values in ratios.items()}}
 
 
-def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int, json_path: str | None) -> None:
+def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int, json_path: str | Path | None) -> None:
     """Starts programs that run `answer`, times them in turn, and prints (and writes) results and ratios.
 
     Args:

@@ -163,7 +163,7 @@ def cells(result: Result) -> dict[str, Any]:
     }
 
 
-def show(result: Result, json_path: str | None = None) -> None:
+def show(result: Result, json_path: str | Path | None = None) -> None:
     """Prints a result, as JSON and as a row of Markdown, and writes it if a path is given."""
     print(json.dumps({key: value for key, value in result.items() if key != "config"}, indent=2))
     print(markdown([cells(result)]), flush=True)

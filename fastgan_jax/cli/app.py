@@ -13,9 +13,10 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import NoReturn
 
 from fastgan_jax import cli
-from fastgan_jax.cli.arguments import Parser, split_overrides
+from fastgan_jax.cli.options import Parser, split_overrides
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import show_log
 
@@ -53,7 +54,7 @@ def overview() -> str:
 
 def command_names() -> list[str]:
     """The names of all commands, sorted."""
-    modules = {module.name for module in pkgutil.iter_modules(cli.__path__)} - {"app", "arguments"}
+    modules = {module.name for module in pkgutil.iter_modules(cli.__path__)} - {"app", "options"}
     return sorted(name.replace("_", "-") for name in modules)
 
 
@@ -112,6 +113,11 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
         message, code = "stopped", 130
     print(message, file=sys.stderr)
     return code
+
+
+def run_tool(name: str) -> NoReturn:
+    """Runs a command with the arguments of this process, and ends it with the exit code."""
+    sys.exit(run_command(name))
 
 
 def _run(command: ModuleType, arguments: argparse.Namespace) -> int | None:

@@ -10,7 +10,7 @@ Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. Images 
 import argparse
 from typing import Any
 
-from fastgan_jax.cli.arguments import count, path, take_overrides, text_or_none
+from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 
 EXAMPLES = """examples:
@@ -24,25 +24,25 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
+    add = parser.add_argument
     action = add_timing(parser)
-    parser.add_argument("--profile", type=path, metavar="DIR", help="also write a trace for TensorBoard and Perfetto")
-    parser.add_argument(
-        "--hlo", type=path, metavar="FILE", help="with --target: also write the compiled program as text here"
-    )
+    add("--profile", type=options.path, metavar="DIR", help="also write a trace for TensorBoard and Perfetto")
+    add("--hlo", type=options.path, metavar="FILE", help="with --target: also write the compiled program as text here")
     action.add_argument("--target", metavar="NAME|FILE", help="only compile, for this device; it need not be here")
     action.add_argument(
-        "--compare", nargs=2, type=path, metavar=("A.json", "B.json"), help="only print the ratios B / A"
+        "--compare", nargs=2, type=options.path, metavar=("A.json", "B.json"), help="only print the ratios B / A"
     )
 
 
 def add_timing(parser: argparse.ArgumentParser) -> Any:
     """Adds what all programs that are timed take; returns the group of actions that exclude each other."""
-    parser.add_argument("--config", metavar="NAME|FILE", help="preset or configuration file")
-    parser.add_argument("--iterations", type=count, default=10, metavar="N", help="in a block (default: 10)")
-    parser.add_argument("--blocks", type=count, default=5, metavar="B", help="that are timed (default: 5)")
-    parser.add_argument("--json", type=path, metavar="FILE", help="also write the result here")
-    parser.add_argument("--threads", type=count, metavar="T", help="cores to use (default: all; needs Linux)")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--config", metavar="NAME|FILE", help="preset or configuration file")
+    add("--iterations", type=options.count, default=10, metavar="N", help="in a block (default: 10)")
+    add("--blocks", type=options.count, default=5, metavar="B", help="that are timed (default: 5)")
+    add("--json", type=options.path, metavar="FILE", help="also write the result here")
+    add("--threads", type=options.count, metavar="T", help="cores to use (default: all; needs Linux)")
+    add(
         "--against",
         action="append",
         default=[],
@@ -50,7 +50,7 @@ def add_timing(parser: argparse.ArgumentParser) -> Any:
         help="compare with the same configuration but for these fields, NAME=VALUE joined by spaces, in neighboring "
         "blocks; may be given several times",
     )
-    take_overrides(parser)
+    options.take_overrides(parser)
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--on-command", action="store_true", help="time a block of N for each line N of standard input")
     return action
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> None:
         compile_for_target(arguments)
     elif arguments.against:
         commands = commands_of(arguments)
-        paired.compare(commands, arguments.iterations, arguments.blocks, text_or_none(arguments.json))
+        paired.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
     else:
         time(arguments, config)
 
@@ -106,7 +106,7 @@ def compile_for_target(arguments: argparse.Namespace) -> None:
     for name, own in paired.variations(arguments.config, arguments.overrides, arguments.against).items():
         config = paired.read_config(arguments.config, own)
         with announced(f"compiling {name} for {device['device']}, which takes minutes"):
-            results[name] = target.compile_for(device, config, text_or_none(arguments.hlo))
+            results[name] = target.compile_for(device, config, arguments.hlo and str(arguments.hlo))
     print(target.report(results))
     if arguments.json:
         write_json(arguments.json, {"results": results} if arguments.against else results[paired.OURS])
@@ -114,17 +114,23 @@ def compile_for_target(arguments: argparse.Namespace) -> None:
 
 def time(arguments: argparse.Namespace, config: Any) -> None:
     """Times the configuration, and prints and writes the result."""
-    from fastgan_jax.benchmark import paired, results, workload
+    from fastgan_jax.benchmark import workload
 
     work = workload.make_workload(config)
     if not arguments.on_command:
         work.check_block(arguments.iterations)
     runner = workload.Runner(work)
+    time_blocks(runner, arguments)
+    if arguments.profile:
+        runner.profile(str(arguments.profile))
+
+
+def time_blocks(runner: Any, arguments: argparse.Namespace) -> None:
+    """Times a program's blocks, and prints and writes the result; with --on-command, one block at a time."""
+    from fastgan_jax.benchmark import paired, results
+
     if arguments.on_command:
         paired.answer(runner)
         return
     seconds = [runner.time_block(arguments.iterations) for _ in range(arguments.blocks)]
-    result = runner.result(seconds, arguments.iterations)
-    if arguments.profile:
-        runner.profile(str(arguments.profile))
-    results.show(result, text_or_none(arguments.json))
+    results.show(runner.result(seconds, arguments.iterations), arguments.json)

@@ -7,10 +7,8 @@ Needs the extra fastgan_jax[torch]. Every field of configs/base.py can be set as
 
 import argparse
 import sys
-from typing import Any
 
-from fastgan_jax.cli.arguments import text_or_none
-from fastgan_jax.cli.benchmark import add_timing, commands_of
+from fastgan_jax.cli.benchmark import add_timing, commands_of, time_blocks
 from fastgan_jax.errors import UserError
 
 EXAMPLES = """examples:
@@ -44,21 +42,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.compare:
         theirs = paired.command_of("benchmark-pytorch", arguments.config, arguments.overrides)
         commands = commands_of(arguments) | {f"pytorch {arguments.variant}": [*theirs, "--variant", arguments.variant]}
-        paired.compare(commands, arguments.iterations, arguments.blocks, text_or_none(arguments.json))
-    else:
-        time(arguments, config)
+        paired.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
+        return
 
-
-def time(arguments: argparse.Namespace, config: Any) -> None:
-    """Times the PyTorch side, and prints and writes the result."""
-    from fastgan_jax.benchmark import paired, results
+    from fastgan_jax.benchmark import results
     from fastgan_jax.benchmark.pytorch.runner import Runner
 
     if arguments.variant == "compiled":
         print("torch.compile takes minutes", file=sys.stderr)
-    runner = Runner(config, arguments.variant, results.usable_cores())
-    if arguments.on_command:
-        paired.answer(runner)
-        return
-    seconds = [runner.time_block(arguments.iterations) for _ in range(arguments.blocks)]
-    results.show(runner.result(seconds, arguments.iterations), text_or_none(arguments.json))
+    time_blocks(Runner(config, arguments.variant, results.usable_cores()), arguments)

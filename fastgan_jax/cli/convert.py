@@ -7,7 +7,7 @@ set as --config.GROUP.FIELD=VALUE. An export needs PyTorch (pip install 'fastgan
 import argparse
 import shlex
 
-from fastgan_jax.cli.arguments import add_out, add_run, path, take_overrides
+from fastgan_jax.cli import options
 from fastgan_jax.utils.console import announced
 
 EXAMPLES = """examples:
@@ -21,12 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     help_texts = {"description": parser.description, "epilog": parser.epilog}
     directions = parser.add_subparsers(dest="direction", required=True, metavar="import|export")
     to_run = directions.add_parser("import", help="from a .pth file to a run folder", **help_texts)
-    to_run.add_argument("--checkpoint", type=path, required=True, metavar="FILE", help="the .pth file")
-    add_out(to_run, "run folder to make")
-    take_overrides(to_run)
+    to_run.add_argument("--checkpoint", type=options.path, required=True, metavar="FILE", help="the .pth file")
+    options.add_out(to_run, "run folder to make")
+    options.take_overrides(to_run)
     to_file = directions.add_parser("export", help="from a run folder to a .pth file", **help_texts)
-    add_run(to_file)
-    add_out(to_file, "the .pth file to make")
+    options.add_run(to_file)
+    options.add_out(to_file, "the .pth file to make")
 
 
 def run(arguments: argparse.Namespace) -> None:

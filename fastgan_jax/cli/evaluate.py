@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastgan_jax.cli.arguments import add_data, add_overwrite, add_run_folder, count, path, step, text_or_none
+from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import check_outputs
 
@@ -34,28 +34,30 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run_folder(parser)
-    parser.add_argument(
-        "--step", type=steps, default="latest", help="latest (default), best, all, or iterations joined by commas"
+    add = parser.add_argument
+    options.add_run_folder(parser)
+    add("--step", type=steps, default="latest", help="latest (default), best, all, or iterations joined by commas")
+    add("--metrics", metavar="M,M,...", help="fid, frechet, kid, precision_recall, ...")
+    add("--num", type=options.count, metavar="N", help="generated images")
+    options.add_data(parser)
+    add("--features", metavar="NET", help="inception, squeeze or squeeze_caffe")
+    add("--feature-weights", type=options.path, metavar="FILE", help="local file with their weights")
+    add("--resize", metavar="HOW", help="legacy or clean")
+    add("--net", metavar="NET", help="perceptual network of diversity and nearest: vgg, squeeze, ...")
+    add("--weights", type=options.path, metavar="FILE", help="local file with the weights of --net")
+    add("--json", type=options.path, metavar="FILE", help="write the numbers there")
+    add(
+        "--plot",
+        type=options.path,
+        metavar="FILE",
+        help="plot the numbers against iterations there (.png, .svg or .pdf)",
     )
-    parser.add_argument("--metrics", metavar="M,M,...", help="fid, frechet, kid, precision_recall, ...")
-    parser.add_argument("--num", type=count, metavar="N", help="generated images")
-    add_data(parser)
-    parser.add_argument("--features", metavar="NET", help="inception, squeeze or squeeze_caffe")
-    parser.add_argument("--feature-weights", type=path, metavar="FILE", help="local file with their weights")
-    parser.add_argument("--resize", metavar="HOW", help="legacy or clean")
-    parser.add_argument("--net", metavar="NET", help="perceptual network of diversity and nearest: vgg, squeeze, ...")
-    parser.add_argument("--weights", type=path, metavar="FILE", help="local file with the weights of --net")
-    parser.add_argument("--json", type=path, metavar="FILE", help="write the numbers there")
-    parser.add_argument(
-        "--plot", type=path, metavar="FILE", help="plot the numbers against iterations there (.png, .svg or .pdf)"
-    )
-    add_overwrite(parser)
+    options.add_overwrite(parser)
 
 
 def steps(text: str) -> list[int | str]:
     """The checkpoints that --step names; for all kept ones, "all"."""
-    return [part if part == "all" else step(part) for part in text.split(",")]
+    return [part if part == "all" else options.step(part) for part in text.split(",")]
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -74,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = checkpoint_steps(arguments.run) if "all" in arguments.step else arguments.step
     try:
         config = configuration_of(arguments)
-        evaluation = evaluate_run(arguments.run, chosen, config, text_or_none(arguments.data))
+        evaluation = evaluate_run(arguments.run, chosen, config, arguments.data)
     except UserError as error:
         raise UserError(with_options(str(error))) from None
     show(evaluation, config, arguments.json, arguments.plot)
@@ -106,8 +108,8 @@ def configuration_of(arguments: argparse.Namespace) -> Any:
     from fastgan_jax.runs.checkpoint import find_checkpoint, read_config
 
     config = configuration.from_saved(read_config(find_checkpoint(arguments.run)))
-    options = {field: getattr(arguments, option[2:].replace("-", "_")) for field, option in OPTIONS.items()}
-    given = {field: str(value) if isinstance(value, Path) else value for field, value in options.items()}
+    given = {field: getattr(arguments, option[2:].replace("-", "_")) for field, option in OPTIONS.items()}
+    given = {field: str(value) if isinstance(value, Path) else value for field, value in given.items()}
     changes = {"eval.every": None}  # so that eval.best_metric need not be among the metrics
     for network, file in WEIGHTS.items():
         if given[network] not in (None, config[network]):

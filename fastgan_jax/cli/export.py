@@ -7,11 +7,11 @@ installed.
 """
 
 import argparse
-from collections.abc import Callable
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastgan_jax.cli.arguments import add_out, add_run, count, load_generator, seed
+from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import announced
 from fastgan_jax.utils.files import check_outputs, replacing
@@ -29,33 +29,35 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run(parser)
-    add_out(parser, "file to write")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="kind of file")
-    parser.add_argument("--batch", type=batch_size, metavar="N", help="images per call: a number, or dynamic (default)")
-    parser.add_argument("--style-mix", action="store_true", help="the variant with two latents, content and style")
-    parser.add_argument("--noise-seed", type=seed, metavar="S", help="of the fixed noise, 0 to 2^32 - 1 (default: 0)")
+    add = parser.add_argument
+    options.add_run(parser)
+    options.add_out(parser, "file to write")
+    add("--format", required=True, choices=FORMATS, help="kind of file")
+    add("--batch", type=batch_size, metavar="N", help="images per call: a number, or dynamic (default)")
+    add("--style-mix", action="store_true", help="the variant with two latents, content and style")
+    add("--noise-seed", type=options.seed, metavar="S", help="of the fixed noise, 0 to 2^32 - 1 (default: 0)")
 
 
 def batch_size(text: str) -> int | str:
     """A number of at least 1, or "dynamic"."""
     try:
-        return text if text == "dynamic" else count(text)
+        return text if text == "dynamic" else options.count(text)
     except argparse.ArgumentTypeError as error:
         raise argparse.ArgumentTypeError(f"{error}, or dynamic") from None
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Writes the file and, for ONNX, compares it with JAX."""
-    out, options = arguments.out, graph_options(arguments)
+    out, graph = arguments.out, graph_options(arguments)
     check_outputs([out], arguments.overwrite)
-    sampler = load_generator(arguments)
+    sampler = options.load_generator(arguments)
     with announced(f"exporting {arguments.format}"):
-        contents = exporter(arguments.format)(sampler, **options)
+        module = importlib.import_module(f"fastgan_jax.export.{arguments.format}")
+        contents = getattr(module, f"{arguments.format}_bytes")(sampler, **graph)
     with replacing(out, cure="choose another --out") as temporary:
         temporary.write_bytes(contents)
         if arguments.format == "onnx":
-            compare(temporary, sampler, options)
+            compare(temporary, sampler, graph)
     print(f"{arguments.format} of iteration {sampler.step}, {len(contents) / 1e6:.1f} MB: {out}")
 
 
@@ -76,28 +78,13 @@ def graph_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"batch": size, "style_mix": arguments.style_mix, "noise_seed": arguments.noise_seed or 0}
 
 
-def exporter(kind: str) -> Callable[..., bytes]:
-    """The function that makes a file's contents."""
-    if kind == "onnx":
-        from fastgan_jax.export.onnx import onnx_bytes
-
-        return onnx_bytes
-    if kind == "stablehlo":
-        from fastgan_jax.export.stablehlo import stablehlo_bytes
-
-        return stablehlo_bytes
-    from fastgan_jax.export.safetensors import safetensors_bytes
-
-    return safetensors_bytes
-
-
-def compare(file: Path, sampler: "Sampler", options: dict[str, Any]) -> None:
+def compare(file: Path, sampler: "Sampler", graph: dict[str, Any]) -> None:
     """Compares an ONNX file with JAX, and prints the difference."""
     from fastgan_jax.export.onnx import check_onnx
 
     print("comparing with JAX in onnxruntime ...", flush=True)
     try:
-        difference = check_onnx(file, sampler, **options)
+        difference = check_onnx(file, sampler, **graph)
     except ImportError:
         print("not compared: onnxruntime is not installed; pip install 'fastgan_jax[onnx]'")
         return

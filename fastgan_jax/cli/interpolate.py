@@ -7,18 +7,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fastgan_jax.cli.arguments import (
-    add_out,
-    add_run,
-    add_truncation,
-    check_label,
-    count,
-    grid,
-    load_generator,
-    path,
-    seed,
-    seeds,
-)
+from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import Progress
 
@@ -36,31 +25,38 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run(parser)
-    add_out(parser, "a .mp4, .gif or .webp file, or a folder")
+    add = parser.add_argument
+    options.add_run(parser)
+    options.add_out(parser, "a .mp4, .gif or .webp file, or a folder")
     keyframes = parser.add_mutually_exclusive_group()
     keyframes.add_argument(
-        "--seeds", type=seeds, default="0-5", metavar="S,S-S", help="keyframes: the first latent of each seed"
+        "--seeds", type=options.seeds, default="0-5", metavar="S,S-S", help="keyframes: the first latent of each seed"
     )
     keyframes.add_argument(
-        "--latents", type=path, metavar="FILE", help="keyframes: z [N, nz] in an .npz, as fastgan project writes"
+        "--latents",
+        type=options.path,
+        metavar="FILE",
+        help="keyframes: z [N, nz] in an .npz, as fastgan project writes",
     )
-    parser.add_argument("--frames", type=count, default=30, metavar="N", help="between two keyframes (default: 30)")
-    parser.add_argument("--fps", type=float, default=30, metavar="N", help="frames per second (default: 30)")
-    parser.add_argument("--open", action="store_true", help="end at the last keyframe")
-    parser.add_argument("--linear", action="store_true", help="in straight lines (default: along great circles)")
-    parser.add_argument(
-        "--easing", choices=("linear", "smooth"), default="linear", help="smooth: at rest at each keyframe"
+    add("--frames", type=options.count, default=30, metavar="N", help="between two keyframes (default: 30)")
+    add("--fps", type=float, default=30, metavar="N", help="frames per second (default: 30)")
+    add("--open", action="store_true", help="end at the last keyframe")
+    add("--linear", action="store_true", help="in straight lines (default: along great circles)")
+    add("--easing", choices=("linear", "smooth"), default="linear", help="smooth: at rest at each keyframe")
+    options.add_truncation(parser)
+    add(
+        "--grid",
+        type=options.grid,
+        default="1x1",
+        metavar="RxC",
+        help="several side by side, which share the keyframes out",
     )
-    add_truncation(parser)
-    parser.add_argument(
-        "--grid", type=grid, default="1x1", metavar="RxC", help="several side by side, which share the keyframes out"
-    )
-    parser.add_argument(
-        "--label", type=int, metavar="L", help="class, for a conditional model (default: that of --latents)"
-    )
-    parser.add_argument(
-        "--noise-seed", type=seed, metavar="S", help="of the noise of all frames (default: that of --latents, or 0)"
+    add("--label", type=int, metavar="L", help="class, for a conditional model (default: that of --latents)")
+    add(
+        "--noise-seed",
+        type=options.seed,
+        metavar="S",
+        help="of the noise of all frames (default: that of --latents, or 0)",
     )
 
 
@@ -74,11 +70,13 @@ def run(arguments: argparse.Namespace) -> None:
 
     check_video(arguments.out, arguments.fps, arguments.overwrite)
     chosen = arguments.seeds if arguments.latents is None else read_latents(arguments.latents)
-    sampler = load_generator(arguments)
+    sampler = options.load_generator(arguments)
     given = latents_of(sampler, chosen)
     keyframes = np.float32(arguments.truncation) * given.z
     noise_seed = (given.noise_seed or 0) if arguments.noise_seed is None else arguments.noise_seed
-    label = check_label(given.label if arguments.label is None else arguments.label, sampler.generator.num_classes)
+    label = options.check_label(
+        given.label if arguments.label is None else arguments.label, sampler.generator.num_classes
+    )
     rows, columns = arguments.grid
     tiles = rows * columns
     if len(keyframes) % tiles or len(keyframes) < 2 * tiles:
@@ -87,11 +85,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
     latents = [
         interpolate_keyframes(
-            own,
-            arguments.frames,
-            closed=not arguments.open,
-            spherical=not arguments.linear,
-            easing=arguments.easing,
+            own, arguments.frames, closed=not arguments.open, spherical=not arguments.linear, easing=arguments.easing
         )
         for own in np.split(keyframes, tiles)
     ]

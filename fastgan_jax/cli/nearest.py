@@ -8,18 +8,7 @@ searched as well, and are then not compared with. fastgan report shows the neare
 
 import argparse
 
-from fastgan_jax.cli.arguments import (
-    add_data,
-    add_network,
-    add_out,
-    add_run,
-    count,
-    facts_of,
-    load_generator,
-    png_path,
-    seed,
-    text_or_none,
-)
+from fastgan_jax.cli import options
 from fastgan_jax.utils.files import check_outputs
 
 EXAMPLES = """examples:
@@ -30,34 +19,33 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run(parser)
-    add_out(parser, "a .png file; the table goes into a .json of the same name", kind=png_path)
-    parser.add_argument("--num", type=count, default=16, metavar="N", help="samples (default: 16)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the samples (default: 0)")
-    parser.add_argument(
-        "--neighbors", "--neighbours", type=count, default=3, metavar="K", help="of each sample (default: 3)"
-    )
-    add_data(parser)
-    add_network(parser)
+    add = parser.add_argument
+    options.add_run(parser)
+    options.add_out(parser, "a .png file; the table goes into a .json of the same name", kind=options.png_path)
+    add("--num", type=options.count, default=16, metavar="N", help="samples (default: 16)")
+    add("--seed", type=options.seed, default=0, metavar="S", help="of the samples (default: 0)")
+    add("--neighbors", "--neighbours", type=options.count, default=3, metavar="K", help="of each sample (default: 3)")
+    options.add_data(parser)
+    options.add_network(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Searches, and writes image and table."""
     from fastgan_jax.evaluation.neighbors import nearest_neighbors, neighbor_grid, neighbor_report, table
-    from fastgan_jax.inference.restore import load_run_perceptual, load_training_set
+    from fastgan_jax.inference.restore import load_training_set
     from fastgan_jax.pretrained.networks import PerceptualDistance
     from fastgan_jax.utils.files import write_json
     from fastgan_jax.utils.grids import save_png
 
     out, beside = arguments.out, arguments.out.with_suffix(".json")
     check_outputs([out, beside], arguments.overwrite)
-    sampler = load_generator(arguments)
-    distance = PerceptualDistance(*load_run_perceptual(sampler.config, arguments.net, arguments.weights))
-    training = load_training_set(arguments.run, sampler.config, text_or_none(arguments.data))
+    sampler = options.load_generator(arguments)
+    distance = PerceptualDistance(*options.load_network(arguments, sampler.config))
+    training = load_training_set(arguments.run, sampler.config, arguments.data)
     samples, mirrored = sampler.sample(arguments.num, arguments.seed), sampler.config.data.flip
     neighbors = nearest_neighbors(distance, samples, training.images, arguments.neighbors, mirrored=mirrored)
     report = neighbor_report(distance, training.images, neighbors, training.names, mirrored=mirrored)
-    facts = facts_of(arguments, sampler.step, "seed")
+    facts = options.facts_of(arguments, sampler.step, "seed")
     save_png(out, neighbor_grid(samples, training.images, neighbors), facts | {"measure": distance.measure})
     write_json(beside, facts | report)
     print(table(report))

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fastgan_jax.cli.arguments import add_out, add_run_folder, check_label, count, seed
+from fastgan_jax.cli import options
 from fastgan_jax.utils.console import Progress
 
 if TYPE_CHECKING:
@@ -20,14 +20,15 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run_folder(parser)
-    add_out(parser, "a .mp4, .gif or .webp file, or a folder")
-    parser.add_argument("--num", type=count, default=16, metavar="N", help="number of latents (default: 16)")
-    parser.add_argument("--seed", type=seed, default=0, metavar="S", help="of the latents (default: 0)")
-    parser.add_argument("--fps", type=float, default=2, metavar="F", help="checkpoints per second (default: 2)")
-    parser.add_argument("--columns", type=count, metavar="C", help="of the grid (default: about square)")
-    parser.add_argument("--no-caption", action="store_true", help="leave the iteration out of the image")
-    parser.add_argument("--label", type=int, metavar="L", help="class, for a conditional model (default: each in turn)")
+    add = parser.add_argument
+    options.add_run_folder(parser)
+    options.add_out(parser, "a .mp4, .gif or .webp file, or a folder")
+    add("--num", type=options.count, default=16, metavar="N", help="number of latents (default: 16)")
+    add("--seed", type=options.seed, default=0, metavar="S", help="of the latents (default: 0)")
+    add("--fps", type=float, default=2, metavar="F", help="checkpoints per second (default: 2)")
+    add("--columns", type=options.count, metavar="C", help="of the grid (default: about square)")
+    add("--no-caption", action="store_true", help="leave the iteration out of the image")
+    add("--label", type=int, metavar="L", help="class, for a conditional model (default: each in turn)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
             sampler = fastgan_jax.load(folder, step)
             labels = None
             if arguments.label is not None:
-                labels = [check_label(arguments.label, sampler.generator.num_classes)] * arguments.num
+                labels = [options.check_label(arguments.label, sampler.generator.num_classes)] * arguments.num
             images = sampler.sample(arguments.num, arguments.seed, labels=labels)
             image = image_grid(images, arguments.columns)
             yield image if arguments.no_caption else captioned(image, f"iteration {step}")

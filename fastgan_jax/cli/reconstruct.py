@@ -9,22 +9,13 @@ printed and written (probe.json) beside rows of real | f1 | f2. Lower is better;
 """
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastgan_jax.cli.arguments import (
-    add_data,
-    add_network,
-    add_options,
-    add_out,
-    add_run,
-    facts_of,
-    options_of,
-    path,
-    png_path,
-    text_or_none,
-)
+from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.options import ProbeOptions
+from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.utils.console import Progress, announced
 from fastgan_jax.utils.files import check_outputs
 
@@ -49,29 +40,30 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run(parser)
-    add_out(parser, "a .png file; with --probe, numbers go into a .json of the same name", kind=png_path)
+    options.add_run(parser)
+    options.add_out(
+        parser, "a .png file; with --probe, numbers go into a .json of the same name", kind=options.png_path
+    )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--images", type=path, nargs="+", metavar="PATH", help="image files, or folders of them")
+    what.add_argument("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
     what.add_argument("--probe", action="store_true", help="test the discriminator as a feature extractor")
     parser.add_argument("--quadrant", choices=QUADRANTS, default="top-left", help="of --images (default: top-left)")
     probe = parser.add_argument_group("with --probe")
-    add_options(probe, ProbeOptions, HELP)
+    options.add_fields(probe, ProbeOptions, HELP)
     probe.add_argument("--distance", choices=DISTANCES, default="lpips", help="lpips (default) needs weights")
-    add_network(probe, use="network of lpips")
-    add_data(probe)
+    options.add_network(probe, use="network of lpips")
+    options.add_data(probe)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Reconstructs and writes."""
-    options = options_of(arguments, ProbeOptions)
+    training = options.read_fields(arguments, ProbeOptions)
 
     from fastgan_jax.data.image_files import image_files
 
     files = None if arguments.probe else image_files(arguments.images)
-    check_outputs(
-        [arguments.out, arguments.out.with_suffix(".json")] if arguments.probe else [arguments.out], arguments.overwrite
-    )
+    out, beside = arguments.out, arguments.out.with_suffix(".json")
+    check_outputs([out] if files else [out, beside], arguments.overwrite)
 
     from fastgan_jax.inference.restore import load_discriminator
     from fastgan_jax.utils.devices import keep_compiled_programs
@@ -79,10 +71,13 @@ def run(arguments: argparse.Namespace) -> None:
     keep_compiled_programs()
     with announced(f"loading {arguments.run}"):
         trained = load_discriminator(arguments.run, arguments.step)
-    run_probe(arguments, trained, options) if files is None else run_decoders(arguments, trained, files)
+    if files:
+        run_decoders(arguments, trained, files)
+    else:
+        run_probe(arguments, trained, training, beside)
 
 
-def run_decoders(arguments: argparse.Namespace, trained: "TrainedDiscriminator", files: list) -> None:
+def run_decoders(arguments: argparse.Namespace, trained: "TrainedDiscriminator", files: list[Path]) -> None:
     """Reconstructs the images of --images with the discriminator's own decoders."""
     from fastgan_jax.data.image_files import read_images
     from fastgan_jax.inference.reconstruction import reconstruct_all
@@ -93,29 +88,30 @@ def run_decoders(arguments: argparse.Namespace, trained: "TrainedDiscriminator",
     images = read_images(files, trained.config)
     quadrant = QUADRANTS.index(arguments.quadrant)
     columns = reconstruct_all(trained.discriminator, trained.config.model.resize, trained.variables, images, quadrant)
-    save_png(arguments.out, titled_columns(columns), facts_of(arguments, trained.step, "quadrant"))
+    save_png(arguments.out, titled_columns(columns), options.facts_of(arguments, trained.step, "quadrant"))
     print(f"{len(files)} images, {' | '.join(columns)}, iteration {trained.step}")
     print(arguments.out)
 
 
-def run_probe(arguments: argparse.Namespace, trained: "TrainedDiscriminator", options: ProbeOptions) -> None:
+def run_probe(
+    arguments: argparse.Namespace, trained: "TrainedDiscriminator", training: ProbeOptions, beside: Path
+) -> None:
     """Trains fresh decoders on the frozen discriminator."""
     from fastgan_jax.inference import probe
     from fastgan_jax.inference.restore import load_training_set
     from fastgan_jax.utils.files import write_json
     from fastgan_jax.utils.grids import save_png, titled_columns
 
-    measure, distance, pretrained = find_distance(arguments, trained.config)
-    training = load_training_set(arguments.run, trained.config, text_or_none(arguments.data))
-    with Progress(total=options.iterations, title="training decoders") as bar:
-        result = probe.run_probe(trained, distance, pretrained, training.images, options, on_progress=bar.update)
-    facts = facts_of(arguments, trained.step) | {"measure": measure}
-    facts |= {name: getattr(options, name) for name in HELP if name != "held_out"}
+    measure, distance, params = find_distance(arguments, trained.config)
+    data = load_training_set(arguments.run, trained.config, arguments.data)
+    with Progress(total=training.iterations, title="training decoders") as bar:
+        result = probe.run_probe(trained, distance, params, data.images, training, on_progress=bar.update)
+    facts = options.facts_of(arguments, trained.step) | {"measure": measure}
+    facts |= {name: getattr(training, name) for name in HELP if name != "held_out"}
     save_png(arguments.out, titled_columns(result.shown), facts)
-    report = facts | probe.report(result, training.names)
-    write_json(arguments.out.with_suffix(".json"), report)
-    print(probe.table(report))
-    print(f"{arguments.out}\n{arguments.out.with_suffix('.json')}")
+    report = facts | probe.report(result, data.names)
+    write_json(beside, report)
+    print(f"{probe.table(report)}\n{arguments.out}\n{beside}")
 
 
 def find_distance(arguments: argparse.Namespace, config: Any) -> tuple[str, Any, Any]:
@@ -125,16 +121,11 @@ def find_distance(arguments: argparse.Namespace, config: Any) -> tuple[str, Any,
         UserError: if it does not fit the images, or weights cannot be had.
     """
     from fastgan_jax.gan.losses import RECONSTRUCTION
-    from fastgan_jax.inference.restore import load_run_perceptual
-    from fastgan_jax.pretrained.registry import PERCEPTUAL
 
     make = RECONSTRUCTION[arguments.distance]
     if arguments.distance != "lpips":
         return arguments.distance, make("", None), None
     if config.model.channels != 3:
         raise UserError(f"--distance lpips takes 3 channels, and the run has {config.model.channels}: --distance l1")
-    try:
-        name, params = load_run_perceptual(config, arguments.net, arguments.weights)
-    except UserError as error:
-        raise UserError(f"{error}, or --distance l1") from None
+    name, params = options.load_network(arguments, config, otherwise="--distance l1")
     return PERCEPTUAL[name].measure, make(PERCEPTUAL[name].backbone, None), params

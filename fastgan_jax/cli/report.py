@@ -6,7 +6,7 @@ nearest.png of fastgan nearest and evaluation.json of fastgan evaluate.
 
 import argparse
 
-from fastgan_jax.cli.arguments import add_overwrite, add_run_folder, path
+from fastgan_jax.cli import options
 from fastgan_jax.utils.files import check_outputs
 
 EXAMPLES = """examples:
@@ -16,11 +16,11 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run_folder(parser)
+    options.add_run_folder(parser)
     parser.add_argument(
-        "--out", type=path, metavar="FILE", help="the page (default: report.html in the run folder, replaced)"
+        "--out", type=options.path, metavar="FILE", help="the page (default: report.html in the run folder, replaced)"
     )
-    add_overwrite(parser)
+    options.add_overwrite(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:

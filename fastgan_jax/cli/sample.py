@@ -8,19 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastgan_jax.cli.arguments import (
-    MOST_SEEDS,
-    add_out,
-    add_run,
-    add_truncation,
-    count,
-    facts_of,
-    index,
-    load_generator,
-    numbers,
-    seed,
-    seeds,
-)
+from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs, replacing
@@ -29,8 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fastgan_jax.inference.sampler import Sampler
-
-    Files = Iterable[tuple[str, np.ndarray, dict[str, Any]]]
 
 BATCH = 8  # images of one step of the progress bar
 OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # else they would name folders
@@ -42,44 +28,51 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run(parser)
-    add_out(parser, "a .png file for a grid, a .zip, or a folder")
-    parser.add_argument("--num", type=count, metavar="N", help="images of each seed (default: 16; 1 with --seeds)")
+    add = parser.add_argument
+    options.add_run(parser)
+    options.add_out(parser, "a .png file for a grid, a .zip, or a folder")
+    add("--num", type=options.count, metavar="N", help="images of each seed (default: 16; 1 with --seeds)")
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--seed", type=seed, default=0, metavar="S", help="from 0 to 2^32 - 1 (default: 0)")
-    which.add_argument("--seeds", type=seeds, metavar="S,S-S", help="several seeds, such as 0,3,7-9")
-    parser.add_argument("--first", type=index, default=0, metavar="I", help="index of the first image (default: 0)")
-    add_truncation(parser)
-    parser.add_argument("--labels", type=numbers, metavar="L,L,...", help="class of each image, or one (default: each)")
-    parser.add_argument("--columns", type=count, metavar="C", help="of the grid (default: about square)")
+    which.add_argument("--seed", type=options.seed, default=0, metavar="S", help="from 0 to 2^32 - 1 (default: 0)")
+    which.add_argument("--seeds", type=options.seeds, metavar="S,S-S", help="several seeds, such as 0,3,7-9")
+    add("--first", type=options.index, default=0, metavar="I", help="index of the first image (default: 0)")
+    options.add_truncation(parser)
+    add("--labels", type=options.numbers, metavar="L,L,...", help="class of each image, or one (default: each)")
+    add("--columns", type=options.count, metavar="C", help="of the grid (default: about square)")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Generates the images and writes them."""
+    import numpy as np
+
+    from fastgan_jax.utils.grids import image_grid, save_png
+
     out, kind = arguments.out, arguments.out.suffix.lower()
     if kind in OTHER_FORMATS:
         raise UserError(f"--out {out}: must be a .png file for a grid, a .zip, or a folder")
     chosen = list(dict.fromkeys(arguments.seeds or [arguments.seed]))  # one named twice would name its files twice
     num = arguments.num or (16 if arguments.seeds is None else 1)
-    if len(chosen) * num > MOST_SEEDS:
-        raise UserError(f"{len(chosen) * num} images are more than {MOST_SEEDS}: give fewer")
+    if len(chosen) * num > options.MOST_SEEDS:
+        raise UserError(f"{len(chosen) * num} images are more than {options.MOST_SEEDS}: give fewer")
     drawn = [(own, number) for own in chosen for number in range(arguments.first, arguments.first + num)]
     names = [f"seed{own:04d}_{number:06d}.png" for own, number in drawn]
     check_outputs([out] if kind in (".png", ".zip") else [out / name for name in names], arguments.overwrite)
 
-    sampler = load_generator(arguments)
+    sampler = options.load_generator(arguments)
     labels = class_labels(arguments.labels, drawn, sampler.generator.num_classes)
-    facts = facts_of(arguments, sampler.step) | {"truncation": f"{arguments.truncation:g}"}
+    facts = options.facts_of(arguments, sampler.step) | {"truncation": f"{arguments.truncation:g}"}
     own_facts = [facts | {"seed": own, "index": number} for own, number in drawn]
     if labels is not None:
         own_facts = [own | {"class": label} for own, label in zip(own_facts, labels, strict=True)]
     images = generate(sampler, drawn, labels, arguments.truncation)
     if kind == ".png":
         facts |= {"seed": arguments.seeds or arguments.seed, "first": arguments.first}
-        write_grid(out, images, arguments.columns, facts)
+        save_png(out, image_grid(np.stack(list(images)), arguments.columns), facts)
+    elif kind == ".zip":
+        write_zip(out, zip(names, images, own_facts, strict=True))
     else:
-        write = write_zip if kind == ".zip" else write_folder
-        write(out, zip(names, images, own_facts, strict=True))
+        for name, image, own in zip(names, images, own_facts, strict=True):
+            save_png(out / name, image, own)
     print(f"{len(drawn)} image{'s' * (len(drawn) > 1)} of iteration {sampler.step}: {out}")
 
 
@@ -97,24 +90,7 @@ def generate(
             bar.update(len(batch))
 
 
-def write_grid(path: Path, images: Iterable["np.ndarray"], columns: int | None, facts: dict[str, Any]) -> None:
-    """Writes all images as one PNG."""
-    import numpy as np
-
-    from fastgan_jax.utils.grids import image_grid, save_png
-
-    save_png(path, image_grid(np.stack(list(images)), columns), facts)
-
-
-def write_folder(folder: Path, files: "Files") -> None:
-    """Writes images as PNGs into a folder."""
-    from fastgan_jax.utils.grids import save_png
-
-    for name, image, facts in files:
-        save_png(folder / name, image, facts)
-
-
-def write_zip(path: Path, files: "Files") -> None:
+def write_zip(path: Path, files: "Iterable[tuple[str, np.ndarray, dict[str, Any]]]") -> None:
     """Writes images as PNGs into a zip, which appears when it is complete."""
     import zipfile
 

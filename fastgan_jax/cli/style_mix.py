@@ -7,19 +7,7 @@ of the given sides (paper, section 4.3 and figures 7 and 9), by default of all t
 import argparse
 from typing import TYPE_CHECKING
 
-from fastgan_jax.cli.arguments import (
-    add_out,
-    add_run,
-    add_truncation,
-    check_label,
-    facts_of,
-    load_generator,
-    numbers,
-    path,
-    png_path,
-    seed,
-    seeds,
-)
+from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
@@ -36,24 +24,28 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    add_run(parser)
-    add_out(parser, "a .png file", kind=png_path)
+    add = parser.add_argument
+    options.add_run(parser)
+    options.add_out(parser, "a .png file", kind=options.png_path)
     for part, default in PARTS.items():
         latents = parser.add_mutually_exclusive_group()
         latents.add_argument(
-            f"--{part}", type=seeds, default=default, metavar="S,S-S", help=f"seeds (default: {default})"
+            f"--{part}", type=options.seeds, default=default, metavar="S,S-S", help=f"seeds (default: {default})"
         )
-        latents.add_argument(f"--{part}-latents", type=path, metavar="FILE", help="instead: z [N, nz] in an .npz")
-    parser.add_argument(
-        "--resolutions", type=numbers, metavar="R,R,...", help="sides of the maps that take the style (default: all)"
+        latents.add_argument(
+            f"--{part}-latents", type=options.path, metavar="FILE", help="instead: z [N, nz] in an .npz"
+        )
+    add(
+        "--resolutions",
+        type=options.numbers,
+        metavar="R,R,...",
+        help="sides of the maps that take the style (default: all)",
     )
-    add_truncation(parser)
-    parser.add_argument(
-        "--label", type=int, metavar="L", help="class, for a conditional model (default: that of --content-latents)"
-    )
-    parser.add_argument(
+    options.add_truncation(parser)
+    add("--label", type=int, metavar="L", help="class, for a conditional model (default: that of --content-latents)")
+    add(
         "--noise-seed",
-        type=seed,
+        type=options.seed,
         metavar="S",
         help="of one noise for all images (default: that of the .npz, if given; else each has its own)",
     )
@@ -69,11 +61,13 @@ def run(arguments: argparse.Namespace) -> None:
     check_outputs([arguments.out], arguments.overwrite)
     chosen = [read_part(arguments, part) for part in PARTS]
     noise_seed = shared_noise(arguments.noise_seed, chosen)
-    sampler = load_generator(arguments)
+    sampler = options.load_generator(arguments)
     if not sampler.style_resolutions:
         raise UserError(f"{arguments.run}: this model has no skip-layer excitation, through which style would enter")
     given = [latents_of(sampler, part) for part in chosen]
-    label = check_label(given[0].label if arguments.label is None else arguments.label, sampler.generator.num_classes)
+    label = options.check_label(
+        given[0].label if arguments.label is None else arguments.label, sampler.generator.num_classes
+    )
     content, style = (np.float32(arguments.truncation) * latents.z for latents in given)
     contents, styles = (
         sampler.generate(z, labels=None if label is None else [label] * len(z), noise_seed=noise_seed)
@@ -87,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     blank = np.full_like(styles[0], 255)
     rows = [np.stack([blank, *styles])] + [np.stack([own, *row]) for own, row in zip(contents, mixed, strict=True)]
     used = ",".join(map(str, resolutions or sampler.style_resolutions))
-    facts = facts_of(arguments, sampler.step) | {"resolutions": used, "truncation": f"{arguments.truncation:g}"}
+    facts = options.facts_of(arguments, sampler.step) | {"resolutions": used, "truncation": f"{arguments.truncation:g}"}
     facts |= {part: getattr(arguments, f"{part}_latents") or getattr(arguments, part) for part in PARTS}
     save_png(arguments.out, image_grid(np.concatenate(rows), columns=len(styles) + 1), facts)
     print(f"{len(content)} x {len(style)} of iteration {sampler.step}, style at {used}: {arguments.out}")

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fastgan_jax.cli.arguments import path, take_overrides
+from fastgan_jax.cli import options
 from fastgan_jax.configs import preset_names
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import show_log
@@ -25,8 +25,9 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument(
-        "images", nargs="?", type=path, metavar="IMAGES", help="folder (searched recursively) or .zip of images"
+    add = parser.add_argument
+    add(
+        "images", nargs="?", type=options.path, metavar="IMAGES", help="folder (searched recursively) or .zip of images"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -35,11 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--config", metavar="FILE", help="settings: a file such as configs/demo.py, a run's config.json, or a preset"
     )
-    parser.add_argument(
-        "--workdir", type=path, metavar="DIR", help="run folder (default: runs/<name of the images or the settings>)"
+    add(
+        "--workdir",
+        type=options.path,
+        metavar="DIR",
+        help="run folder (default: runs/<name of the images or the settings>)",
     )
-    parser.add_argument("--mode", choices=("train", "eval", "print-config"), default="train", help="default: train")
-    take_overrides(parser)
+    add("--mode", choices=("train", "eval", "print-config"), default="train", help="default: train")
+    options.take_overrides(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

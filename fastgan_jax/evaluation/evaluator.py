@@ -167,7 +167,9 @@ def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) 
     return Evaluator(config, data.images, data.fingerprint, cache / "features", labels)
 
 
-def evaluate_run(run: str | Path, steps: Sequence[int | str], config: Any, images: str | None = None) -> Evaluation:
+def evaluate_run(
+    run: str | Path, steps: Sequence[int | str], config: Any, images: str | Path | None = None
+) -> Evaluation:
     """Evaluates checkpoints of a run, one after the other.
 
     Args:

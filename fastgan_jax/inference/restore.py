@@ -65,7 +65,7 @@ def load_discriminator(path: str | Path, step: int | str = "latest") -> TrainedD
     return TrainedDiscriminator(discriminator, variables, config, found)
 
 
-def load_training_set(path: str | Path, config: Any, data: str | None = None) -> ImageSet:
+def load_training_set(path: str | Path, config: Any, data: str | Path | None = None) -> ImageSet:
     """The images that a run was trained on.
 
     Args:
@@ -80,7 +80,7 @@ def load_training_set(path: str | Path, config: Any, data: str | None = None) ->
     if data is not None:
         if not user_path(data).exists():
             raise UserError(f"--data {data}: no such folder or zip")
-        source.path, source.tfds, source.demo_images = data, None, None
+        source.path, source.tfds, source.demo_images = str(data), None, None
     elif all(source[name] is None for name in ("path", "tfds", "demo_images")):
         raise UserError(f"{path} does not record its training images: give their folder with --data")
     elif source.path is not None and not user_path(source.path).exists():

@@ -11,7 +11,7 @@ import pytest
 from reference_checkpoints import adam_of, random_state_dict
 from tool_modules import load_tool
 
-from fastgan_jax.cli.arguments import split_overrides
+from fastgan_jax.cli.options import split_overrides
 from fastgan_jax.configs import base
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import exporting, importing, names, reading

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from configs import base, demo
-from fastgan_jax.cli.arguments import split_overrides
+from fastgan_jax.cli.options import split_overrides
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan import augment, losses
 from fastgan_jax.runs import config as configuration

@@ -5,23 +5,23 @@ import argparse
 import pytest
 from tool_modules import run
 
-from fastgan_jax.cli import arguments
+from fastgan_jax.cli import options
 from fastgan_jax.cli.app import parse
-from fastgan_jax.cli.arguments import check_label, split_overrides
+from fastgan_jax.cli.options import check_label, split_overrides
 from fastgan_jax.errors import UserError
 
 
 @pytest.mark.parametrize(
     ("read", "good", "value", "wrong"),
     [
-        (arguments.count, "3", 3, ("0", "-1", "1.5", "")),
-        (arguments.index, "0", 0, ("-1", "a")),
-        (arguments.seed, "4294967295", 2**32 - 1, ("-1", "4294967296")),
-        (arguments.factor, "0", 0, ("-0.5", "nan", "inf")),
-        (arguments.step, "12", 12, ("-1", "newest", "")),
-        (arguments.seeds, "0,3, 7-9", [0, 3, 7, 8, 9], ("", "a", "1,,2", "3-1", "4294967296", "1.5", "0-4294967295")),
-        (arguments.numbers, "64,128", [64, 128], ("", "a", "1,")),
-        (arguments.grid, "2x3", (2, 3), ("2", "0x3", "ax2", "2x3x4")),
+        (options.count, "3", 3, ("0", "-1", "1.5", "")),
+        (options.index, "0", 0, ("-1", "a")),
+        (options.seed, "4294967295", 2**32 - 1, ("-1", "4294967296")),
+        (options.factor, "0", 0, ("-0.5", "nan", "inf")),
+        (options.step, "12", 12, ("-1", "newest", "")),
+        (options.seeds, "0,3, 7-9", [0, 3, 7, 8, 9], ("", "a", "1,,2", "3-1", "4294967296", "1.5", "0-4294967295")),
+        (options.numbers, "64,128", [64, 128], ("", "a", "1,")),
+        (options.grid, "2x3", (2, 3), ("2", "0x3", "ax2", "2x3x4")),
     ],
 )
 def test_types_of_options(read, good, value, wrong):
@@ -33,8 +33,8 @@ def test_types_of_options(read, good, value, wrong):
 
 def test_paths_are_the_users(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
-    options = parse("sample", ["--run", "~/runs/a", "--out", "~/x.png"])
-    assert (str(options.run), str(options.out)) == ("/home/me/runs/a", "/home/me/x.png")
+    arguments = parse("sample", ["--run", "~/runs/a", "--out", "~/x.png"])
+    assert (str(arguments.run), str(arguments.out)) == ("/home/me/runs/a", "/home/me/x.png")
 
 
 def test_labels_fit_the_model():

@@ -191,8 +191,8 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_options(parser: Any, options: type, helps: Mapping[str, str]) -> None:
-    """Adds an option for each of these fields of a dataclass, with the field's default; `options_of` reads them."""
+def add_fields(parser: Any, options: type, helps: Mapping[str, str]) -> None:
+    """Adds an option for each of these fields of a dataclass, with the field's default; `read_fields` reads them."""
     for name, text in helps.items():
         default = getattr(options, name)
         option, metavar = f"--{name.replace('_', '-')}", "N" if isinstance(default, int) else "X"
@@ -201,8 +201,8 @@ def add_options(parser: Any, options: type, helps: Mapping[str, str]) -> None:
         )
 
 
-def options_of(arguments: argparse.Namespace, options: type) -> Any:
-    """A dataclass with the values of the options that `add_options` added, checked.
+def read_fields(arguments: argparse.Namespace, options: type) -> Any:
+    """A dataclass with the values of the options that `add_fields` added, checked.
 
     Raises:
         UserError: if one is out of its range.
@@ -214,11 +214,6 @@ def options_of(arguments: argparse.Namespace, options: type) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ what arguments name
-
-
-def text_or_none(value: Any) -> str | None:
-    """A value of an option as text, None where it was not given."""
-    return None if value is None else str(value)
 
 
 def load_generator(arguments: argparse.Namespace) -> "Sampler":
@@ -233,6 +228,20 @@ def load_generator(arguments: argparse.Namespace) -> "Sampler":
     keep_compiled_programs()
     with announced(f"loading {arguments.run}"):
         return fastgan_jax.load(arguments.run, arguments.step)
+
+
+def load_network(arguments: argparse.Namespace, config: Any, *, otherwise: str = "") -> tuple[str, Any]:
+    """Name and parameters of the perceptual network that --net and --weights name, by default the run's.
+
+    Raises:
+        UserError: if its weights cannot be had; the line ends with `otherwise`, the option that needs none.
+    """
+    from fastgan_jax.inference.restore import load_run_perceptual
+
+    try:
+        return load_run_perceptual(config, arguments.net, arguments.weights)
+    except UserError as error:
+        raise UserError(f"{error}{otherwise and ', or '}{otherwise}") from None
 
 
 def facts_of(arguments: argparse.Namespace, trained_step: int, *names: str) -> dict[str, Any]:
