@@ -11,7 +11,20 @@ PACKAGE = ROOT / "fastgan_jax"
 
 # A package imports from itself and from what stands above it.
 ORDER = [
-    *("errors", "utils", "metrics", "models", "pretrained", "gan", "runs", "data", "build", "inference", "evaluation"),
+    *(
+        "errors",
+        "configs",
+        "utils",
+        "metrics",
+        "models",
+        "pretrained",
+        "gan",
+        "runs",
+        "data",
+        "build",
+        "inference",
+        "evaluation",
+    ),
     *("report", "interop", "export", "train", "benchmark", "cli", "main"),
 ]
 ENTRIES = ("__init__", "__main__")  # may import anything

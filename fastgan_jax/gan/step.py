@@ -1,8 +1,7 @@
 """One training iteration: D, then G, then the moving average (paper, section 3; order as in the reference).
 
 `train_step` draws the random numbers and calls `update`, a pure function of state, batch and random draws. Nothing here
-is compiled: `program.py` does that once. `accumulation.py` computes the same iteration in micro-batches. Profiles show the
-named scopes.
+is compiled: `program.py` does that once. `accumulation.py` computes the same iteration in micro-batches.
 
 In training mode D's spectral vectors move with every pass, and its running averages with every batch.
 """

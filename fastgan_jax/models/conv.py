@@ -9,8 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from fastgan_jax.models.variants import check_variant
-
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -40,11 +38,7 @@ def convolve(
         kernel_gradient: how the kernel's gradient is computed: "convolution", as XLA differentiates; "products", one
             matrix product for each of the kernel's taps, the same to rounding; "by_size", products for large maps of
             many channels. Depthwise and grouped convolutions have the first way only.
-
-    Raises:
-        ValueError: for another way to the kernel's gradient.
     """
-    check_variant("kernel_gradient", kernel_gradient)
     if isinstance(padding, int):
         padding = ((padding, padding), (padding, padding))
     products = kernel_gradient == "products" or (kernel_gradient == "by_size" and _is_large(x, kernel, stride))
@@ -126,11 +120,7 @@ def upsample_convolve(
         variant: "repeat" builds the upsampled map; "phase" gives the same result (to rounding) from the small map with
             4/9 of the multiplications.
         kernel_gradient: see `convolve`.
-
-    Raises:
-        ValueError: for another variant.
     """
-    check_variant("upsample", variant)
     if variant == "phase":
         return _upsample_convolve_by_phase(x, kernel, kernel_gradient)
     return convolve(upsample_nearest(x), kernel, padding=1, kernel_gradient=kernel_gradient)
@@ -172,11 +162,7 @@ def downsample_convolve(
             a sub-pixel convolution (Shi et al. 2016): 2x2, to four times the channels, which then become 2x2 pixels. As
             XLA differentiates, three of four products there are with zeros.
         kernel_gradient: see `convolve`.
-
-    Raises:
-        ValueError: for another variant.
     """
-    check_variant("downsample", variant)
     if variant == "space_to_depth":
         blocks = _space_to_depth(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
         return convolve(blocks, _space_to_depth_kernel(kernel), kernel_gradient=kernel_gradient)

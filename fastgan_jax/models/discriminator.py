@@ -175,14 +175,8 @@ class Discriminator(nn.Module):
         return Decoder(widths, self.channels, compute=self.compute, name=f"{DECODER_PREFIX}{name}")
 
     def _conv(self, features: int, kernel: int, stride: int, name: str) -> SpectralConv:
-        return SpectralConv(
-            features=features,
-            kernel_size=kernel,
-            stride=stride,
-            padding=1,
-            compute=self.compute,
-            name=name,
-        )
+        options = {"kernel_size": kernel, "stride": stride, "padding": 1}
+        return SpectralConv(features=features, compute=self.compute, name=name, **options)
 
     def _block(self, block: type[nn.Module]) -> type[nn.Module]:
         return nn.remat(block, static_argnums=(2,)) if self.compute.remat else block

@@ -1,6 +1,7 @@
 """The layers both networks are made of. Feature maps are [B, H, W, C]; every convolution is bias-free."""
 
 from collections.abc import Callable
+from functools import partial
 
 import flax.linen as nn
 import jax
@@ -43,23 +44,21 @@ class SpectralModule(nn.Module):
 
     compute: Compute = REFERENCE
 
-    def normalized(self, shape: tuple[int, ...], function: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        """Declares kernel, u and v, and returns function(kernel / its spectral norm).
+    def normalized(self, x: jax.Array, shape: tuple[int, ...], function: Callable[..., jax.Array]) -> jax.Array:
+        """Declares a kernel of this shape [..., out], u and v, and returns function(x, kernel / its spectral norm).
 
-        Args:
-            shape: of the kernel, [..., out].
-            function: linear in the kernel, to [B, H, W, out]. With the variant "output", or with groups, it is applied
-                to the kernel as it is, and its result is divided.
+        The function is linear in the kernel and gives [B, H, W, out]. With the variant "output", or with groups, it is
+        applied to the kernel as it is, and its result is divided.
         """
         kernel = self.param("kernel", initializer("kernel"), shape)
         u = _state(self, "spectral", "u", shape[-1]).value
         v = _state(self, "spectral", "v", kernel.size // shape[-1]).value
         dtype = self.compute.dtype or kernel.dtype
         if u.ndim == 1 and self.compute.spectral == "kernel":
-            return function((kernel / spectral.sigma(kernel, u, v)).astype(dtype))
+            return function(x.astype(dtype), (kernel / spectral.sigma(kernel, u, v)).astype(dtype))
         u, v = jnp.atleast_2d(u), jnp.atleast_2d(v)
         sigmas = jax.vmap(spectral.sigma, (None, 0, 0))(kernel, u, v)
-        result = function(kernel.astype(dtype))
+        result = function(x.astype(dtype), kernel.astype(dtype))
         divisors = jnp.repeat(sigmas, result.shape[0] // len(sigmas)).reshape(-1, 1, 1, 1)
         return (result / divisors).astype(result.dtype)
 
@@ -81,19 +80,9 @@ class SpectralConv(SpectralModule):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         groups = x.shape[-1] if self.depthwise else 1
-
-        def result(kernel: jax.Array) -> jax.Array:
-            return convolve(
-                x.astype(kernel.dtype),
-                kernel,
-                stride=self.stride,
-                padding=self.padding,
-                groups=groups,
-                kernel_gradient=self.compute.kernel_gradient,
-            )
-
+        options = {"stride": self.stride, "padding": self.padding, "groups": groups}
         shape = (self.kernel_size, self.kernel_size, x.shape[-1] // groups, self.features)
-        return self.normalized(shape, result)
+        return self.normalized(x, shape, partial(convolve, kernel_gradient=self.compute.kernel_gradient, **options))
 
 
 class SpectralDownsampleConv(SpectralModule):
@@ -103,11 +92,8 @@ class SpectralDownsampleConv(SpectralModule):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        def result(kernel: jax.Array) -> jax.Array:
-            variants = {"variant": self.compute.downsample, "kernel_gradient": self.compute.kernel_gradient}
-            return downsample_convolve(x.astype(kernel.dtype), kernel, **variants)
-
-        return self.normalized((4, 4, x.shape[-1], self.features), result)
+        variants = {"variant": self.compute.downsample, "kernel_gradient": self.compute.kernel_gradient}
+        return self.normalized(x, (4, 4, x.shape[-1], self.features), partial(downsample_convolve, **variants))
 
 
 class SpectralUpsampleConv(SpectralModule):
@@ -117,11 +103,8 @@ class SpectralUpsampleConv(SpectralModule):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        def result(kernel: jax.Array) -> jax.Array:
-            variants = {"variant": self.compute.upsample, "kernel_gradient": self.compute.kernel_gradient}
-            return upsample_convolve(x.astype(kernel.dtype), kernel, **variants)
-
-        return self.normalized((3, 3, x.shape[-1], self.features), result)
+        variants = {"variant": self.compute.upsample, "kernel_gradient": self.compute.kernel_gradient}
+        return self.normalized(x, (3, 3, x.shape[-1], self.features), partial(upsample_convolve, **variants))
 
 
 class SpectralProjection(SpectralModule):
@@ -132,10 +115,9 @@ class SpectralProjection(SpectralModule):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        def result(kernel: jax.Array) -> jax.Array:
-            return jnp.einsum("bn,hwnc->bhwc", z.astype(kernel.dtype), kernel)
-
-        return self.normalized((self.side, self.side, z.shape[-1], self.features), result)
+        return self.normalized(
+            z, (self.side, self.side, z.shape[-1], self.features), partial(jnp.einsum, "bn,hwnc->bhwc")
+        )
 
 
 class BatchNorm(nn.Module):

@@ -22,12 +22,6 @@ FASTEST = {
 }
 
 
-def check_variant(kind: str, name: str) -> None:
-    """Raises ValueError if `name` is not a variant of this kind."""
-    if name not in VARIANTS[kind]:
-        raise ValueError(f"{kind} variant {name!r} must be one of {', '.join(VARIANTS[kind])}")
-
-
 @dataclass(frozen=True)
 class Compute:
     """How a network computes: the variant of each kind of `VARIANTS`, the reference one by default, and more.
@@ -48,7 +42,8 @@ class Compute:
     def __post_init__(self) -> None:
         """Raises ValueError for an unknown variant."""
         for kind in VARIANTS:
-            check_variant(kind, getattr(self, kind))
+            if (name := getattr(self, kind)) not in VARIANTS[kind]:
+                raise ValueError(f"{kind} variant {name!r} must be one of {', '.join(VARIANTS[kind])}")
 
 
 REFERENCE = Compute()

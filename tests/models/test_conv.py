@@ -143,17 +143,3 @@ def test_the_kernels_gradient_of_bfloat16_is_rounded_once(way):
     result = gradient(jnp.bfloat16, way)
     assert result.dtype == jnp.bfloat16
     assert_close(result.astype(jnp.float32), gradient(jnp.float32, "convolution"), rtol=2**-8, what=way)
-
-
-def test_unknown_forms_are_refused():
-    x = jnp.zeros((1, 2, 2, 1))
-    with pytest.raises(
-        ValueError, match="kernel_gradient variant 'fast' must be one of convolution, products, by_size"
-    ):
-        convolution.convolve(x, jnp.zeros((1, 1, 1, 1)), kernel_gradient="fast")
-    with pytest.raises(ValueError, match="upsample variant 'bilinear' must be one of repeat, phase"):
-        convolution.upsample_convolve(x, jnp.zeros((3, 3, 1, 1)), variant="bilinear")
-    with pytest.raises(
-        ValueError, match="downsample variant 'pooled' must be one of strided, space_to_depth, subpixel_gradient"
-    ):
-        convolution.downsample_convolve(x, jnp.zeros((4, 4, 1, 1)), variant="pooled")
