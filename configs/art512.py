@@ -1,7 +1,8 @@
 """A thousand paintings or the like at 512x512, as the paper and its reference program train.
 
 Command:   fastgan train /my/images --preset art512
-Hardware:  one GPU of 11 GB or more; by its trace an iteration holds 7.9 GB at most (docs/benchmarks.md).
+Hardware:  one GPU of 8 GB or more; by XLA's compiler for an H100 an iteration needs 4.6 GB beside the images
+           (docs/benchmarks.md).
 """
 
 import ml_collections

@@ -1,8 +1,8 @@
 """The paper's setting at 1024x1024 on a card of 4 GB: bfloat16 activations, recomputed, in two micro-batches.
 
 Command:   fastgan train /my/images --preset lowmem4gb
-Hardware:  one GPU of 4 GB, of which JAX takes 3 GB. By its trace an iteration holds 1.9 GB at most, besides 0.2 GB of
-           gradients and what convolutions need for themselves (docs/benchmarks.md); not yet run on such a card.
+Hardware:  one GPU of 4 GB, of which JAX takes 3 GB. By XLA's compiler for an H100 an iteration needs
+           2.0 GB, besides what cuDNN needs for itself (docs/benchmarks.md); not yet run on such a card.
            XLA_PYTHON_CLIENT_MEM_FRACTION=0.9 in the environment lets JAX take more; train.accumulate=4 needs less.
 Differs from art1024: rounding to bfloat16; images stream from the host; of the batch of 8, four images at a time go
            through the networks, so batch norm sees four.

@@ -1,9 +1,9 @@
 """The paper's setting at 1024x1024 on a card of 8 GB: bfloat16 activations, recomputed block by block.
 
 Command:   fastgan train /my/images --preset lowmem8gb
-Hardware:  one GPU of 6 or 8 GB, of which JAX takes three quarters. By its trace an iteration holds 3.4 GB at most,
-           besides 0.2 GB of gradients and what convolutions need for themselves (docs/benchmarks.md); not yet run on
-           such a card.
+Hardware:  one GPU of 6 or 8 GB, of which JAX takes three quarters. By XLA's compiler for an H100 an
+           iteration needs 2.4 GB beside the images, and what cuDNN needs for itself (docs/benchmarks.md); not yet run
+           on such a card.
 Differs from art1024: rounding to bfloat16. The method and its batch of 8 are the same.
 """
 
