@@ -63,7 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
     train.remat = "none"  # recompute activations in backward passes: none | blocks | full (least memory, most time)
     train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
-    # Equal ways to compute the same, the plain one first; auto: the fastest one where measured, else the plain one.
+    # Variants that compute the same, the reference first; auto: the fastest where measured, else the reference.
     train.upsample_form = "auto"  # of upsampling convolutions: repeat | phase | auto
     train.downsample_form = "auto"  # strided | space_to_depth | subpixel_gradient | auto
     train.kernel_gradient_form = "auto"  # of gradients of kernels: convolution | products | by_size | auto
@@ -76,14 +76,14 @@ def get_config() -> ml_collections.ConfigDict:
     train.keep = 3  # newest checkpoints kept (the first and the last are always kept); None: all
     train.num_samples = 16  # images in a sample grid
 
-    judged = config.eval = ml_collections.ConfigDict()
-    judged.every = placeholder(int)  # iterations between evaluations; None: none while training
-    judged.metrics = "fid"  # of fid, frechet, kid, precision_recall, density_coverage, diversity, nearest
-    judged.num_samples = 5_000  # generated images that are judged (paper: 5,000)
-    judged.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
-    judged.features = "inception"  # network: inception (for fid) | squeeze | squeeze_caffe (small; for the others)
-    judged.feature_weights = placeholder(str)  # local file with their weights; None: the user's cache, then download
-    judged.resize = "legacy"  # to the network's input: legacy (as most published FIDs) | clean (antialiased)
-    judged.seed = 1_000_003  # of the judged images' latents
+    evaluation = config.eval = ml_collections.ConfigDict()
+    evaluation.every = placeholder(int)  # iterations between evaluations; None: none while training
+    evaluation.metrics = "fid"  # of fid, frechet, kid, precision_recall, density_coverage, diversity, nearest
+    evaluation.num_samples = 5_000  # generated images that are evaluated (paper: 5,000)
+    evaluation.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
+    evaluation.features = "inception"  # network: inception (for fid) | squeeze | squeeze_caffe (small; for the others)
+    evaluation.feature_weights = placeholder(str)  # local file with their weights; None: the user's cache, then download
+    evaluation.resize = "legacy"  # to the network's input: legacy (as most published FIDs) | clean (antialiased)
+    evaluation.seed = 1_000_003  # of the latents of evaluated images
 
     return config

@@ -71,8 +71,8 @@ def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
 
 def _backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    pull_back = jax.linear_transpose(lambda x: _convolve(x, kernel, stride, padding), x)
-    return *pull_back(gradient), _kernel_gradient(x, gradient, kernel, stride, padding)
+    vjp_fn = jax.linear_transpose(lambda x: _convolve(x, kernel, stride, padding), x)
+    return *vjp_fn(gradient), _kernel_gradient(x, gradient, kernel, stride, padding)
 
 
 def _kernel_gradient(x: jax.Array, gradient: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
@@ -182,8 +182,8 @@ def _downsample_forward(x: jax.Array, kernel: jax.Array, kernel_gradient: str) -
 
 def _downsample_backward(kernel_gradient: str, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    _, pull_back = jax.vjp(lambda k: convolve(x, k, stride=2, padding=1, kernel_gradient=kernel_gradient), kernel)
-    return _subpixel_convolve(gradient, kernel), *pull_back(gradient)
+    _, vjp_fn = jax.vjp(lambda k: convolve(x, k, stride=2, padding=1, kernel_gradient=kernel_gradient), kernel)
+    return _subpixel_convolve(gradient, kernel), *vjp_fn(gradient)
 
 
 def _subpixel_convolve(gradient: jax.Array, kernel: jax.Array) -> jax.Array:
