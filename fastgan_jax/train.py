@@ -28,7 +28,7 @@ from fastgan_jax.gan.step import Metrics
 from fastgan_jax.inference.reconstruction import reconstruct
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.inference.standing_statistics import standing_statistics
-from fastgan_jax.report.report import write_report
+from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.runs.folder import RunFolder

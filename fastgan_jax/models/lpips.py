@@ -125,16 +125,6 @@ def compare(params: Params, first: Features, second: Features) -> jax.Array:
     return jnp.sum(jnp.stack(layers), axis=0)
 
 
-def lpips(
-    network: str, params: Params, first: jax.Array, second: jax.Array, dtype: jnp.dtype | None = None
-) -> jax.Array:
-    """LPIPS between images [B, H, W, 3] in [-1, 1]: [B], not negative, zero for equal images.
-
-    Arguments as for `embed`.
-    """
-    return compare(params, *(embed(network, params, images, dtype) for images in (first, second)))
-
-
 def pooled_features(network: str, layers: Params, images: jax.Array) -> jax.Array:
     """The last map of a network averaged over positions: images [B, H, W, 3] in [-1, 1] -> [B, C].
 

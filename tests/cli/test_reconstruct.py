@@ -16,7 +16,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.inference import restore
 from fastgan_jax.inference.reconstruction import reconstruct
 from fastgan_jax.inference.restore import load_discriminator, load_training_set
-from fastgan_jax.models.lpips import lpips
+from fastgan_jax.models import lpips
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.formats import write_arrays
 from fastgan_jax.utils.grids import save_png
@@ -108,7 +108,9 @@ def test_a_perceptual_distance_has_parameters(tool, trained, images, tmp_path, m
     assert "not LPIPS" in measure
     first, second = (to_unit(jnp.asarray(images[start : start + 2, ::2, ::2])) for start in (0, 1))
     value = jax.jit(lambda *x: distance.compare(params, *(distance.embed(params, y) for y in x)))(first, second)
-    np.testing.assert_allclose(value, lpips("squeeze", params, first, second), rtol=1e-4)
+    np.testing.assert_allclose(
+        value, lpips.compare(params, *(lpips.embed("squeeze", params, x) for x in (first, second))), rtol=1e-4
+    )
 
 
 def test_plain_distances_need_no_weights(tool, trained):
