@@ -5,13 +5,11 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 
+Array = np.ndarray | jax.Array
 
-def as_features(name: str, features: np.ndarray | jax.Array) -> np.ndarray:
-    """Features as a float64 array on the host.
 
-    Args:
-        name: what the features are of, for messages ("real").
-        features: [N, D], real numbers.
+def as_features(name: str, features: Array) -> np.ndarray:
+    """Features [N, D] as a float64 array on the host; `name` says what they are of, for messages ("real").
 
     Raises:
         UserError: if they are not [N, D] or hold NaN or infinity.
@@ -22,18 +20,14 @@ def as_features(name: str, features: np.ndarray | jax.Array) -> np.ndarray:
     broken = np.count_nonzero(~np.isfinite(features))
     if broken:
         raise UserError(
-            f"{name} features hold NaN or infinity in {broken} of {features.size} values: "
-            "check the images and the weights of the feature network"
+            f"{name} features hold NaN or infinity in {broken} of {features.size} values: check the images and the "
+            "weights of the feature network"
         )
     return features
 
 
-def as_pair(real: np.ndarray | jax.Array, fake: np.ndarray | jax.Array) -> tuple[np.ndarray, np.ndarray]:
-    """Two sets of features of one network, as float64 on the host.
-
-    Raises:
-        UserError: if either is not a valid set of features, or their lengths D differ.
-    """
+def as_pair(real: Array, fake: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Two sets of features as `as_features`; a UserError also if their lengths D differ."""
     real, fake = as_features("real", real), as_features("fake", fake)
     if real.shape[1] != fake.shape[1]:
         raise UserError(

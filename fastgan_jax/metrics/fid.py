@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.features import as_features
+from fastgan_jax.metrics.features import Array, as_features
 
 
 class Gaussian(NamedTuple):
@@ -21,7 +20,7 @@ class Gaussian(NamedTuple):
     factor: np.ndarray
 
 
-def gaussian(features: np.ndarray | jax.Array) -> Gaussian:
+def gaussian(features: Array) -> Gaussian:
     """Fits a Gaussian to features [N, D] of at least two images, in float64.
 
     The factor consists of the deviations from the mean, triangularized where they are more than D. No covariance is
@@ -41,18 +40,12 @@ def gaussian(features: np.ndarray | jax.Array) -> Gaussian:
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:
-    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), without forming a covariance, their product or its root.
+    """|m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), at least 0, without a covariance, their product or its root.
 
     With S = R^T R, the trace of that root is the sum of the singular values of R_a R_b^T: they are those of
     S_a^(1/2) S_b^(1/2), whose squares are the eigenvalues of S_a^(1/2) S_b S_a^(1/2). So nothing is ever complex,
     covariances may be singular (fewer images than dimensions), and equal Gaussians give 0 to about 1e-13 of
     tr(S), where forming the product first would give 1e-8.
-
-    Args:
-        a, b: of features of the same network; the result is the same for (b, a) to rounding.
-
-    Returns:
-        The distance (not its root), at least 0.
 
     Raises:
         UserError: if the lengths of the features differ.

@@ -20,7 +20,6 @@ from jax import lax
 from fastgan_jax.errors import UserError
 
 SIDE = 299  # height and width of the images that the network expects
-FEATURES = 2048
 BATCH_NORM_EPSILON = 1e-3
 CLASSES = 1008  # of the classifier head, which features do not need; another count means other weights
 
@@ -28,7 +27,7 @@ Params = dict[str, dict[str, Any]]
 
 
 class Conv(NamedTuple):
-    """A convolution: its name, kernel height and width, channels out, stride and padding."""
+    """A convolution."""
 
     name: str
     height: int
@@ -41,12 +40,6 @@ class Conv(NamedTuple):
 # The network: blocks one after the other. Of each block, one line per branch; of each branch, steps one after the
 # other, separated by commas; "a + b" are side by side. A convolution is "name HEIGHTxWIDTH CHANNELS", a size that ends
 # with /2 has stride 2 and no padding, one with v no padding. The remaining steps are POOLINGS.
-STEM = (
-    "Conv2d_1a_3x3 3x3/2 32, Conv2d_2a_3x3 3x3v 32, Conv2d_2b_3x3 3x3 64, shrink, "
-    "Conv2d_3b_1x1 1x1 80, Conv2d_4a_3x3 3x3v 192, shrink",
-)
-
-
 def _block_a(pooled: int) -> tuple[str, ...]:
     """Figure 5, on maps of 35x35."""
     return (
@@ -78,27 +71,28 @@ def _block_e(pool: str) -> tuple[str, ...]:
     )
 
 
-REDUCE_B = (  # 35x35 to 17x17
-    "branch3x3 3x3/2 384",
-    "branch3x3dbl_1 1x1 64, branch3x3dbl_2 3x3 96, branch3x3dbl_3 3x3/2 96",
-    "shrink",
-)
-REDUCE_D = (  # 17x17 to 8x8
-    "branch3x3_1 1x1 192, branch3x3_2 3x3/2 320",
-    "branch7x7x3_1 1x1 192, branch7x7x3_2 1x7 192, branch7x7x3_3 7x1 192, branch7x7x3_4 3x3/2 192",
-    "shrink",
-)
 BLOCKS = {
-    "": STEM,
+    "": (
+        "Conv2d_1a_3x3 3x3/2 32, Conv2d_2a_3x3 3x3v 32, Conv2d_2b_3x3 3x3 64, shrink, "
+        "Conv2d_3b_1x1 1x1 80, Conv2d_4a_3x3 3x3v 192, shrink",
+    ),
     "Mixed_5b.": _block_a(32),
     "Mixed_5c.": _block_a(64),
     "Mixed_5d.": _block_a(64),
-    "Mixed_6a.": REDUCE_B,
+    "Mixed_6a.": (  # 35x35 to 17x17
+        "branch3x3 3x3/2 384",
+        "branch3x3dbl_1 1x1 64, branch3x3dbl_2 3x3 96, branch3x3dbl_3 3x3/2 96",
+        "shrink",
+    ),
     "Mixed_6b.": _block_c(128),
     "Mixed_6c.": _block_c(160),
     "Mixed_6d.": _block_c(160),
     "Mixed_6e.": _block_c(192),
-    "Mixed_7a.": REDUCE_D,
+    "Mixed_7a.": (  # 17x17 to 8x8
+        "branch3x3_1 1x1 192, branch3x3_2 3x3/2 320",
+        "branch7x7x3_1 1x1 192, branch7x7x3_2 1x7 192, branch7x7x3_3 7x1 192, branch7x7x3_4 3x3/2 192",
+        "shrink",
+    ),
     "Mixed_7b.": _block_e("average"),
     "Mixed_7c.": _block_e("max"),
 }
@@ -154,16 +148,13 @@ def layer_shapes() -> dict[str, tuple[int, int, int, int]]:
 
 
 def features(params: Params, images: jax.Array) -> jax.Array:
-    """The features of images: the mean over the last map ("pool3").
+    """The features of images: the mean over the last map ("pool3"), float32 [B, 2048], each at least 0.
 
     Products are true float32 on every device, as digits of FID depend on them. Compile it with `jax.jit`.
 
     Args:
         params: see the module.
         images: floating point [B, 299, 299, 3], in [-1, 1]; see `resizing.resize_for_network`.
-
-    Returns:
-        float32 [B, 2048], each at least 0.
 
     Raises:
         UserError: if the images have another shape.
@@ -173,15 +164,11 @@ def features(params: Params, images: jax.Array) -> jax.Array:
 
     def convolve(conv: Conv, x: jax.Array) -> jax.Array:
         """Convolution with folded batch norm, then ReLU."""
+        layer, strides, layout = params[conv.name], (conv.stride, conv.stride), ("NHWC", "HWIO", "NHWC")
         x = lax.conv_general_dilated(
-            x,
-            params[conv.name]["kernel"],
-            (conv.stride, conv.stride),
-            conv.padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=lax.Precision.HIGHEST,
+            x, layer["kernel"], strides, conv.padding, dimension_numbers=layout, precision=lax.Precision.HIGHEST
         )
-        return jax.nn.relu(x + params[conv.name]["bias"][None, None, None])
+        return jax.nn.relu(x + layer["bias"][None, None, None])
 
     def join(parts: list[jax.Array]) -> jax.Array:
         return jnp.concatenate(parts, -1) if len(parts) > 1 else parts[0]

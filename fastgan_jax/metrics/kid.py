@@ -1,39 +1,18 @@
 """The kernel distance between two sets of features; on Inception features it is KID (Bińkowski et al., 2018)."""
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.features import as_pair
+from fastgan_jax.metrics.features import Array, as_pair
 
 SUBSETS, SUBSET_SIZE, SUBSET_SEED = 100, 1000, 0  # defaults of `kernel_distance`
 
 
-@dataclass(frozen=True)
-class KernelDistance:
-    """Result of `kernel_distance`.
-
-    Attributes:
-        value: mean of the estimates, the squared MMD; often multiplied by 1000 where it is printed.
-        spread: their standard deviation (divisor: the number of subsets), 0 where every subset is the whole of both
-            sets.
-    """
-
-    value: float
-    spread: float
-
-
 def kernel_distance(
-    real: np.ndarray | jax.Array,
-    fake: np.ndarray | jax.Array,
-    *,
-    subsets: int = SUBSETS,
-    subset_size: int = SUBSET_SIZE,
-    seed: int = SUBSET_SEED,
-) -> KernelDistance:
+    real: Array, fake: Array, *, subsets: int = SUBSETS, subset_size: int = SUBSET_SIZE, seed: int = SUBSET_SEED
+) -> tuple[float, float]:
     """Squared maximum mean discrepancy with the kernel (x . y / D + 1)^3, unbiased, averaged over random subsets.
 
     Being unbiased, it may be negative, and is on average for a set against itself: by 2 / n times the mean difference
@@ -46,6 +25,9 @@ def kernel_distance(
         subset_size: images of each set per estimate; lowered to the size of the smaller set.
         seed: of the draws; the same seed gives the same digits on any machine to rounding in float64.
 
+    Returns:
+        The mean of the estimates and their standard deviation (divisor: `subsets`).
+
     Raises:
         UserError: if features do not fit together, a set or `subset_size` is smaller than two, or `subsets` than one.
     """
@@ -56,15 +38,14 @@ def kernel_distance(
     if subsets < 1:
         raise UserError(f"the kernel distance needs at least 1 subset, not {subsets}")
     size = min(subset_size, len(real), len(fake))
-    # numpy's legacy generator, whose stream is frozen
-    random = np.random.RandomState(seed)
+    random = np.random.RandomState(seed)  # numpy's legacy generator, whose stream is frozen
     with jax.enable_x64(True):
         real, fake = jnp.asarray(real), jnp.asarray(fake)
         values = [
             float(_squared_mmd(real, fake, random.permutation(len(real))[:size], random.permutation(len(fake))[:size]))
             for _ in range(subsets)
         ]
-    return KernelDistance(float(np.mean(values)), float(np.std(values)))
+    return float(np.mean(values)), float(np.std(values))
 
 
 @jax.jit

@@ -23,13 +23,9 @@ def diversity(distance: Any, images: np.ndarray) -> float:
 
 
 def mean_nearest(distance: Any, images: np.ndarray, real: np.ndarray, *, mirrored: bool) -> float:
-    """Mean distance of images from the nearest of `searched_of(real)`.
+    """Mean distance of images, uint8 [M, H, W, C], from the nearest of `searched_of(real)`, uint8 [N, H, W, C].
 
-    Args:
-        distance: perceptual.
-        images: uint8 [M, H, W, C].
-        real: uint8 [N, H, W, C].
-        mirrored: whether mirror images count too, as a generator trained with data.flip copies them as well.
+    `mirrored`: whether mirror images count too, as a generator trained with data.flip copies them as well.
     """
     searched = searched_of(real)
     nearest = distance.matrix(images, searched).min(1)
@@ -41,10 +37,8 @@ def mean_nearest(distance: Any, images: np.ndarray, real: np.ndarray, *, mirrore
 def real_nearness(distance: Any, real: np.ndarray, *, mirrored: bool) -> dict[str, float]:
     """How near real images come to each other and to almost-copies of themselves (paper, appendix E and table 8).
 
-    Args:
-        distance: perceptual.
-        real: uint8 [N, H, W, C]; up to 64 images among `searched_of(real)` are compared.
-        mirrored: as for `mean_nearest`; an image's own mirror image is not another image, nor is an exact copy of that.
+    Up to NUM_COMPARED images among `searched_of(real)` are compared. `mirrored` is as for `mean_nearest`; an image's
+    own mirror image is not another image, nor is an exact copy of that.
 
     Returns:
         Mean distances: "nearest_real" of a real image from its nearest other one, NaN if there is no other;

@@ -6,86 +6,49 @@ squared norm count as equal, so that the stated rule decides about duplicates, n
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.features import as_pair
+from fastgan_jax.metrics.features import Array, as_pair
 
-MANIFOLD_NEIGHBORS, DENSITY_NEIGHBORS = 3, 5  # k of the papers, of precision and recall, density and coverage
 TIE = 1e-11  # rounding is below 1e-13; features of different images differ by 1e-4 and more
 BLOCK = 1024  # rows of distances held at once; 41 MB against 5,000 images
 
 
-@dataclass(frozen=True)
-class PrecisionRecall:
-    """Shares in [0, 1]: of fakes that look like real images, and of real images that fakes look like."""
-
-    precision: float
-    recall: float
-
-
-@dataclass(frozen=True)
-class DensityCoverage:
-    """Density (at least 0; 1 is expected of a perfect model, more is possible) and coverage, a share in [0, 1]."""
-
-    density: float
-    coverage: float
-
-
-def precision_recall(
-    real: np.ndarray | jax.Array,
-    fake: np.ndarray | jax.Array,
-    *,
-    neighbors: int = MANIFOLD_NEIGHBORS,
-    block: int = BLOCK,
-) -> PrecisionRecall:
-    """Improved precision and recall (Kynkäänniemi et al., 2019, equations 1 and 2).
+def precision_recall(real: Array, fake: Array, neighbors: int = 3) -> dict[str, float]:
+    """Improved precision and recall of features [N, D] and [M, D] (Kynkäänniemi et al., 2019, equations 1 and 2).
 
     An image lies on the manifold of a set if it is within the closed ball around any member that reaches to that
-    member's k-th nearest other member. A duplicate of the member is another member, at distance 0; the member itself
-    does not count.
+    member's k-th nearest other member (`neighbors`). A duplicate of the member is another member, at distance 0.
 
-    Args:
-        real: features [N, D].
-        fake: features [M, D] of the same network.
-        neighbors: k; 3 in the paper.
-        block: rows of distances held at once; does not change the result.
+    Returns:
+        "precision", the share of fakes on the real manifold, and "recall", the share of real images on the fakes'.
 
     Raises:
         UserError: if features do not fit together, or a set does not have k other members.
     """
     real, fake, tie = _prepare(real, fake)
-    real_radii, fake_radii = _radii("real", real, neighbors, block), _radii("fake", fake, neighbors, block)
+    real_radii, fake_radii = _radii("real", real, neighbors), _radii("fake", fake, neighbors)
     precise, recalled = np.zeros(len(fake), bool), np.zeros(len(real), bool)
-    for rows, distances in _squared_distances(fake, real, block):
+    for rows, distances in _squared_distances(fake, real):
         precise[rows] = (distances <= real_radii[None] + tie).any(1)
         recalled |= (distances <= fake_radii[rows, None] + tie).any(0)
-    return PrecisionRecall(float(precise.mean()), float(recalled.mean()))
+    return {"precision": float(precise.mean()), "recall": float(recalled.mean())}
 
 
-def density_coverage(
-    real: np.ndarray | jax.Array,
-    fake: np.ndarray | jax.Array,
-    *,
-    neighbors: int = DENSITY_NEIGHBORS,
-    block: int = BLOCK,
-) -> DensityCoverage:
-    """Density and coverage (Naeem et al., 2020, section 3).
+def density_coverage(real: Array, fake: Array, neighbors: int = 5) -> dict[str, float]:
+    """Density and coverage of features [N, D] and [M, D] (Naeem et al., 2020, section 3).
 
-    Density is the number of balls around real images that a fake lies in, over k, on average; coverage the share of
-    balls that hold a fake. The balls reach to the k-th nearest other real image and are open, as in the authors'
-    program: a set without duplicates against itself has density and coverage exactly 1, and a real image with k
-    duplicates covers nothing.
+    The balls around real images reach to the k-th nearest other real image (`neighbors`) and are open, as in the
+    authors' program: a set without duplicates against itself has density and coverage exactly 1, and a real image with
+    k duplicates covers nothing.
 
-    Args:
-        real: features [N, D].
-        fake: features [M, D] of the same network.
-        neighbors: k; 5 in the paper.
-        block: rows of distances held at once; does not change the result.
+    Returns:
+        "density", the number of balls that a fake lies in, over k, on average: 1 is expected of a perfect model, more
+        is possible; "coverage", the share of balls that hold a fake.
 
     Raises:
         UserError: if features do not fit together, there is no fake image, or the real set has no more than k.
@@ -93,16 +56,16 @@ def density_coverage(
     real, fake, tie = _prepare(real, fake)
     if not len(fake):
         raise UserError("density and coverage need at least 1 fake image, there is none")
-    radii = _radii("real", real, neighbors, block)
+    radii = _radii("real", real, neighbors)
     inside_count, covered = 0, np.zeros(len(real), bool)
-    for rows, distances in _squared_distances(real, fake, block):
+    for rows, distances in _squared_distances(real, fake):
         inside = distances < radii[rows, None] - tie
         inside_count += int(inside.sum())
         covered[rows] = inside.any(1)
-    return DensityCoverage(inside_count / (neighbors * len(fake)), float(covered.mean()))
+    return {"density": inside_count / (neighbors * len(fake)), "coverage": float(covered.mean())}
 
 
-def _prepare(real: np.ndarray | jax.Array, fake: np.ndarray | jax.Array) -> tuple[np.ndarray, np.ndarray, float]:
+def _prepare(real: Array, fake: Array) -> tuple[np.ndarray, np.ndarray, float]:
     """Both sets, checked and centered on the mean of the first, and the difference up to which squares are equal."""
     real, fake = as_pair(real, fake)
     center = real.mean(0) if len(real) else 0.0
@@ -110,26 +73,26 @@ def _prepare(real: np.ndarray | jax.Array, fake: np.ndarray | jax.Array) -> tupl
     return real, fake, TIE * max((features**2).sum(1).max(initial=0.0) for features in (real, fake))
 
 
-def _radii(name: str, points: np.ndarray, neighbors: int, block: int) -> np.ndarray:
+def _radii(name: str, points: np.ndarray, neighbors: int) -> np.ndarray:
     """Squared distance [N] of each of `points` [N, D] to its k-th nearest other one."""
     if not 1 <= neighbors < len(points):
         raise UserError(
-            f"{neighbors} neighbors of each of {len(points)} {name} images: give 1 or more neighbors, and more "
-            "images than neighbors"
+            f"{neighbors} neighbors of each of {len(points)} {name} images: give 1 or more neighbors, and more images "
+            "than neighbors"
         )
     radii = np.empty(len(points))
-    for rows, distances in _squared_distances(points, points, block):
+    for rows, distances in _squared_distances(points, points):
         distances[np.arange(len(distances)), np.arange(len(points))[rows]] = np.inf  # not a neighbor of itself
         radii[rows] = np.partition(distances, neighbors - 1, axis=1)[:, neighbors - 1]
     return radii
 
 
-def _squared_distances(a: np.ndarray, b: np.ndarray, block: int) -> Iterator[tuple[slice, np.ndarray]]:
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Squared distances of all rows of `a` [N, D] to all of `b` [M, D], as (rows, writable float64 [rows, M])."""
     with jax.enable_x64(True):
         references = jnp.asarray(b)
-    for start in range(0, len(a), block):
-        rows = slice(start, start + block)
+    for start in range(0, len(a), BLOCK):
+        rows = slice(start, start + BLOCK)
         # entered anew for each block, so that it does not cover what the caller computes between blocks
         with jax.enable_x64(True):
             distances = np.array(_expanded(a[rows], references))

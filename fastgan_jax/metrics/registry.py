@@ -35,18 +35,18 @@ class Output:
 
 @dataclass(frozen=True)
 class Samples:
-    """Generated images that are evaluated.
+    """Generated images that are evaluated, each None unless a metric needs it.
 
     Attributes:
-        features: float32 [M, D], of all of them; None unless a metric needs features.
-        images: uint8 [min(M, SHOWN), H, W, C], the first of them; None if metrics need features alone.
+        features: float32 [M, D], of all of them.
+        images: uint8 [min(M, SHOWN), H, W, C], the first of them.
     """
 
-    features: "np.ndarray | None" = None
-    images: "np.ndarray | None" = None
+    features: "np.ndarray | None"
+    images: "np.ndarray | None"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reference:
     """The real images that samples are compared with.
 
@@ -58,16 +58,16 @@ class Reference:
     """
 
     images: "np.ndarray"
-    features: "np.ndarray | None" = None
-    distance: Any = None
-    mirrored: bool = False
-    _kept: dict[Callable, Any] = field(default_factory=dict, repr=False)
+    features: "np.ndarray | None"
+    distance: Any
+    mirrored: bool
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def once(self, function: Callable[["Reference"], Any]) -> Any:
-        """A function of these images, computed at the first call and then kept for all evaluations."""
-        if function not in self._kept:
-            self._kept[function] = function(self)
-        return self._kept[function]
+    def once(self, name: str, function: Callable[[], Any]) -> Any:
+        """What `function` gives of these images, computed at the first call with this name and kept from then on."""
+        if name not in self._kept:
+            self._kept[name] = function()
+        return self._kept[name]
 
 
 @dataclass(frozen=True)
@@ -76,37 +76,31 @@ class Metric:
 
     Attributes:
         outputs: the numbers that it gives, the most important first.
+        compute: gives them by name.
         needs: "features", "distance" (a perceptual one), or "images" alone.
         fewest: generated and real images that it can be computed from.
-        compute: gives the numbers.
         protocol: (number of samples, number of real images, mirrored) -> how it is computed, in words, where it has
             numbers of its own to state.
     """
 
     outputs: tuple[Output, ...]
-    needs: str
-    fewest: tuple[int, int]
     compute: Callable[[Reference, Samples], Numbers]
+    needs: str = "features"
+    fewest: tuple[int, int] = (2, 2)
     protocol: Callable[[int, int, bool], str] | None = None
 
 
 def _frechet(real: Reference, fake: Samples) -> float:
-    from fastgan_jax.metrics.fid import frechet_distance, gaussian
+    from fastgan_jax.metrics import fid
 
-    return frechet_distance(real.once(_real_gaussian), gaussian(fake.features))
-
-
-def _real_gaussian(real: Reference) -> Any:
-    from fastgan_jax.metrics.fid import gaussian
-
-    return gaussian(real.features)
+    return fid.frechet_distance(real.once("gaussian", lambda: fid.gaussian(real.features)), fid.gaussian(fake.features))
 
 
 def _kid(real: Reference, fake: Samples) -> Numbers:
     from fastgan_jax.metrics.kid import kernel_distance
 
-    result = kernel_distance(real.features, fake.features)
-    return {"kid": result.value, "kid_spread": result.spread}
+    kid, spread = kernel_distance(real.features, fake.features)
+    return {"kid": kid, "kid_spread": spread}
 
 
 def _kid_protocol(num_samples: int, num_real: int, _mirrored: bool) -> str:
@@ -119,39 +113,28 @@ def _kid_protocol(num_samples: int, num_real: int, _mirrored: bool) -> str:
 def _precision_recall(real: Reference, fake: Samples) -> Numbers:
     from fastgan_jax.metrics.precision_recall import precision_recall
 
-    return vars(precision_recall(real.features, fake.features))
+    return precision_recall(real.features, fake.features)
 
 
 def _density_coverage(real: Reference, fake: Samples) -> Numbers:
     from fastgan_jax.metrics.precision_recall import density_coverage
 
-    return vars(density_coverage(real.features, fake.features))
+    return density_coverage(real.features, fake.features)
 
 
 def _diversity(real: Reference, fake: Samples) -> Numbers:
-    from fastgan_jax.metrics.perceptual import diversity
-
-    return {"diversity": diversity(real.distance, fake.images), "diversity_real": real.once(_real_diversity)}
-
-
-def _real_diversity(real: Reference) -> float:
     from fastgan_jax.metrics.perceptual import diversity, some_of
 
-    return diversity(real.distance, some_of(real.images, SHOWN))
+    of_real = real.once("diversity", lambda: diversity(real.distance, some_of(real.images, SHOWN)))
+    return {"diversity": diversity(real.distance, fake.images), "diversity_real": of_real}
 
 
 def _nearest(real: Reference, fake: Samples) -> Numbers:
-    from fastgan_jax.metrics.perceptual import NUM_COMPARED, mean_nearest
+    from fastgan_jax.metrics.perceptual import NUM_COMPARED, mean_nearest, real_nearness
 
-    images = fake.images[:NUM_COMPARED]
-    nearest = mean_nearest(real.distance, images, real.images, mirrored=real.mirrored)
-    return {"nearest": nearest, **real.once(_real_nearness)}
-
-
-def _real_nearness(real: Reference) -> Numbers:
-    from fastgan_jax.metrics.perceptual import real_nearness
-
-    return real_nearness(real.distance, real.images, mirrored=real.mirrored)
+    of_real = real.once("nearness", lambda: real_nearness(real.distance, real.images, mirrored=real.mirrored))
+    compared = fake.images[:NUM_COMPARED]
+    return {"nearest": mean_nearest(real.distance, compared, real.images, mirrored=real.mirrored), **of_real}
 
 
 def _nearest_protocol(num_samples: int, num_real: int, mirrored: bool) -> str:
@@ -165,31 +148,18 @@ def _nearest_protocol(num_samples: int, num_real: int, mirrored: bool) -> str:
 METRICS: dict[str, Metric] = {
     "fid": Metric(
         (Output("fid", "Fréchet Inception distance between samples and training images.", "lower"),),
-        needs="features",
-        fewest=(2, 2),
-        compute=lambda real, fake: {"fid": _frechet(real, fake)},
+        lambda real, fake: {"fid": _frechet(real, fake)},
     ),
     "frechet": Metric(
-        (
-            Output(
-                "frechet",
-                "Fréchet distance on other features than Inception's, which is not FID; to compare checkpoints of a "
-                "run.",
-                "lower",
-            ),
-        ),
-        needs="features",
-        fewest=(2, 2),
-        compute=lambda real, fake: {"frechet": _frechet(real, fake)},
+        (Output("frechet", "Fréchet distance on other features: not FID; to compare checkpoints of a run.", "lower"),),
+        lambda real, fake: {"frechet": _frechet(real, fake)},
     ),
     "kid": Metric(
         (
             Output("kid", "Kernel distance, unbiased also for small sets.", "lower"),
             Output("kid_spread", "Standard deviation of kid over subsets.", role="spread"),
         ),
-        needs="features",
-        fewest=(2, 2),
-        compute=_kid,
+        _kid,
         protocol=_kid_protocol,
     ),
     "precision_recall": Metric(
@@ -197,9 +167,8 @@ METRICS: dict[str, Metric] = {
             Output("precision", "Share of samples that look like training images.", "higher"),
             Output("recall", "Share of training images that samples come near to.", "higher"),
         ),
-        needs="features",
+        _precision_recall,
         fewest=(4, 4),  # three neighbors of each
-        compute=_precision_recall,
         protocol=lambda *_: "3 neighbors",
     ),
     "density_coverage": Metric(
@@ -207,22 +176,17 @@ METRICS: dict[str, Metric] = {
             Output("density", "How densely samples lie among training images; about 1 for a perfect model.", "higher"),
             Output("coverage", "Share of training images with a sample in their neighborhood.", "higher"),
         ),
-        needs="features",
+        _density_coverage,
         fewest=(1, 6),  # five neighbors of each real one
-        compute=_density_coverage,
         protocol=lambda *_: "5 neighbors",
     ),
     "diversity": Metric(
         (
-            Output(
-                "diversity",
-                "Mean distance between two samples, beside that of two training images; a collapse makes it fall.",
-            ),
+            Output("diversity", "Mean distance between two samples; a collapse makes it fall."),
             Output("diversity_real", "Mean distance between two training images.", role="baseline"),
         ),
+        _diversity,
         needs="distance",
-        fewest=(2, 2),
-        compute=_diversity,
         protocol=lambda num_samples, *_: f"{min(SHOWN, num_samples) // 2} pairs",
     ),
     "nearest": Metric(
@@ -237,9 +201,9 @@ METRICS: dict[str, Metric] = {
             Output("nearest_cropped", "Mean distance of a training image from its 0.8 crop.", role="baseline"),
             Output("nearest_real", "Mean distance of a training image from its nearest other.", role="baseline"),
         ),
+        _nearest,
         needs="distance",
         fewest=(1, 1),
-        compute=_nearest,
         protocol=_nearest_protocol,
     ),
 }

@@ -6,6 +6,8 @@ Evaluation", 2022): bicubic with the filter widened when shrinking, never rounde
 be compared with each other.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,43 +16,32 @@ from fastgan_jax.errors import UserError
 
 
 def resize_for_network(images: jax.Array | np.ndarray, side: int, convention: str) -> jax.Array:
-    """Resizes images to a square and maps them to the value range of the network.
+    """Resizes images uint8 [B, H, W, 3] to [B, side, side, 3] and maps them to the value range of the network, float32.
 
     Args:
-        images: uint8 [B, H, W, 3].
+        images: each image's result depends on that image alone.
         side: height and width to resize to, in pixels.
         convention: "legacy": bilinear on x / 255, then 2x - 1, so [-1, 1]. "clean": antialiased bicubic on [0, 255],
             clipped, then (x - 128) / 128, so [-1, 0.9922]; its authors' program scales so, which differs from `legacy`
             by up to 1 / 128 even where nothing is resized.
 
-    Returns:
-        float32 [B, side, side, 3]; each image depends on that image alone.
-
     Raises:
         UserError: for an unknown convention, or images that are not uint8 [B, H, W, 3].
     """
-    if convention not in CONVENTIONS:
-        raise UserError(f"resize convention {convention!r} is unknown: choose one of {', '.join(CONVENTIONS)}")
+    if convention not in ("legacy", "clean"):
+        raise UserError(f"resize convention {convention!r} is unknown: must be one of legacy, clean")
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UserError(
             f"images to resize are {images.dtype} {tuple(images.shape)}: give uint8 [B, H, W, 3] (gray repeated to "
             "three channels, transparency laid on a background)"
         )
-    return CONVENTIONS[convention](jnp.asarray(images).astype(jnp.float32), side)
+    pixels = jnp.asarray(images).astype(jnp.float32)
+    if convention == "legacy":
+        return 2 * _resize(pixels / 255, side, linear_weights) - 1
+    return (jnp.clip(_resize(pixels, side, cubic_weights), 0, 255) - 128) / 128
 
 
-def _legacy(images: jax.Array, side: int) -> jax.Array:
-    return 2 * _resize(images / 255, side, linear_weights) - 1
-
-
-def _clean(images: jax.Array, side: int) -> jax.Array:
-    return (jnp.clip(_resize(images, side, cubic_weights), 0, 255) - 128) / 128
-
-
-CONVENTIONS = {"legacy": _legacy, "clean": _clean}
-
-
-def _resize(images: jax.Array, side: int, weights) -> jax.Array:
+def _resize(images: jax.Array, side: int, weights: Callable[[int, int], np.ndarray]) -> jax.Array:
     """Applies the separable filter to both axes of [B, H, W, C]."""
     rows, columns = (jnp.asarray(weights(size, side), jnp.float32) for size in images.shape[1:3])
     precision = jax.lax.Precision.HIGHEST

@@ -16,13 +16,7 @@ SUFFIXES = (".npz", ".pth", ".pt", ".safetensors", ".h5", ".hdf5")
 
 
 def read_arrays(path: str | Path) -> Arrays:
-    """Reads every array of a file.
-
-    Args:
-        path: of the file; its suffix, one of SUFFIXES, says the format.
-
-    Returns:
-        {name: array}; names of nested groups are joined by "/", those of PyTorch's dicts by ".".
+    """Every array of a file by name, groups joined by "/", PyTorch's dicts by "."; its suffix says the format.
 
     Raises:
         UserError: if there is no such file, its suffix is unknown, it is damaged, or a package to read it is missing.
@@ -35,13 +29,17 @@ def read_arrays(path: str | Path) -> Arrays:
         raise UserError(f"{path}: weights are read from files that end in {', '.join(SUFFIXES)}")
     if suffix in (".pth", ".pt"):
         return _flat(read_torch_file(path))
-    reader = {".npz": _read_npz, ".safetensors": _read_safetensors}.get(suffix, _read_h5)
     try:
-        return reader(path)
+        if suffix == ".npz":
+            return _read_npz(path)
+        if suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            return load_file(path)
+        return _read_h5(path)
     except ModuleNotFoundError as error:
-        raise UserError(
-            f"{path}: reading {suffix} needs the package {error.name}: pip install 'fastgan_jax[weights]'"
-        ) from None
+        needed = f"reading {suffix} needs the package {error.name}"
+        raise UserError(f"{path}: {needed}: pip install 'fastgan_jax[weights]'") from None
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 (each library raises its own for damaged files)
@@ -49,14 +47,9 @@ def read_arrays(path: str | Path) -> Arrays:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes an .npz, whole or not at all.
-
-    Raises:
-        UserError: if the folder cannot be written.
-    """
-    size = sum(np.asarray(array).nbytes for array in arrays.values())
-    cure = f"free {size / 1e6:.0f} MB there, or set XDG_CACHE_HOME to another folder"
-    with replacing(path, cure=cure) as temporary:
+    """Writes an .npz, whole or not at all; a UserError if the folder cannot be written."""
+    size = sum(array.nbytes for array in arrays.values()) / 1e6
+    with replacing(path, cure=f"free {size:.0f} MB there, or set XDG_CACHE_HOME to another folder") as temporary:
         np.savez(temporary, **arrays)
 
 
@@ -65,12 +58,6 @@ def _read_npz(path: Path) -> Arrays:
         raise UserError(f"{path} is not an .npz file")
     with np.load(path) as archive:  # without allow_pickle: arrays of objects are refused
         return {name: archive[name] for name in archive.files}
-
-
-def _read_safetensors(path: Path) -> Arrays:
-    from safetensors.numpy import load_file
-
-    return load_file(path)
 
 
 def _read_h5(path: Path) -> Arrays:
@@ -89,11 +76,7 @@ def _read_h5(path: Path) -> Arrays:
 
 def _flat(value: Any, prefix: str = "") -> Arrays:
     """The arrays of nested dicts; everything else is left out."""
-    if isinstance(value, np.ndarray):
-        return {prefix: value}
-    if not isinstance(value, Mapping):
-        return {}
     flat: Arrays = {}
-    for name, child in value.items():
-        flat.update(_flat(child, f"{prefix}.{name}" if prefix else str(name)))
+    for name, child in value.items() if isinstance(value, Mapping) else ():
+        flat |= {f"{prefix}{name}": child} if isinstance(child, np.ndarray) else _flat(child, f"{prefix}{name}.")
     return flat

@@ -24,11 +24,7 @@ FIRE_PARTS = {"squeeze1x1": "squeeze", "expand1x1": "expand1x1", "expand3x3": "e
 
 
 def convert(name: str, arrays: Arrays) -> Arrays:
-    """What to store of a published file.
-
-    Args:
-        name: of the registry's FILES.
-        arrays: the file's content, or what was stored of it before.
+    """What to store of the registry's file `name`, from its content or from what was stored of it before.
 
     Raises:
         UserError: if an array is missing or has another shape.

@@ -13,9 +13,8 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.models.lpips import BACKBONES, compare, embed
 from fastgan_jax.pretrained import store
-from fastgan_jax.pretrained.formats import Arrays
 from fastgan_jax.pretrained.layouts import by_layer
-from fastgan_jax.pretrained.registry import PERCEPTUAL, Network
+from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.utils.devices import in_full_precision
 from fastgan_jax.utils.images import map_batches, padded_batches, resize_antialias, rgb, to_unit
 
@@ -30,23 +29,15 @@ def naming_what_is_here(name: str, networks: Mapping[str, tuple[str, ...]]) -> I
     try:
         yield
     except UserError as error:
-        here = [
-            other
-            for other, files in networks.items()
-            if other != name and all(store.cached_path(file).exists() for file in files)
-        ]
+        kept = {other: all(store.cached_path(file).exists() for file in files) for other, files in networks.items()}
+        here = [other for other, is_kept in kept.items() if is_kept and other != name]
         raise UserError(f"{error} (here already: {', '.join(here)})" if here else str(error)) from None
 
 
 def load_perceptual(name: str, path: str | Path | None = None) -> dict[str, Any]:
-    """The parameters of a perceptual network, as `lpips.embed` takes them.
+    """The parameters of the network `name` of PERCEPTUAL, as `lpips.embed` takes them: float32.
 
-    Args:
-        name: of PERCEPTUAL.
-        path: a local file with the backbone's weights; None: the cache, else a download.
-
-    Returns:
-        {"input", "backbone", "heads"}, float32 arrays.
+    The backbone's weights come from the local file `path`; None: from the cache, else from their publisher.
 
     Raises:
         UserError: if weights are not available; the line says where they are published, and which networks are here.
@@ -54,16 +45,12 @@ def load_perceptual(name: str, path: str | Path | None = None) -> dict[str, Any]
     network = PERCEPTUAL[name]
     with naming_what_is_here(name, {other: entry.files for other, entry in PERCEPTUAL.items()}):
         layers = by_layer(store.find(network.weights, path))
-        heads = _heads(network)
+        if network.heads is not None:
+            heads = store.find(network.heads)
+        else:  # of two vectors of length 1, the squared difference is twice 1 - cosine
+            depths = BACKBONES[network.backbone].channels
+            heads = {depth: np.full(channels, 0.5 / len(depths), np.float32) for depth, channels in depths.items()}
     return {"input": layers.pop("input"), "backbone": layers, "heads": heads}
-
-
-def _heads(network: Network) -> Arrays:
-    if network.heads is not None:
-        return store.find(network.heads)
-    depths = BACKBONES[network.backbone].channels
-    # Of two vectors of length 1, the squared difference is twice 1 - cosine.
-    return {depth: np.full(channels, 0.5 / len(depths), np.float32) for depth, channels in depths.items()}
 
 
 class PerceptualDistance:

@@ -6,12 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.precision_recall import (
-    DensityCoverage,
-    PrecisionRecall,
-    density_coverage,
-    precision_recall,
-)
+from fastgan_jax.metrics import precision_recall as module
+from fastgan_jax.metrics.precision_recall import density_coverage, precision_recall
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -23,17 +19,25 @@ def radii(points: np.ndarray, k: int) -> np.ndarray:
     return np.array([sorted(np.delete(row, i))[k - 1] for i, row in enumerate(distances(points, points))])
 
 
-def plain_precision_recall(real: np.ndarray, fake: np.ndarray, k: int) -> PrecisionRecall:
+def plain_precision_recall(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
     between = distances(real, fake)
     real_radii, fake_radii = radii(real, k), radii(fake, k)
     precise = [any(between[i, j] <= real_radii[i] for i in range(len(real))) for j in range(len(fake))]
     recalled = [any(between[i, j] <= fake_radii[j] for j in range(len(fake))) for i in range(len(real))]
-    return PrecisionRecall(float(np.mean(precise)), float(np.mean(recalled)))
+    return {"precision": float(np.mean(precise)), "recall": float(np.mean(recalled))}
 
 
-def plain_density_coverage(real: np.ndarray, fake: np.ndarray, k: int) -> DensityCoverage:
+def plain_density_coverage(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
     inside = distances(real, fake) < radii(real, k)[:, None]
-    return DensityCoverage(float(inside.sum() / (k * len(fake))), float(inside.any(1).mean()))
+    return {"density": float(inside.sum() / (k * len(fake))), "coverage": float(inside.any(1).mean())}
+
+
+@pytest.fixture(scope="module", params=[5, 1024], autouse=True)
+def block(request):
+    """Rows of distances at once: what comes of several blocks must be what comes of one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "BLOCK", request.param)
+        yield
 
 
 def sets(seed: int, shift: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
@@ -45,10 +49,9 @@ def sets(seed: int, shift: float = 0.3) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("k", [1, 3, 5])
 def test_metrics_agree_with_loops_over_pairs(seed, k):
     real, fake = sets(seed)
-    assert precision_recall(real, fake, neighbors=k, block=8) == plain_precision_recall(real, fake, k)
-    found, wanted = density_coverage(real, fake, neighbors=k, block=8), plain_density_coverage(real, fake, k)
-    assert found.density == pytest.approx(wanted.density, rel=1e-12)
-    assert found.coverage == wanted.coverage
+    assert precision_recall(real, fake, neighbors=k) == plain_precision_recall(real, fake, k)
+    found, wanted = density_coverage(real, fake, neighbors=k), plain_density_coverage(real, fake, k)
+    assert found == {"density": pytest.approx(wanted["density"], rel=1e-12), "coverage": wanted["coverage"]}
 
 
 @settings(deadline=None, max_examples=30)
@@ -61,9 +64,9 @@ def test_ties_and_duplicates_follow_the_rule_and_not_rounding(seed, offset, k):
     wanted_density = plain_density_coverage(real, fake, k)
     # an offset and a scale that are no powers of two make rounding decide if nothing else does
     real, fake = real / 3 + offset, fake / 3 + offset
-    assert precision_recall(real, fake, neighbors=k, block=5) == wanted
-    found = density_coverage(real, fake, neighbors=k, block=5)
-    assert (found.density, found.coverage) == (pytest.approx(wanted_density.density), wanted_density.coverage)
+    assert precision_recall(real, fake, neighbors=k) == wanted
+    found = density_coverage(real, fake, neighbors=k)
+    assert found == {"density": pytest.approx(wanted_density["density"]), "coverage": wanted_density["coverage"]}
 
 
 def test_defaults_are_those_of_the_papers():
@@ -75,28 +78,28 @@ def test_defaults_are_those_of_the_papers():
 
 def test_a_set_against_itself_is_perfect():
     real, _ = sets(5)
-    assert precision_recall(real, real, block=7) == PrecisionRecall(1.0, 1.0)
-    assert density_coverage(real, real, block=7) == DensityCoverage(1.0, 1.0)
+    assert precision_recall(real, real) == {"precision": 1, "recall": 1}
+    assert density_coverage(real, real) == {"density": 1, "coverage": 1}
 
 
 def test_sets_far_apart_share_nothing():
     real, fake = sets(6)
-    assert precision_recall(real, fake + 1000) == PrecisionRecall(0.0, 0.0)
-    assert density_coverage(real, fake + 1000) == DensityCoverage(0.0, 0.0)
+    assert precision_recall(real, fake + 1000) == {"precision": 0, "recall": 0}
+    assert density_coverage(real, fake + 1000) == {"density": 0, "coverage": 0}
 
 
 def test_copies_of_one_real_image_are_precise_and_recall_little():
     """A collapsed generator: every fake is a copy of a real image, so its own balls have radius 0."""
     real, _ = sets(7)
-    result = precision_recall(real, np.repeat(real[:1], 20, 0))
-    assert result == PrecisionRecall(1.0, 1 / len(real))
+    assert precision_recall(real, np.repeat(real[:1], 20, 0)) == {"precision": 1, "recall": 1 / len(real)}
 
 
-def test_results_do_not_depend_on_the_block():
+def test_results_do_not_depend_on_the_block(monkeypatch):
     real, fake = sets(8)
-    for block in (1, 4, 31, 1000):
-        assert precision_recall(real, fake, block=block) == precision_recall(real, fake)
-        assert density_coverage(real, fake, block=block) == density_coverage(real, fake)
+    wanted = precision_recall(real, fake), density_coverage(real, fake)
+    for size in (1, 4, 31, 1000):
+        monkeypatch.setattr(module, "BLOCK", size)
+        assert (precision_recall(real, fake), density_coverage(real, fake)) == wanted
 
 
 def test_float32_features_of_usual_size_agree_with_loops():
@@ -106,7 +109,7 @@ def test_float32_features_of_usual_size_agree_with_loops():
     wanted = plain_precision_recall(real.astype(float), fake.astype(float), 3)
     assert precision_recall(real, fake) == wanted
     found, wanted = density_coverage(real, fake), plain_density_coverage(real.astype(float), fake.astype(float), 5)
-    assert (found.density, found.coverage) == (pytest.approx(wanted.density), wanted.coverage)
+    assert found == {"density": pytest.approx(wanted["density"]), "coverage": wanted["coverage"]}
 
 
 def test_too_few_images_or_neighbors_are_refused():

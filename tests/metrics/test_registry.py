@@ -26,7 +26,7 @@ BRIGHTNESS = Metric(
     fewest=(1, 1),
     compute=lambda real, fake: {
         "brightness": float(abs(fake.images.mean() - real.images.mean())),
-        "brightness_real": real.once(lambda real: float(real.images.mean())),
+        "brightness_real": real.once("brightness", lambda: float(real.images.mean())),
     },
     protocol=lambda num_samples, num_real, mirrored: f"means of {num_samples} and {num_real} images",
 )

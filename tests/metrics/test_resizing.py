@@ -82,7 +82,7 @@ def test_a_image_depends_on_itself_alone():
 
 
 def test_unknown_conventions_and_other_arrays_are_refused():
-    with pytest.raises(UserError, match="'nearest' is unknown: choose one of legacy, clean"):
+    with pytest.raises(UserError, match="'nearest' is unknown: must be one of legacy, clean"):
         resize_for_network(random_images(8, 8), 8, "nearest")
     for images in (random_images(8, 8).astype(np.float32), random_images(8, 8)[..., :1], random_images(8, 8)[0]):
         with pytest.raises(UserError, match=r"give uint8 \[B, H, W, 3\]"):
