@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{entry.name}: {entry.content}")
             print(f"    {'present: ' + str(path) if path.exists() else 'not present'}")
             print(f"    for {entry.use}; license {entry.license}; {entry.megabytes:g} MB; sha256 {entry.sha256 or '-'}")
-            print(f"    {', '.join(entry.addresses) or 'to be imported: no address is known'}")
+            print(f"    {entry.address or 'to be imported: no address is known'}")
     elif arguments.fetch:
         path = store.cached_path(arguments.fetch)
         print(f"present: {path}" if path.exists() else store.fetch(arguments.fetch))

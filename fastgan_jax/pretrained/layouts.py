@@ -3,8 +3,7 @@
 Every file becomes a flat dict {"layer/kernel": array, ...}, which is how it is kept in the cache.
 """
 
-import re
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,8 +14,9 @@ from fastgan_jax.pretrained.formats import Arrays
 
 # What LPIPS and torchvision do to RGB images, here for images in [-1, 1].
 LPIPS_INPUT = {"shift": (-0.030, -0.088, -0.188), "scale": (0.458, 0.448, 0.450)}
-# The Caffe models take BGR in [0, 255] minus this mean.
-CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+# The Caffe models take BGR in [0, 255] minus a mean: (x + 1) * 127.5 - mean of RGB, with the first kernel's inputs
+# reversed, is (x - shift) / scale.
+CAFFE_INPUT = {"shift": [mean / 127.5 - 1 for mean in (123.68, 116.779, 103.939)], "scale": [1 / 127.5] * 3}
 
 VGG_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolutions in torchvision's `features`
 FIRE_INDICES = (3, 4, 6, 7, 9, 10, 11, 12)
@@ -56,14 +56,14 @@ def _convert_inception(arrays: Arrays) -> Arrays:
         if stored:
             kernel, bias = _array(arrays, f"{name}/kernel", shape), _array(arrays, f"{name}/bias", shape[-1:])
         else:
-            kernel = _array(arrays, f"{name}.conv.weight", shape, np.transpose, (2, 3, 1, 0)).astype(np.float64)
+            kernel = _array(arrays, f"{name}.conv.weight", shape, _hwio).astype(np.float64)
             scale, shift, mean, variance = (
                 _array(arrays, f"{name}.bn.{part}", shape[-1:]).astype(np.float64)
                 for part in ("weight", "bias", "running_mean", "running_var")
             )
             factor = scale / np.sqrt(variance + inception.BATCH_NORM_EPSILON)
             kernel, bias = kernel * factor, shift - mean * factor
-        converted[f"{name}/kernel"], converted[f"{name}/bias"] = np.float32(kernel), np.float32(bias)
+        converted |= {f"{name}/kernel": np.float32(kernel), f"{name}/bias": np.float32(bias)}
     return converted
 
 
@@ -71,37 +71,31 @@ def _convert_heads(network: str, arrays: Arrays) -> Arrays:
     heads = {}
     for index, (depth, channels) in enumerate(BACKBONES[network].channels.items()):
         found = depth if depth in arrays else f"lin{index}.model.1.weight"
-        heads[depth] = _array(arrays, found, (channels,), np.reshape, channels)
+        heads[depth] = _array(arrays, found, (channels,), np.ravel)
     return heads
 
 
 def _convert_backbone(name: str, arrays: Arrays) -> Arrays:
     network, caffe = ("vgg" if name == "vgg16" else "squeeze"), name == "squeezenet_caffe"
-    kernels = BACKBONES[network].kernels
     stored = "input/shift" in arrays
     torch_layout = any(key.endswith(".weight") for key in arrays)
     if not stored and torch_layout == caffe:
         cure = "squeezenet1_1 or vgg16" if caffe else "squeezenet_caffe"
         raise UserError(f"the file is laid out as one of {cure}, not of {name}: choose that name")
-    torch_names = _torch_names(network) if torch_layout else {}
-    converted: Arrays = {
-        "input/shift": np.float32(LPIPS_INPUT["shift"]),
-        "input/scale": np.float32(LPIPS_INPUT["scale"]),
+    converted = {
+        f"input/{part}": np.float32(values) for part, values in (CAFFE_INPUT if caffe else LPIPS_INPUT).items()
     }
-    if caffe:
-        # (x + 1) * 127.5 - mean, the channels reversed, is (x - shift) / scale with the first kernel's inputs reversed.
-        converted["input/shift"] = np.float32([mean / 127.5 - 1 for mean in reversed(CAFFE_MEAN_BGR)])
-        converted["input/scale"] = np.full(3, 1 / 127.5, np.float32)
-    for layer, shape in kernels.items():
+    torch_names = _torch_names(network) if torch_layout else {}
+    for layer, shape in BACKBONES[network].kernels.items():
         if torch_layout:
-            kernel = _array(arrays, f"{torch_names[layer]}.weight", shape, np.transpose, (2, 3, 1, 0))
+            kernel = _array(arrays, f"{torch_names[layer]}.weight", shape, _hwio)
             bias = _array(arrays, f"{torch_names[layer]}.bias", shape[-1:])
         else:
             kernel = _array(arrays, _ending(arrays, f"{layer}/kernel"), shape)
             bias = _array(arrays, _ending(arrays, f"{layer}/bias"), shape[-1:])
         if caffe and not stored and shape[2] == 3:
             kernel = kernel[:, :, ::-1]
-        converted[f"{layer}/kernel"], converted[f"{layer}/bias"] = kernel, bias
+        converted |= {f"{layer}/kernel": kernel, f"{layer}/bias": bias}
     return converted
 
 
@@ -117,18 +111,19 @@ def _torch_names(network: str) -> dict[str, str]:
 
 def _ending(arrays: Arrays, name: str) -> str:
     """The array's name in a file whose groups repeat the layer's name, as Keras writes them."""
-    pattern = re.compile(rf"(^|/){re.escape(name)}$")
-    return next((found for found in arrays if pattern.search(found)), name)
+    return next((found for found in arrays if f"/{found}".endswith(f"/{name}")), name)
 
 
-def _array(arrays: Arrays, name: str, shape: tuple[int, ...], change: Any = None, *arguments: Any) -> np.ndarray:
+def _hwio(kernel: np.ndarray) -> np.ndarray:
+    """PyTorch's kernel [out, in, kh, kw] as [kh, kw, in, out]."""
+    return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel
+
+
+def _array(arrays: Arrays, name: str, shape: tuple[int, ...], change: Callable = np.asarray) -> np.ndarray:
     if name not in arrays:
         raise UserError(f"the file lacks the array {name}; it has {', '.join(sorted(arrays)[:4]) or 'none'}, ...")
-    array = arrays[name]
-    try:
-        changed = array if change is None else change(array, *arguments)
-    except ValueError:
-        changed = array
+    changed = change(arrays[name])
     if changed.shape != shape:
-        raise UserError(f"the file's array {name} has shape {list(array.shape)}, which does not give {list(shape)}")
+        found = list(arrays[name].shape)
+        raise UserError(f"the file's array {name} has shape {found}, which does not give {list(shape)}")
     return np.ascontiguousarray(changed, np.float32)

@@ -14,7 +14,7 @@ class PretrainedFile:
     Attributes:
         name: what this package calls it.
         content: what it holds, and its authors.
-        addresses: where it is published, in the order to try; none for files that can only be imported.
+        address: where it is published; "" for a file that can only be imported.
         filename: its published name.
         megabytes: size of the published file.
         sha256: hash of the published file in hexadecimal digits, as many of the first as are published.
@@ -23,7 +23,7 @@ class PretrainedFile:
 
     name: str
     content: str
-    addresses: tuple[str, ...]
+    address: str
     filename: str
     megabytes: float
     sha256: str
@@ -39,13 +39,12 @@ class PretrainedFile:
 
 TORCHVISION = "https://download.pytorch.org/models"
 LPIPS = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1"
-PYTORCH_FID = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights"
 
 _FILES = (
     PretrainedFile(
         "vgg16",
         "VGG-16 trained on ImageNet (torchvision); the convolutions are kept, 59 MB",
-        (f"{TORCHVISION}/vgg16-397923af.pth",),
+        f"{TORCHVISION}/vgg16-397923af.pth",
         "vgg16-397923af.pth",
         553.0,
         "397923af",
@@ -54,7 +53,7 @@ _FILES = (
     PretrainedFile(
         "squeezenet1_1",
         "SqueezeNet 1.1 trained on ImageNet (torchvision)",
-        (f"{TORCHVISION}/squeezenet1_1-b8a52dc0.pth",),
+        f"{TORCHVISION}/squeezenet1_1-b8a52dc0.pth",
         "squeezenet1_1-b8a52dc0.pth",
         5.0,
         "b8a52dc0",
@@ -63,7 +62,7 @@ _FILES = (
     PretrainedFile(
         "squeezenet_caffe",
         "SqueezeNet 1.1 trained on ImageNet (its authors' Caffe model, as in the Keras port: .h5 or .npz)",
-        (),
+        "",
         "squeezenet_weights_tf_dim_ordering_tf_kernels_notop.h5",
         2.9,
         "",
@@ -72,7 +71,7 @@ _FILES = (
     PretrainedFile(
         "lpips_vgg",
         "LPIPS v0.1 heads for VGG-16 (Zhang et al. 2018)",
-        (f"{LPIPS}/vgg.pth",),
+        f"{LPIPS}/vgg.pth",
         "vgg.pth",
         0.0073,
         "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
@@ -81,7 +80,7 @@ _FILES = (
     PretrainedFile(
         "lpips_squeeze",
         "LPIPS v0.1 heads for SqueezeNet 1.1 (Zhang et al. 2018)",
-        (f"{LPIPS}/squeeze.pth",),
+        f"{LPIPS}/squeeze.pth",
         "squeeze.pth",
         0.0108,
         "4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
@@ -90,7 +89,7 @@ _FILES = (
     PretrainedFile(
         "inception",
         "Inception-v3 of FID (TensorFlow's 2015-12-05 network, as converted by pytorch-fid)",
-        (f"{PYTORCH_FID}/pt_inception-2015-12-05-6726825d.pth",),
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
         "pt_inception-2015-12-05-6726825d.pth",
         91.2,
         "6726825d",
@@ -110,8 +109,7 @@ class Network:
         backbone: of the perceptual distance, a name of `lpips.BACKBONES`.
         heads: of the perceptual distance, a name of FILES; None: all channels count the same, so that the distance is
             1 - cosine, averaged over positions and depths, and not LPIPS.
-        features: for evaluation, (parameters by layer, images [B, side, side, 3] in [-1, 1]) -> [B, D]; None: it is
-            not used for that.
+        features: for evaluation, (parameters by layer, images [B, side, side, 3] in [-1, 1]) -> [B, D], if it has any.
         side: of the images that `features` takes, in pixels.
     """
 
@@ -154,12 +152,8 @@ FEATURE_NETWORKS = {name: network for name, network in NETWORKS.items() if netwo
 
 
 def registered(name: str) -> PretrainedFile:
-    """The file of this name.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """The file of this name; a UserError if there is none."""
     if name not in FILES:
         hint = f"; the network {name} consists of {' and '.join(NETWORKS[name].files)}" if name in NETWORKS else ""
-        raise UserError(f"there are no weights called {name!r}: choose one of {', '.join(FILES)}{hint}")
+        raise UserError(f"there are no weights called {name!r}: must be one of {', '.join(FILES)}{hint}")
     return FILES[name]

@@ -11,11 +11,10 @@ from pathlib import Path
 from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained.formats import Arrays, read_arrays, write_arrays
 from fastgan_jax.pretrained.layouts import convert
-from fastgan_jax.pretrained.registry import PretrainedFile, registered
+from fastgan_jax.pretrained.registry import registered
 from fastgan_jax.utils.files import cache_folder, user_path
 
 TIMEOUT_SECONDS = 20
-BLOCK_BYTES = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -26,11 +25,7 @@ def cached_path(name: str) -> Path:
 
 
 def find(name: str, path: str | Path | None = None) -> Arrays:
-    """The weights of this name.
-
-    Args:
-        name: of the registry's FILES.
-        path: a local file in any layout that is known for them; None: the cache, else their publisher.
+    """The weights `name` of the registry's FILES: from a local file, in any known layout, else the cache or a download.
 
     Raises:
         UserError: if they are not available or do not fit, or what is in the cache is damaged.
@@ -47,33 +42,28 @@ def find(name: str, path: str | Path | None = None) -> Arrays:
 
 
 def fetch(name: str) -> Path:
-    """Downloads a published file, checks its hash, and keeps what is needed of it in the cache.
-
-    Returns:
-        The path in the cache.
+    """Downloads a published file, checks its hash, and keeps what is needed of it in the cache: the path there.
 
     Raises:
-        UserError: if no address answers with the published file, or it has no address.
+        UserError: if its address does not answer with the published file, or it has none.
     """
     entry = registered(name)
-    failures = []
-    with tempfile.TemporaryDirectory(prefix="fastgan-jax-") as folder:
-        for address in entry.addresses:
+    tried = "cannot be downloaded"
+    if entry.address:
+        size = f"{entry.megabytes:.0f} MB" if entry.megabytes >= 1 else f"{entry.megabytes * 1000:.0f} KB"
+        # A warning is shown even where nobody has set up logging: nothing is fetched silently.
+        log.warning("downloading %s: %s, %s, from %s", name, entry.content, size, entry.address)
+        with tempfile.TemporaryDirectory(prefix="fastgan-jax-") as folder:
             file = Path(folder) / entry.filename
-            # A warning is shown even where nobody has set up logging: nothing is fetched silently.
-            log.warning("downloading %s: %s, %s, from %s", name, entry.content, _size(entry), address)
             try:
-                digest = _download(address, file, entry.filename)
+                digest = _download(entry.address, file)
             except (OSError, http.client.HTTPException) as error:
-                failures.append(f"{address} ({getattr(error, 'reason', None) or error})")
-                continue
-            if not digest.startswith(entry.sha256):
-                failures.append(
-                    f"{address} (another file: its sha256 starts with {digest[:8]}, not {entry.sha256[:8]})"
-                )
-                continue
-            return _keep(name, read_arrays(file), address)
-    tried = f"could not be downloaded from {', '.join(failures)}" if failures else "cannot be downloaded"
+                problem = getattr(error, "reason", None) or error
+            else:
+                if digest.startswith(entry.sha256):
+                    return _keep(name, read_arrays(file), entry.address)
+                problem = f"another file: its sha256 starts with {digest[:8]}, not {entry.sha256[:8]}"
+        tried = f"could not be downloaded from {entry.address} ({problem})"
     raise UserError(
         f"the weights {name} ({entry.content}; for {entry.use}) are not in {cached_path(name).parent} and {tried}: get "
         f"{entry.filename} elsewhere and run: fastgan weights --import FILE {name}"
@@ -81,22 +71,17 @@ def fetch(name: str) -> Path:
 
 
 def import_file(path: str | Path, name: str) -> Path:
-    """Keeps what is needed of a local file in the cache, in place of what is there.
+    """Keeps what is needed of a local file in the cache, in place of what is there: the path there.
 
     A file that differs from the published one is accepted if its arrays fit, and the log says so.
-
-    Returns:
-        The path in the cache.
 
     Raises:
         UserError: if the file cannot be read or its arrays do not fit.
     """
-    entry = registered(name)
-    arrays = read_arrays(path)
-    if entry.sha256:
-        digest = hashlib.sha256(user_path(path).read_bytes()).hexdigest()
-        if not digest.startswith(entry.sha256):
-            log.warning("%s is not the published file of %s (sha256 %s...)", path, name, digest[:8])
+    entry, arrays = registered(name), read_arrays(path)
+    digest = hashlib.sha256(user_path(path).read_bytes()).hexdigest()
+    if not digest.startswith(entry.sha256):
+        log.warning("%s is not the published file of %s (sha256 %s...)", path, name, digest[:8])
     return _keep(name, arrays, path)
 
 
@@ -114,7 +99,7 @@ def _convert(name: str, arrays: Arrays, source: str | Path) -> Arrays:
         raise UserError(f"{source} does not give the weights {name}: {error} {published}") from None
 
 
-def _download(address: str, path: Path, title: str) -> str:
+def _download(address: str, path: Path) -> str:
     """Writes what is at an address to a file and returns its sha256."""
     from tqdm import tqdm
 
@@ -122,15 +107,11 @@ def _download(address: str, path: Path, title: str) -> str:
     with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as response, open(path, "wb") as file:
         length = int(response.headers.get("Content-Length") or 0)
         hidden = not sys.stderr.isatty()
-        with tqdm(total=length or None, unit="B", unit_scale=True, desc=title, disable=hidden) as bar:
-            while block := response.read(BLOCK_BYTES):
+        with tqdm(total=length or None, unit="B", unit_scale=True, desc=path.name, disable=hidden) as bar:
+            while block := response.read(1 << 20):
                 digest.update(block)
                 file.write(block)
                 bar.update(len(block))
         if file.tell() < length:
             raise OSError(f"the connection ended after {file.tell()} of {length} bytes")
     return digest.hexdigest()
-
-
-def _size(entry: PretrainedFile) -> str:
-    return f"{entry.megabytes:.0f} MB" if entry.megabytes >= 1 else f"{entry.megabytes * 1000:.0f} KB"

@@ -34,8 +34,8 @@ def cache(tmp_path, monkeypatch) -> Path:
 def offline(monkeypatch):
     """Published addresses that nobody answers; tests of downloads put their own server in."""
     for entry in registry.FILES.values():
-        addresses = tuple("http://127.0.0.1:9/" + entry.filename for _ in entry.addresses)
-        monkeypatch.setitem(registry.FILES, entry.name, replaced(entry, addresses=addresses))
+        address = entry.address and "http://127.0.0.1:9/" + entry.filename
+        monkeypatch.setitem(registry.FILES, entry.name, replaced(entry, address=address))
 
 
 def replaced(entry, **fields):
@@ -212,7 +212,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_unknown_names_are_listed():
-    with pytest.raises(UserError, match="no weights called 'vgg19': choose one of vgg16, squeezenet1_1.*inception$"):
+    with pytest.raises(UserError, match="no weights called 'vgg19': must be one of vgg16, squeezenet1_1.*inception$"):
         store.find("vgg19")
     with pytest.raises(UserError, match="; the network squeeze consists of squeezenet1_1 and lpips_squeeze$"):
         store.find("squeeze")
@@ -247,7 +247,7 @@ def publish(monkeypatch, tmp_path, squeeze):
     def published(**fields):
         entry = replaced(
             registry.FILES["lpips_squeeze"],
-            addresses=(f"http://127.0.0.1:{server.server_port}/squeeze.npz",),
+            address=f"http://127.0.0.1:{server.server_port}/squeeze.npz",
             filename="squeeze.npz",
             **({"sha256": hashlib.sha256(path.read_bytes()).hexdigest()[:8]} | fields),
         )
@@ -292,7 +292,7 @@ def test_without_weights_the_places_and_the_alternative_are_named(name, cache):
     entry = registry.FILES[PERCEPTUAL[name].weights]
     message = str(error.value)
     assert "\n" not in message and str(cache) in message and entry.filename in message
-    assert all(address in message for address in entry.addresses)
+    assert entry.address in message
     assert f"fastgan weights --import FILE {entry.name}" in message
     assert "here already" not in message
 

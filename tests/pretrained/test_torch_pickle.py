@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.pretrained.torch_pickle import read_torch_file
+from fastgan_jax.pretrained.torch_pickle import _rebuild_tensor, read_torch_file
 
 
 @pytest.fixture
@@ -38,6 +38,12 @@ def test_all_kinds_of_tensors_come_back(torch, tmp_path):
             np.testing.assert_array_equal(read[name], wide.numpy())
             assert read[name].dtype == wide.numpy().dtype
     assert read["nested"] == {"list": [1, 2.5, "text", None, True], "tuple": (1, 2), "size": (4, 6)}
+
+
+def test_a_tensor_is_no_storage_of_another():
+    """It could have many rows without a single value, and the other would read what lies behind it."""
+    with pytest.raises(ValueError, match="does not fit its storage"):
+        _rebuild_tensor(np.zeros((1000, 0)), 0, (1000,), (1,))
 
 
 def write_pickle(path, content: bytes) -> None:
