@@ -19,7 +19,7 @@ from fastgan_jax.build import pretrained_from_config, spec_from_config
 from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation.diagnosis import diagnose
+from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
 from fastgan_jax.evaluation.evaluator import evaluator_from_config
 from fastgan_jax.gan.program import TRAINING_CURE, Program, compile_program, iterations_per_call, make_program
 from fastgan_jax.gan.spec import Spec
@@ -234,8 +234,8 @@ class _Training:
             time.perf_counter() - started,
         )
         self.writer.scalars(self.step, {f"eval/{name}": value for name, value in values.items()})
-        lines, mirrored = read_metrics(self.run.metrics), self.config.data.flip
-        for line in diagnose(lines, self.config.eval.best_metric, mirrored=mirrored):
+        history, mirrored = evaluations(read_metrics(self.run.metrics)), self.config.data.flip
+        for line in diagnose(history, self.config.eval.best_metric, mirrored=mirrored):
             log.warning("%s", line)
         return values
 

@@ -14,45 +14,33 @@ COLLAPSED = 0.5  # share of the distance between training images; if unknown, of
 # to 0.7.
 MEMORIZED = 0.7
 
-PREFIX = "eval/"  # of an evaluation's numbers in metrics.jsonl
+History = list[dict[str, Any]]  # evaluations in order: {"step": iteration, output: number or None}
 
 
-def to_line(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row {"step": ..., number: value} of an evaluation as a line of metrics.jsonl."""
-    return {name if name == "step" else f"{PREFIX}{name}": value for name, value in row.items()}
+def evaluations(lines: Sequence[dict[str, Any]]) -> History:
+    """The evaluations among the lines of metrics.jsonl."""
+    rows = (
+        {key.removeprefix("eval/"): value for key, value in line.items() if key == "step" or key.startswith("eval/")}
+        for line in lines
+    )
+    return [row for row in rows if len(row) > 1]
 
 
-def evaluations(lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The evaluations among the lines of metrics.jsonl: {"step": ..., number: value or None}."""
-    found = []
-    for line in lines:
-        values = {key.removeprefix(PREFIX): value for key, value in line.items() if key.startswith(PREFIX)}
-        if values:
-            found.append({"step": line["step"]} | values)
-    return found
+def diagnose(history: History, best_metric: str, *, mirrored: bool) -> list[str]:
+    """Warnings about the latest evaluation, in words; none if nothing is wrong.
 
-
-def diagnose(lines: Sequence[dict[str, Any]], best_metric: str, *, mirrored: bool) -> list[str]:
-    """Warnings about the latest evaluation of a run, in words; none if nothing is wrong.
-
-    Args:
-        lines: of metrics.jsonl.
-        best_metric: the number by which checkpoints are ranked.
-        mirrored: whether training images are mirrored at random (data.flip), see `baselines`.
+    Checkpoints are ranked by `best_metric`; for `mirrored` see `baselines`.
     """
-    history = evaluations(lines)
     if not history:
         return []
     return [*_overtraining(history, best_metric), *_memorization(history[-1], mirrored), *_collapse(history)]
 
 
 def baselines(numbers: Mapping[str, float | None], mirrored: bool) -> dict[str, float]:
-    """What the distance of samples from training images is compared with, as far as it is among `numbers`.
+    """What the distance of samples from training images is compared with, as far as an evaluation has the numbers.
 
-    Args:
-        numbers: of an evaluation.
-        mirrored: whether the generator is trained on mirror images too. These are then training images rather than
-            almost-copies, and how far they are from the originals does not count.
+    If the generator is trained on mirror images too (`mirrored`, data.flip), these are training images rather than
+    almost-copies, and how far they are from the originals does not count.
     """
     names = ("nearest_cropped", "nearest_real") if mirrored else ("nearest_flipped", "nearest_cropped", "nearest_real")
     values = {name: numbers.get(name) for name in names}
@@ -60,16 +48,11 @@ def baselines(numbers: Mapping[str, float | None], mirrored: bool) -> dict[str, 
 
 
 def is_copy(nearest: float, compared: Iterable[float]) -> bool:
-    """Whether an image this far from its nearest training image, or such a mean, counts as memorized.
-
-    Args:
-        nearest: the distance.
-        compared: the values of `baselines`.
-    """
+    """Whether an image this far from its nearest training image, or such a mean, is memorized by these `baselines`."""
     return nearest < MEMORIZED * min(compared)
 
 
-def _overtraining(history: list[dict[str, Any]], name: str) -> list[str]:
+def _overtraining(history: History, name: str) -> list[str]:
     known = [entry for entry in history if entry.get(name) is not None]
     if not known:
         return []
@@ -99,15 +82,16 @@ def _memorization(latest: dict[str, Any], mirrored: bool) -> list[str]:
     ]
 
 
-def _collapse(history: list[dict[str, Any]]) -> list[str]:
+def _collapse(history: History) -> list[str]:
     known = [entry for entry in history if entry.get("diversity") is not None]
     if not known:
         return []
-    highest = max(known, key=lambda entry: entry["diversity"])
-    latest, real = known[-1], known[-1].get("diversity_real")
-    if latest["diversity"] >= COLLAPSED * (highest["diversity"] if real is None else real):
-        return []
-    usual = f"it was {highest['diversity']:.4g} at iteration {highest['step']}"
-    if real is not None:
-        usual = f"that between training images is {real:.4g}"
-    return [f"collapse: the mean distance between samples is {latest['diversity']:.4g}; {usual}"]
+    latest, usual = known[-1]["diversity"], known[-1].get("diversity_real")
+    if usual is not None:
+        compared = f"that between training images is {usual:.4g}"
+    else:
+        highest = max(known, key=lambda entry: entry["diversity"])
+        usual = highest["diversity"]
+        compared = f"it was {usual:.4g} at iteration {highest['step']}"
+    text = f"collapse: the mean distance between samples is {latest:.4g}; {compared}"
+    return [text] if latest < COLLAPSED * usual else []

@@ -3,10 +3,9 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -18,7 +17,7 @@ from fastgan_jax.inference.restore import load, load_training_set
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.metrics.registry import METRICS, SHOWN, Numbers, Reference, Samples
 from fastgan_jax.pretrained.formats import read_arrays, write_arrays
-from fastgan_jax.pretrained.networks import PerceptualDistance
+from fastgan_jax.pretrained.networks import PerceptualDistance, load_perceptual
 from fastgan_jax.runs.checkpoint import find_checkpoint
 from fastgan_jax.runs.config import split_names
 from fastgan_jax.runs.folder import run_name
@@ -30,23 +29,17 @@ IMAGES_AT_ONCE = 64  # generated or read, before their features replace them
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Metrics of checkpoints.
+class Evaluation(NamedTuple):
+    """Metrics of checkpoints."""
 
-    Attributes:
-        rows: {"step": iteration, output: number} of each checkpoint.
-        facts: what they were computed from, by name.
-    """
-
-    rows: list[dict[str, Any]]
-    facts: dict[str, Any]
+    rows: list[dict[str, Any]]  # {"step": iteration, output: number} of each checkpoint
+    facts: dict[str, Any]  # what they were computed from, by name
 
 
 class Generated:
     """The images of a generator as an array uint8 [M, H, W, C] of which only slices are made, when they are needed."""
 
-    def __init__(self, sampler: Sampler, count: int, seed: int, labels: np.ndarray | None = None):
+    def __init__(self, sampler: Sampler, count: int, seed: int, labels: np.ndarray | None):
         """Images of `seed`, with `labels` [N] as their classes, repeated as often as needed."""
         self._sampler, self._count, self._seed, self._labels = sampler, count, seed, labels
 
@@ -76,10 +69,8 @@ class Evaluator:
             config: the whole configuration; the groups `eval` and `loss` (its perceptual network) are used, and
                 `data.flip`, with which a mirrored training image counts as a training image in `nearest`.
             real: uint8 [N, H, W, C].
-            fingerprint: of the real set's content, so that its features are computed once.
-            cache_dir: where they are kept.
-            labels: classes of the real images, in whose shares a conditional generator is sampled; None: every class
-                as often.
+            fingerprint: of the real set's content, so that its features are computed once and kept in `cache_dir`.
+            labels: classes of the real images, in whose shares a conditional generator is sampled; None: equal ones.
 
         Raises:
             UserError: if there are too few images for a metric, or weights are not available.
@@ -91,10 +82,14 @@ class Evaluator:
         self._labels = None if labels is None else np.random.RandomState(self._seed).permutation(labels)
         self._mirrored = config.data.flip
         self._extract = self._distance = None
-        self._check_sizes()
+        there = {"eval.num_samples": self._num_samples, "the number of real images": len(real)}
+        for metric, entry in self._metrics.items():
+            for (name, number), fewest in zip(there.items(), entry.fewest, strict=True):
+                if number < fewest:
+                    raise UserError(f"{name} is {number}, and {metric} needs {fewest}: leave it out of eval.metrics")
         self._needed = {metric.needs for metric in self._metrics.values()}
         if "features" in self._needed:
-            self._extract = FeatureExtractor.load(evaluation.features, evaluation.resize, evaluation.feature_weights)
+            self._extract = FeatureExtractor(evaluation.features, evaluation.resize, evaluation.feature_weights)
         if "distance" in self._needed:
             self._distance = self._load_distance(config.loss)
         texts = (self._extract and self._extract.description, self._distance and self._distance.measure)
@@ -109,11 +104,11 @@ class Evaluator:
     def evaluate_images(self, images: np.ndarray | Generated) -> Numbers:
         """The metrics of images uint8 [M, H, W, C]: {output: number}."""
         samples = Samples(
-            images=images[:SHOWN] if self._needed - {"features"} else None,
             features=None if self._extract is None else self._features(images, "samples"),
+            images=images[:SHOWN] if self._needed - {"features"} else None,
         )
         reference, numbers = self._reference, {}
-        for metric in _shown(list(self._metrics.values()), "metrics"):
+        for metric in Progress(list(self._metrics.values()), title="metrics", passing=True):
             numbers |= metric.compute(reference, samples)
         return numbers
 
@@ -127,9 +122,13 @@ class Evaluator:
         """Features of every real image, each once: float32 [N, D]; from the cache if they are there."""
         identity = hashlib.sha256(f"{self._fingerprint}/{self._extract.identity}".encode()).hexdigest()[:32]
         path = self._cache_dir / f"{identity}.npz"
-        kept = _read_features(path, len(self._real))
-        if kept is not None:
-            return kept
+        if path.exists():
+            try:
+                features = read_arrays(path).get("features", ())
+                if len(features) == len(self._real):
+                    return features
+            except UserError as error:
+                log.warning("%s: the features of the real images are computed again", error)
         features = self._features(self._real, "real images")
         try:
             write_arrays(path, {"features": features})
@@ -138,26 +137,20 @@ class Evaluator:
         return features
 
     def _features(self, images: np.ndarray | Generated, title: str) -> np.ndarray:
-        starts = _shown(range(0, len(images), IMAGES_AT_ONCE), f"{title}, by {IMAGES_AT_ONCE}")
+        starts = range(0, len(images), IMAGES_AT_ONCE)
+        starts = Progress(starts, title=f"{title}, by {IMAGES_AT_ONCE}", passing=True)
         return np.concatenate([self._extract(np.asarray(images[start : start + IMAGES_AT_ONCE])) for start in starts])
-
-    def _check_sizes(self) -> None:
-        """Before training rather than at the first evaluation."""
-        there = {"eval.num_samples": self._num_samples, "the number of real images": len(self._real)}
-        for metric, entry in self._metrics.items():
-            for (name, number), fewest in zip(there.items(), entry.fewest, strict=True):
-                if number < fewest:
-                    raise UserError(f"{name} is {number}, and {metric} needs {fewest}: leave it out of eval.metrics")
 
     def _load_distance(self, loss: Any) -> PerceptualDistance:
         try:
-            return PerceptualDistance.load(loss.perceptual_net, loss.perceptual_weights)
+            params = load_perceptual(loss.perceptual_net, loss.perceptual_weights)
         except UserError as error:
             names = " and ".join(name for name, metric in self._metrics.items() if metric.needs == "distance")
             raise UserError(
                 f"{error}; or set loss.perceptual_weights=FILE or another loss.perceptual_net, or leave {names} out of "
                 "eval.metrics"
             ) from None
+        return PerceptualDistance(loss.perceptual_net, params)
 
 
 def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) -> Evaluator:
@@ -170,13 +163,9 @@ def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) 
 def evaluate_run(
     run: str | Path, steps: Sequence[int | str], config: Any, images: str | Path | None = None
 ) -> Evaluation:
-    """Evaluates checkpoints of a run, one after the other.
+    """Evaluates checkpoints of a run folder: "latest", "best" or iterations, by the whole configuration.
 
-    Args:
-        run: the run folder.
-        steps: "latest", "best" or iterations, see `restore.load`.
-        config: the whole configuration.
-        images: folder or zip of the real images; None: the training set that `config.data` names.
+    `images` is a folder or zip of real images; None: the training set that `config.data` names.
 
     Raises:
         UserError: if there is no such checkpoint, the images cannot be loaded, or weights are not available.
@@ -201,19 +190,3 @@ def evaluate_run(
         "device": jax.devices()[0].device_kind,
     }
     return Evaluation(rows, facts)
-
-
-def _shown(items: Sequence, title: str) -> Progress:
-    return Progress(items, title=title, passing=True)
-
-
-def _read_features(path: Path, count: int) -> np.ndarray | None:
-    """Features of `count` images from the cache; None if they are not there, or damaged."""
-    if not path.exists():
-        return None
-    try:
-        features = read_arrays(path).get("features")
-    except UserError as error:
-        log.warning("%s: the features of the real images are computed again", error)
-        return None
-    return features if features is not None and len(features) == count else None

@@ -9,7 +9,6 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.resizing import resize_for_network
 from fastgan_jax.pretrained import store
-from fastgan_jax.pretrained.formats import Arrays
 from fastgan_jax.pretrained.layouts import by_layer
 from fastgan_jax.pretrained.networks import naming_what_is_here
 from fastgan_jax.pretrained.registry import FEATURE_NETWORKS
@@ -27,8 +26,22 @@ class FeatureExtractor:
         identity: hash of everything that the features depend on besides the images.
     """
 
-    def __init__(self, name: str, resize: str, arrays: Arrays):
-        """Wraps the network `name` of FEATURE_NETWORKS, with the resize convention "legacy" or "clean"."""
+    def __init__(self, name: str, resize: str, path: str | Path | None = None):
+        """The network `name` of FEATURE_NETWORKS with weights from a local file, else the cache, else their publisher.
+
+        `resize` is the convention, "legacy" or "clean".
+
+        Raises:
+            UserError: if weights are not available; the line says which features can be used instead.
+        """
+        try:
+            with naming_what_is_here(name, {other: (net.weights,) for other, net in FEATURE_NETWORKS.items()}):
+                arrays = store.find(FEATURE_NETWORKS[name].weights, path)
+        except UserError as error:
+            raise UserError(
+                f"{error}; or set eval.feature_weights=FILE, or use eval.metrics=frechet,kid with "
+                "eval.best_metric=kid on eval.features=squeeze or squeeze_caffe, which is not FID"
+            ) from None
         self._network, self._resize = FEATURE_NETWORKS[name], resize
         self.description = f"{name}, {resize} resize"
         digest = hashlib.sha256(f"{name}/{self._network.side}/{resize}".encode())
@@ -37,22 +50,6 @@ class FeatureExtractor:
         self.identity = digest.hexdigest()
         self._params = jax.device_put(by_layer(arrays))
         self._apply = jax.jit(in_full_precision(self._network.features))
-
-    @classmethod
-    def load(cls, name: str, resize: str, path: str | Path | None = None) -> "FeatureExtractor":
-        """Finds the weights: in a local file, else the cache, else at their publisher.
-
-        Raises:
-            UserError: if they are not available; the line says which features can be used instead.
-        """
-        try:
-            with naming_what_is_here(name, {other: (net.weights,) for other, net in FEATURE_NETWORKS.items()}):
-                return cls(name, resize, store.find(FEATURE_NETWORKS[name].weights, path))
-        except UserError as error:
-            raise UserError(
-                f"{error}; or set eval.feature_weights=FILE, or use eval.metrics=frechet,kid with "
-                "eval.best_metric=kid on eval.features=squeeze or squeeze_caffe, which is not FID"
-            ) from None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features of uint8 [N, H, W, C]: float32 [N, D]; an image's are the same whatever images come with it."""

@@ -1,50 +1,43 @@
 """The training images nearest to samples (paper, appendix E and table 8): has the generator memorized them?"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation.diagnosis import MEMORIZED, baselines, diagnose, is_copy, to_line
+from fastgan_jax.evaluation.diagnosis import MEMORIZED, baselines, diagnose, is_copy
 from fastgan_jax.metrics.perceptual import compared_rows, mirror, real_nearness, searched_of
 from fastgan_jax.pretrained.networks import PerceptualDistance
 from fastgan_jax.utils.console import Progress
-from fastgan_jax.utils.grids import captioned, image_grid
+from fastgan_jax.utils.grids import captioned, equally_high, image_grid
 
 AT_ONCE = 256  # training images per step of the progress bar
 
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The nearest training images of each of M images, nearest first.
+    """The nearest training images of each of M images, nearest first."""
 
-    Attributes:
-        rows: of the training set, int [M, k].
-        distances: float32 [M, k].
-        mirrored: whether it is the neighbor's mirror image that is so near, bool [M, k].
-        among_searched: distance of each image from the nearest of `searched_of` the set, float32 [M].
-    """
+    rows: np.ndarray  # of the training set, int [M, k]
+    distances: np.ndarray  # float32 [M, k]
+    mirrored: np.ndarray  # whether it is the neighbor's mirror image that is so near, bool [M, k]
+    among_searched: np.ndarray  # distance of each image from the nearest of `searched_of` the set, float32 [M]
 
-    rows: np.ndarray
-    distances: np.ndarray
-    mirrored: np.ndarray
-    among_searched: np.ndarray
+    def of_each(self) -> Iterator[list[tuple[int, float, bool]]]:
+        """The neighbors of each image as (row, distance, mirrored)."""
+        for columns in zip(self.rows.tolist(), self.distances.tolist(), self.mirrored.tolist(), strict=True):
+            yield list(zip(*columns, strict=True))
 
 
 def nearest_neighbors(
     distance: PerceptualDistance, images: np.ndarray, real: np.ndarray, count: int, *, mirrored: bool
 ) -> Neighbors:
-    """Searches the whole training set; of equally near images, the first comes first.
+    """The `count` training images nearest to each of M images, both uint8 [N, H, W, C]; of equally near, the first one.
 
-    Args:
-        distance: perceptual.
-        images: uint8 [M, H, W, C].
-        real: the training set, uint8 [N, H, W, C].
-        count: neighbors of each image, k.
-        mirrored: whether to search the mirror images too, which a generator trained with data.flip has seen as well.
+    `mirrored`: whether to search the mirror images too, which a generator trained with data.flip has seen as well.
 
     Raises:
         UserError: if there are fewer than `count` training images.
@@ -66,14 +59,7 @@ def nearest_neighbors(
 def neighbor_report(
     distance: PerceptualDistance, real: np.ndarray, neighbors: Neighbors, names: Sequence[str], *, mirrored: bool
 ) -> dict[str, Any]:
-    """The numbers of table 8 of the paper, for JSON.
-
-    Args:
-        distance: perceptual.
-        real: the training set, uint8 [N, H, W, C].
-        neighbors: of the samples.
-        names: of the training images.
-        mirrored: as for `nearest_neighbors`.
+    """The numbers of table 8 of the paper, for JSON, from samples' neighbors among the training set [N, H, W, C].
 
     Returns:
         "measure": what the distance is called; "num_real": N; "mirrored"; "searched", "compared": how many training
@@ -89,15 +75,11 @@ def neighbor_report(
     }
     means = {name: value if math.isfinite(value) else None for name, value in means.items()}
     samples = []
-    columns = (neighbors.rows, neighbors.distances, neighbors.mirrored)
-    for index, each in enumerate(zip(*columns, strict=True)):
-        found = [
-            {"name": names[row], "distance": float(value), "mirrored": bool(across)}
-            for row, value, across in zip(*each, strict=True)
-        ]
-        samples.append({"index": index, "neighbours": found})
+    for index, found in enumerate(neighbors.of_each()):
+        near = [{"name": names[row], "distance": value, "mirrored": across} for row, value, across in found]
+        samples.append({"index": index, "neighbours": near})
     # Among the same images as were searched for the real images that the samples are compared with.
-    evaluation = to_line({"step": 0} | means | {"nearest": means["nearest_searched"]})
+    evaluation = means | {"nearest": means["nearest_searched"]}
     return {
         "measure": distance.measure,
         "num_real": len(real),
@@ -112,20 +94,19 @@ def neighbor_report(
 
 def table(report: dict[str, Any]) -> str:
     """A report of `neighbor_report` as lines of text; * marks what is near enough to be a copy."""
-    means = report["means"]
-    usual = baselines(means, report["mirrored"]).values()
-    among = " and their mirror images" if report["mirrored"] else ""
-    lines = [
-        f"{report['measure']}, nearest of {report['num_real']} training images{among}",
-        "sample  distance   image",
-    ]
+    means, mirrored, num_real = report["means"], report["mirrored"], report["num_real"]
+    searched, compared = report["searched"], report["compared"]
+    usual = baselines(means, mirrored).values()
+    among = " and their mirror images" if mirrored else ""
+    lines = [f"{report['measure']}, nearest of {num_real} training images{among}", "sample  distance   image"]
+    marked = 0
     for sample in report["samples"]:
         for rank, found in enumerate(sample["neighbours"]):
-            label = "" if rank else sample["index"]
-            mark = "*" if is_copy(found["distance"], usual) else " "
+            copy = is_copy(found["distance"], usual)
+            marked += copy and rank == 0
             note = " (mirrored)" if found["mirrored"] else ""
+            label, mark = "" if rank else sample["index"], "*" if copy else " "
             lines.append(f"{label:>6}  {found['distance']:8.4f}{mark}  {found['name']}{note}")
-    searched, compared = report["searched"], report["compared"]
     described = {
         "nearest": "a sample from its nearest training image",
         "nearest_searched": f"a sample from its nearest of {searched} of them",
@@ -133,42 +114,31 @@ def table(report: dict[str, Any]) -> str:
         "nearest_flipped": f"a training image from itself mirrored ({compared})",
         "nearest_cropped": f"a training image from its central 0.8 crop ({compared})",
     }
-    if searched == report["num_real"]:
+    if searched == num_real:
         del described["nearest_searched"]
     lines.append("mean distance of")
     for name, text in described.items():
         value = "-" if means[name] is None else f"{means[name]:.4f}"
         lines.append(f"{'':6}  {value:>8}   {text}")
-    marked = sum(is_copy(sample["neighbours"][0]["distance"], usual) for sample in report["samples"])
     if marked:
         lines.append(
-            f"* far nearer than training images are to each other{'' if report['mirrored'] else ', mirrored'} and "
-            f"cropped (below {MEMORIZED} of the least of these): {marked} of {len(report['samples'])} samples"
+            f"* far nearer than training images are to each other{'' if mirrored else ', mirrored'} and cropped (below "
+            f"{MEMORIZED} of the least of these): {marked} of {len(report['samples'])} samples"
         )
     return "\n".join([*lines, *report["warnings"]])
 
 
 def neighbor_grid(images: np.ndarray, real: np.ndarray, neighbors: Neighbors) -> np.ndarray:
-    """One row for each sample: it with its index, then its neighbors with their distances, nearest first.
+    """One row for each sample: it with its index, then its k neighbors with their distances: uint8 [H', W', C].
 
-    A neighbor whose mirror image is the nearer one is shown mirrored.
-
-    Args:
-        images: samples, uint8 [M, H, W, C].
-        real: the training set, uint8 [N, H, W, C].
-        neighbors: of the samples, k each.
-
-    Returns:
-        uint8 [H', W', C], of k + 1 columns.
+    A neighbor whose mirror image is the nearer one is shown mirrored. `images` are the samples, uint8 [M, H, W, C],
+    `real` the training set, uint8 [N, H, W, C].
     """
     tiles = []
-    for index, image in enumerate(images):
-        tiles.append(captioned(image, f"sample {index}"))
-        columns = (neighbors.rows[index], neighbors.distances[index], neighbors.mirrored[index])
-        for row, value, across in zip(*columns, strict=True):
+    for index, found in enumerate(neighbors.of_each()):
+        tiles.append(captioned(images[index], f"sample {index}"))
+        for row, value, across in found:
             near = np.asarray(real[row : row + 1])
             tile, note = (mirror(near), " mirrored") if across else (near, "")
             tiles.append(captioned(tile[0], f"{value:.3f}{note}"))
-    height = max(len(tile) for tile in tiles)  # that of a caption depends on its letters
-    padded = [np.pad(tile, ((0, height - len(tile)), (0, 0), (0, 0)), constant_values=255) for tile in tiles]
-    return image_grid(np.stack(padded), columns=1 + neighbors.rows.shape[1])
+    return image_grid(equally_high(tiles), columns=1 + neighbors.rows.shape[1])

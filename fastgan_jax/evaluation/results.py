@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation.diagnosis import diagnose, to_line
+from fastgan_jax.evaluation.diagnosis import diagnose
 from fastgan_jax.evaluation.evaluator import Evaluation
 from fastgan_jax.metrics.registry import beside, output, rank
 from fastgan_jax.utils import files
@@ -16,21 +16,24 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def best_row(rows: Sequence[Row], name: str) -> Row:
-    """The row in which `name`, an output of a metric that has a direction, is best; the earliest of equal ones."""
+    """The row in which `name`, a ranked output, is best; the earliest of equal ones."""
     return min(rows, key=lambda row: rank(name, row[name]))
 
 
 def summary(evaluation: Evaluation) -> str:
     """What the metrics were computed from, and how, in a line or two."""
     facts = evaluation.facts
-    against = "" if facts["real"] == "training set" else f" of {facts['real']}"
     lines = [
-        f"{facts['run']}: {facts['num_samples']} samples against {facts['num_real']} real images{against} "
-        f"({facts['networks']})"
+        f"{facts['run']}: {sizes(facts)} ({facts['networks']})",
+        "; ".join(f"{metric}: {how}" for metric, how in facts["protocol"].items()),
     ]
-    if facts["protocol"]:
-        lines.append("; ".join(f"{metric}: {how}" for metric, how in facts["protocol"].items()))
-    return "\n".join(lines)
+    return "\n".join(filter(None, lines))
+
+
+def sizes(facts: dict[str, Any]) -> str:
+    """How many images were compared, in words."""
+    against = "" if facts["real"] == "training set" else f" of {facts['real']}"
+    return f"{facts['num_samples']} samples against {facts['num_real']} real images{against}"
 
 
 def table(evaluation: Evaluation) -> str:
@@ -55,34 +58,22 @@ def warnings(evaluation: Evaluation, best_metric: str) -> list[str]:
     """What the rows, as the history of a run, say in words; `best_metric` counts if it is among their numbers."""
     names = _names(evaluation.rows)
     ranking = next((name for name in (best_metric, *names) if name in names and output(name).better), best_metric)
-    return diagnose([to_line(row) for row in _finite(evaluation)], ranking, mirrored=evaluation.facts["mirrored"])
+    return diagnose(_finite(evaluation), ranking, mirrored=evaluation.facts["mirrored"])
 
 
 def write_json(path: Path, evaluation: Evaluation, warned: Sequence[str] = ()) -> None:
-    """Writes {facts..., "checkpoints": rows, "warnings": warned}; what is not finite becomes null.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
+    """Writes {facts..., "checkpoints": rows, "warnings": warned}, see `files.replacing`; what is not finite is null."""
     files.write_json(path, evaluation.facts | {"checkpoints": _finite(evaluation), "warnings": list(warned)})
 
 
 def check_plot(path: Path) -> None:
-    """Checks that a plot can be written in the format that a file's name says.
-
-    Raises:
-        UserError: if not.
-    """
+    """Checks that a plot can be written in the format that a file's name says; a UserError if not."""
     if path.suffix.lower() not in PLOT_SUFFIXES:
         raise UserError(f"--plot {path}: must end in {', '.join(PLOT_SUFFIXES)}")
 
 
 def plot(path: Path, evaluation: Evaluation) -> None:
-    """Draws every metric against the iteration, the best value marked, beside what it is to be compared with.
-
-    Raises:
-        UserError: if the file cannot be written.
-    """
+    """Draws every metric against the iteration, the best value marked, beside what it is to be compared with."""
     from matplotlib.figure import Figure
 
     rows = evaluation.rows

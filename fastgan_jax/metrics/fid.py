@@ -9,15 +9,10 @@ from fastgan_jax.metrics.features import Array, as_features
 
 
 class Gaussian(NamedTuple):
-    """The Gaussian fitted to a set of features.
+    """The Gaussian fitted to a set of features."""
 
-    Attributes:
-        mean: float64 [D].
-        factor: R with R^T R the unbiased covariance (divisor N - 1), float64 [K, D], K <= D.
-    """
-
-    mean: np.ndarray
-    factor: np.ndarray
+    mean: np.ndarray  # float64 [D]
+    factor: np.ndarray  # R with R^T R the unbiased covariance (divisor N - 1), float64 [K, D], K <= D
 
 
 def gaussian(features: Array) -> Gaussian:

@@ -19,8 +19,7 @@ def kernel_distance(
     between k(x, x) and k(x, y), if n images of each are compared at once.
 
     Args:
-        real: features [N, D].
-        fake: features [M, D] of the same network.
+        real, fake: features [N, D] and [M, D] of the same network.
         subsets: number of estimates; each draws its images without replacement.
         subset_size: images of each set per estimate; lowered to the size of the smaller set.
         seed: of the draws; the same seed gives the same digits on any machine to rounding in float64.

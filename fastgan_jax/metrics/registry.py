@@ -18,49 +18,33 @@ SHOWN = 128  # generated images that metrics see which need more than features
 class Output:
     """One number that a metric gives.
 
-    Attributes:
-        name: in results.
-        meaning: in a sentence or two.
-        better: "lower" or "higher"; None: it describes, and no checkpoint is best by it: diversity, for example, is
-            good near that of the real images.
-        role: "value"; "baseline": of the real images alone, what the first output of the metric is compared with;
-            "spread": the standard deviation of the first output.
+    `better` is "lower" or "higher"; None: it describes, and no checkpoint is best by it: diversity, for example, is
+    good near that of the real images. `role` is "value"; "baseline": of the real images alone, what the first output of
+    the metric is compared with; "spread": the standard deviation of the first output.
     """
 
     name: str
-    meaning: str = ""
+    meaning: str = ""  # in a sentence or two
     better: str | None = None
     role: str = "value"
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Generated images that are evaluated, each None unless a metric needs it.
+    """Generated images that are evaluated, each None unless a metric needs it."""
 
-    Attributes:
-        features: float32 [M, D], of all of them.
-        images: uint8 [min(M, SHOWN), H, W, C], the first of them.
-    """
-
-    features: "np.ndarray | None"
-    images: "np.ndarray | None"
+    features: "np.ndarray | None"  # float32 [M, D], of all of them
+    images: "np.ndarray | None"  # uint8 [min(M, SHOWN), H, W, C], the first of them
 
 
 @dataclass(frozen=True)
 class Reference:
-    """The real images that samples are compared with.
+    """The real images that samples are compared with; features and distance are None unless a metric needs them."""
 
-    Attributes:
-        images: uint8 [N, H, W, C].
-        features: float32 [N, D]; None unless a metric needs features.
-        distance: perceptual, see `metrics.perceptual`; None unless a metric needs one.
-        mirrored: whether the generator is trained on mirror images too (data.flip).
-    """
-
-    images: "np.ndarray"
-    features: "np.ndarray | None"
-    distance: Any
-    mirrored: bool
+    images: "np.ndarray"  # uint8 [N, H, W, C]
+    features: "np.ndarray | None"  # float32 [N, D]
+    distance: Any  # perceptual, see `metrics.perceptual`
+    mirrored: bool  # whether the generator is trained on mirror images too (data.flip)
     _kept: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def once(self, name: str, function: Callable[[], Any]) -> Any:
@@ -72,22 +56,13 @@ class Reference:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric.
+    """A metric. `protocol` says how it is computed, in words, where it has numbers of its own to state."""
 
-    Attributes:
-        outputs: the numbers that it gives, the most important first.
-        compute: gives them by name.
-        needs: "features", "distance" (a perceptual one), or "images" alone.
-        fewest: generated and real images that it can be computed from.
-        protocol: (number of samples, number of real images, mirrored) -> how it is computed, in words, where it has
-            numbers of its own to state.
-    """
-
-    outputs: tuple[Output, ...]
-    compute: Callable[[Reference, Samples], Numbers]
-    needs: str = "features"
-    fewest: tuple[int, int] = (2, 2)
-    protocol: Callable[[int, int, bool], str] | None = None
+    outputs: tuple[Output, ...]  # the numbers that it gives, the most important first
+    compute: Callable[[Reference, Samples], Numbers]  # gives them by name
+    needs: str = "features"  # or "distance" (a perceptual one), or "images" alone
+    fewest: tuple[int, int] = (2, 2)  # generated and real images that it can be computed from
+    protocol: Callable[[int, int, bool], str] | None = None  # of the numbers of samples and real images, mirrored
 
 
 def _frechet(real: Reference, fake: Samples) -> float:

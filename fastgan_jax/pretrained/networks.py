@@ -61,15 +61,9 @@ class PerceptualDistance:
     """
 
     def __init__(self, name: str, params: dict[str, Any]):
-        """Wraps the network `name` of PERCEPTUAL with its parameters."""
-        self.measure = PERCEPTUAL[name].measure
-        self._backbone = PERCEPTUAL[name].backbone
+        """Wraps the network `name` of PERCEPTUAL with what `load_perceptual` gives."""
+        self.measure, self._backbone = PERCEPTUAL[name].measure, PERCEPTUAL[name].backbone
         self._params = jax.device_put(params)
-
-    @classmethod
-    def load(cls, name: str, path: str | Path | None = None) -> "PerceptualDistance":
-        """Finds the weights; arguments and errors are those of `load_perceptual`."""
-        return cls(name, load_perceptual(name, path))
 
     def pairs(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Distance of each image from its partner: uint8 [N, H, W, C] twice -> float32 [N]."""

@@ -9,25 +9,15 @@ from fastgan_jax.errors import UserError
 
 @dataclass(frozen=True)
 class PretrainedFile:
-    """A published file.
+    """A published file."""
 
-    Attributes:
-        name: what this package calls it.
-        content: what it holds, and its authors.
-        address: where it is published; "" for a file that can only be imported.
-        filename: its published name.
-        megabytes: size of the published file.
-        sha256: hash of the published file in hexadecimal digits, as many of the first as are published.
-        license: of the weights.
-    """
-
-    name: str
-    content: str
-    address: str
-    filename: str
+    name: str  # what this package calls it
+    content: str  # what it holds, and its authors
+    address: str  # where it is published; "" for a file that can only be imported
+    filename: str  # its published name
     megabytes: float
-    sha256: str
-    license: str
+    sha256: str  # of the published file in hexadecimal digits, as many of the first as are published
+    license: str  # of the weights
 
     @property
     def use(self) -> str:
@@ -103,22 +93,16 @@ FILES: dict[str, PretrainedFile] = {file.name: file for file in _FILES}
 class Network:
     """A pretrained network, for a perceptual distance, for the features that evaluation compares, or for both.
 
-    Attributes:
-        weights: a name of FILES.
-        measure: what its perceptual distance is called; "": it has none.
-        backbone: of the perceptual distance, a name of `lpips.BACKBONES`.
-        heads: of the perceptual distance, a name of FILES; None: all channels count the same, so that the distance is
-            1 - cosine, averaged over positions and depths, and not LPIPS.
-        features: for evaluation, (parameters by layer, images [B, side, side, 3] in [-1, 1]) -> [B, D], if it has any.
-        side: of the images that `features` takes, in pixels.
+    Without `heads` all channels count the same, so that the distance is 1 - cosine, averaged over positions and depths,
+    and not LPIPS.
     """
 
-    weights: str
-    measure: str = ""
-    backbone: str = ""
-    heads: str | None = None
-    features: Callable[[dict[str, Any], Any], Any] | None = None
-    side: int = 0
+    weights: str  # a name of FILES
+    measure: str = ""  # what its perceptual distance is called; "": it has none
+    backbone: str = ""  # of the perceptual distance, a name of `lpips.BACKBONES`
+    heads: str | None = None  # of the perceptual distance, a name of FILES
+    features: Callable[[dict[str, Any], Any], Any] | None = None  # (by layer, [B, side, side, 3] in [-1, 1]) -> [B, D]
+    side: int = 0  # of the images that `features` takes, in pixels
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -19,18 +19,10 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
 
-# storage type: (numpy type of its bytes, whether they are bfloat16 and so need widening)
-STORAGES = {
-    "FloatStorage": ("<f4", False),
-    "DoubleStorage": ("<f8", False),
-    "HalfStorage": ("<f2", False),
-    "BFloat16Storage": ("<u2", True),
-    "LongStorage": ("<i8", False),
-    "IntStorage": ("<i4", False),
-    "ShortStorage": ("<i2", False),
-    "CharStorage": ("<i1", False),
-    "ByteStorage": ("<u1", False),
-    "BoolStorage": ("?", False),
+STORAGES = {  # numpy types of their bytes; numpy has no bfloat16, the upper half of a float32
+    **{"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "<u2"},
+    **{"LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "<i1"},
+    **{"ByteStorage": "<u1", "BoolStorage": "?"},
 }
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # the first pickle of a file from before PyTorch 1.6
 LEGACY_PROTOCOL = 1001
@@ -78,7 +70,7 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
     start, expected = file.tell(), {}
 
     def note(kind: str, key: str, count: int) -> np.ndarray:
-        itemsize = np.dtype(STORAGES[kind][0]).itemsize
+        itemsize = np.dtype(STORAGES[kind]).itemsize
         if not 0 <= count * itemsize <= size:
             raise ValueError(f"a storage of {count} values in a file of {size} bytes")
         expected[key] = kind, count * itemsize
@@ -99,9 +91,8 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
 
 def _values(kind: str, data: bytes) -> np.ndarray:
     """The bytes of one storage, as a flat array."""
-    dtype, widen = STORAGES[kind]
-    values = np.frombuffer(data, dtype)
-    return (values.astype(np.uint32) << 16).view(np.float32) if widen else values
+    values = np.frombuffer(data, STORAGES[kind])
+    return (values.astype(np.uint32) << 16).view(np.float32) if kind == "BFloat16Storage" else values
 
 
 def _rebuild_tensor(

@@ -2,23 +2,19 @@
 
 from typing import Any
 
-from fastgan_jax.evaluation.diagnosis import RISING_FOR, diagnose, evaluations, to_line
+from fastgan_jax.evaluation.diagnosis import RISING_FOR, History, diagnose
+from fastgan_jax.evaluation.results import sizes
 from fastgan_jax.metrics.registry import beside, output, rank
 from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.report.figures import line_chart
-from fastgan_jax.report.html import figure, paragraph, side_by_side, table
-
-History = list[dict[str, Any]]
+from fastgan_jax.report.html import figure, folded, paragraph, side_by_side, table
 
 
-def warnings(config: dict, lines: list[dict]) -> str:
+def warnings(config: dict, history: History) -> str:
     """Over-training, memorization and collapse in words, and which of them is not known.
 
-    Args:
-        config: the settings of the run, by group.
-        lines: of metrics.jsonl, or `lines_of` an evaluation.json.
+    `config` has the run's settings by group.
     """
-    history = evaluations(lines)
     if not history:
         return paragraph("No evaluation was made, so nothing is known of over-training, memorization or collapse.")
     best = config.get("eval", {}).get("best_metric", "fid")
@@ -33,11 +29,11 @@ def warnings(config: dict, lines: list[dict]) -> str:
         "memorization (needs nearest)": all(history[-1].get(name) is not None for name in compared),
         "collapse (needs diversity)": known("diversity") > 0,
     }
-    found = diagnose(lines, best, mirrored=mirrored)
+    found = diagnose(history, best, mirrored=mirrored)
     signs = [name.split(" ")[0] for name, is_known in known_of.items() if is_known]
     absent = [sign for sign in signs if not any(line.startswith(sign) for line in found)]
     unknown = [name for name, is_known in known_of.items() if not is_known]
-    text = [paragraph(f"{line[:1].upper()}{line[1:]}.", "warning") for line in found]
+    text = [paragraph(f"{_capitalized(line)}.", "warning") for line in found]
     if absent:
         *first, last = absent
         text.append(paragraph(f"No sign of {', '.join(first)}{' or ' if first else ''}{last}."))
@@ -46,9 +42,8 @@ def warnings(config: dict, lines: list[dict]) -> str:
     return "".join(text)
 
 
-def evaluation(config: dict, lines: list[dict]) -> str:
+def evaluation(config: dict, history: History) -> str:
     """How training evaluated, a chart of every metric, and a table of all evaluations; arguments as for `warnings`."""
-    history = evaluations(lines)
     if not history:
         return paragraph("There are no evaluations in metrics.jsonl: none was made while training (eval.every).")
     settings = config.get("eval", {}) | config.get("loss", {})
@@ -56,24 +51,14 @@ def evaluation(config: dict, lines: list[dict]) -> str:
         settings.get(name, "unknown") for name in ("num_samples", "features", "resize", "perceptual_net")
     )
     measure = PERCEPTUAL[network].measure if network in PERCEPTUAL else network
-    return _numbers(
-        f"{count} samples. Feature network: {features}, resize convention: {resize}. Distances between images: "
-        f"{measure}.",
-        history,
-    )
-
-
-def lines_of(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """The checkpoints of an evaluation.json (`results.write_json`) as lines of metrics.jsonl."""
-    return [to_line(row) for row in results["checkpoints"]]
+    described = f"{count} samples. Feature network: {features}, resize convention: {resize}."
+    return _numbers(f"{described} Distances between images: {measure}.", history)
 
 
 def evaluation_afterwards(results: dict[str, Any]) -> str:
-    """As `evaluation`, of the kept checkpoints in an evaluation.json."""
-    real = "" if results["real"] == "training set" else f" of {results['real']}"
+    """As `evaluation`, of the kept checkpoints in an evaluation.json, see `results.write_json`."""
     how = "".join(f" {metric}: {text}." for metric, text in results["protocol"].items())
-    sizes = f"{results['num_samples']} samples against {results['num_real']} real images{real}"
-    return _numbers(f"{sizes}. {results['networks']}.{how}", evaluations(lines_of(results)))
+    return _numbers(f"{sizes(results)}. {results['networks']}.{how}", results["checkpoints"])
 
 
 def _numbers(described: str, history: History) -> str:
@@ -84,8 +69,7 @@ def _numbers(described: str, history: History) -> str:
     names = list(dict.fromkeys(name for entry in history for name in entry if name != "step"))
     charts = [_metric(name, history) for name in names if output(name).role == "value"]
     rows = [(entry["step"], *(_number(entry.get(name)) for name in names)) for entry in history]
-    numbers = table(rows, ("iteration", *names))
-    return f"{text}{side_by_side(charts)}<details><summary>All evaluations</summary>{numbers}</details>"
+    return f"{text}{side_by_side(charts)}{folded('All evaluations', table(rows, ('iteration', *names)))}"
 
 
 def _metric(name: str, history: History) -> str:
@@ -106,7 +90,11 @@ def _metric(name: str, history: History) -> str:
         for curve in (name, *beside(name, "baseline"))
     }
     chart = line_chart(name, series, mark)
-    return figure(chart, f"{meaning[:1].upper()}{meaning[1:]}", name, _number(latest.get(name)))
+    return figure(chart, _capitalized(meaning), name, _number(latest.get(name)))
+
+
+def _capitalized(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _number(value: float | None) -> str:

@@ -24,21 +24,17 @@ Points = Sequence[tuple[float, float | None]]
 
 
 def line_chart(title: str, series: dict[str, Points], mark: tuple[float, float] | None = None) -> str:
-    """An SVG element, and below it a legend if there are several series.
+    """An SVG element, and below it a legend if there are several series; "" if no series has a point.
 
     Args:
         title: what is drawn, for screen readers.
         series: {name: (x, y) in order of x}; a y that is None or not finite is left out.
         mark: a point that gets a ring.
-
-    Returns:
-        The elements, or "" if no series has a point.
     """
-    kept = {
-        name: _thinned([(x, y) for x, y in points if y is not None and math.isfinite(y)])
-        for name, points in series.items()
+    finite = {
+        name: [(x, y) for x, y in points if y is not None and math.isfinite(y)] for name, points in series.items()
     }
-    kept = {name: points for name, points in kept.items() if points}
+    kept = {name: _thinned(points) for name, points in finite.items() if points}
     if not kept:
         return ""
     svg = _drawn(list(kept.values()), mark)
@@ -74,18 +70,13 @@ def _drawn(curves: list[list[tuple[float, float]]], mark: tuple[float, float] | 
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=STEPS))
         axes.yaxis.set_major_locator(MaxNLocator(4, steps=STEPS))
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        figure.savefig(
-            buffer, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        )
+        unstated = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", transparent=True, metadata=unstated)
     return buffer.getvalue()
 
 
 def embedded_image(path: Path, text: str) -> str:
-    """An img element that holds an image file as WebP, reduced if it is large.
-
-    Args:
-        path: of the file.
-        text: what is shown, for screen readers.
+    """An img element that holds an image file as WebP, reduced if it is large; `text` is for screen readers.
 
     Raises:
         OSError: if it is not an image or cannot be read.
@@ -104,5 +95,5 @@ def embedded_image(path: Path, text: str) -> str:
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """At most about MOST_POINTS of the points, the last one among them."""
-    stride = math.ceil(len(points) / MOST_POINTS) or 1
+    stride = math.ceil(len(points) / MOST_POINTS)
     return points[::stride] + (points[-1:] if (len(points) - 1) % stride else [])

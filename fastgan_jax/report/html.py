@@ -49,6 +49,11 @@ def side_by_side(figures: Iterable[str]) -> str:
     return f'<div class="charts">{content}</div>' if content else ""
 
 
+def folded(title: str, content: str) -> str:
+    """An element that shows its title alone until it is opened."""
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
+
+
 def figure(content: str, caption: str = "", title: str = "", value: str = "", kind: str = "") -> str:
     """An element with a caption below it, and above it a title with a value beside it; "" if `content` is."""
     if not content:

@@ -11,9 +11,9 @@ from typing import Any
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import evaluations
-from fastgan_jax.report.evaluations import evaluation, evaluation_afterwards, lines_of, warnings
+from fastgan_jax.report.evaluations import evaluation, evaluation_afterwards, warnings
 from fastgan_jax.report.figures import embedded_image, line_chart
-from fastgan_jax.report.html import STYLE, figure, paragraph, side_by_side, table
+from fastgan_jax.report.html import STYLE, figure, folded, paragraph, side_by_side, table
 from fastgan_jax.runs.checkpoint import checkpoint_steps
 from fastgan_jax.runs.config import split_names
 from fastgan_jax.runs.folder import RunFolder
@@ -21,25 +21,20 @@ from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils.files import user_path, write_text
 
 MOST_GRIDS = 6
-CURVES = (
-    ("Losses", ("loss/d", "loss/g")),
-    ("Reconstruction of real images", ("loss/reconstruction",)),
-    ("Mean logits", ("logits/real", "logits/fake")),
-    ("Gradient norms", ("grad_norm/d", "grad_norm/g")),
-)
+CURVES = {
+    "Losses": ("loss/d", "loss/g"),
+    "Reconstruction of real images": ("loss/reconstruction",),
+    "Mean logits": ("logits/real", "logits/fake"),
+    "Gradient norms": ("grad_norm/d", "grad_norm/g"),
+}
 LEFT_OUT = "could not be read and is left out."
 log = logging.getLogger(__name__)
 
 
 def write_report(run: str | Path, out: str | Path | None = None) -> Path:
-    """Writes the page about a run folder; what is missing or damaged in the folder is left out, and the page says so.
+    """Writes the page about a run folder; what is missing or damaged in it is left out, and the page says so.
 
-    Args:
-        run: the run folder.
-        out: the file; None: `report.html` in the run folder.
-
-    Returns:
-        The file.
+    The file is `out`; None: `report.html` in the run folder. It is returned.
 
     Raises:
         UserError: if it is not a run folder, or the file cannot be written.
@@ -51,12 +46,13 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     lines = _attempt(lambda: _read_lines(folder.metrics))
     config = record["config"] if record else {}
     afterwards = _attempt(lambda: _read_evaluation(folder.evaluation)) if folder.evaluation.exists() else {}
-    evaluated = lines_of(afterwards) if afterwards and lines is not None and not evaluations(lines) else lines
+    history = None if lines is None else evaluations(lines)
+    evaluated = afterwards["checkpoints"] if afterwards and history == [] else history
     sections = (
         _section("Status", _status, folder, record),
         _section("Warnings", warnings, config, evaluated),
         _section("Samples", _grids, folder),
-        _section("Evaluation while training", evaluation, config, lines),
+        _section("Evaluation while training", evaluation, config, history),
         _section("Evaluation of kept checkpoints", _afterwards, folder, afterwards),
         _section("Reconstructions", _reconstructions, folder, config),
         _section("Nearest training images", _nearest, folder),
@@ -110,17 +106,20 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _read_evaluation(path: Path) -> dict[str, Any]:
     """evaluation.json, of at least one checkpoint."""
     results = json.loads(path.read_text(encoding="utf-8"))
-    if not lines_of(results):
+    if not results["checkpoints"]:
         raise ValueError("there is no checkpoint in evaluation.json")
     return results
 
 
 def _afterwards(folder: RunFolder, results: dict[str, Any]) -> str:
     if not results:
-        run = shlex.quote(str(folder.path))
-        command = f"fastgan evaluate --run {run} --step all --json {shlex.quote(str(folder.evaluation))}"
-        return paragraph(f"There is no evaluation.json in the run folder; this command makes it: {command}")
+        return _not_there(folder, folder.evaluation, "evaluate", "--step all --json")
     return evaluation_afterwards(results)
+
+
+def _not_there(folder: RunFolder, path: Path, command: str, option: str) -> str:
+    whole = f"fastgan {command} --run {shlex.quote(str(folder.path))} {option} {shlex.quote(str(path))}"
+    return paragraph(f"There is no {path.name} in the run folder; this command makes it: {whole}")
 
 
 def _status(folder: RunFolder, record: dict) -> str:
@@ -142,7 +141,7 @@ def _status(folder: RunFolder, record: dict) -> str:
 
 def _curves(lines: list[dict]) -> str:
     charts = []
-    for title, names in CURVES:
+    for title, names in CURVES.items():
         series = {name: [(line["step"], line[name]) for line in lines if name in line] for name in names}
         charts.append(figure(line_chart(title, series), title=title))
     return side_by_side(charts) or paragraph("There are no numbers of training in metrics.jsonl.")
@@ -166,18 +165,13 @@ def _reconstructions(folder: RunFolder, config: dict) -> str:
         return paragraph("There are no reconstructions in the run folder.")
     decoders = split_names(str(config.get("model", {}).get("decoders", "")))
     columns = ", ".join("part (of the top-left quarter)" if name == "part" else name for name in decoders)
-    caption = (
-        f"From left to right: the real image, and what the discriminator's decoders make of it: {columns}. "
-        f"Iteration {int(paths[-1].stem)}."
-    )
-    return _image(paths[-1], caption, "tall")
+    shown = f"the real image, and what the discriminator's decoders make of it: {columns}"
+    return _image(paths[-1], f"From left to right: {shown}. Iteration {int(paths[-1].stem)}.", "tall")
 
 
 def _nearest(folder: RunFolder) -> str:
     if not folder.nearest.exists():
-        run, out = shlex.quote(str(folder.path)), shlex.quote(str(folder.nearest))
-        command = f"fastgan nearest --run {run} --out {out}"
-        return paragraph(f"There is no nearest.png in the run folder; this command makes it: {command}")
+        return _not_there(folder, folder.nearest, "nearest", "--out")
     return _image(folder.nearest, "Samples (left) and their nearest training images, with distances", "tall")
 
 
@@ -185,16 +179,13 @@ def _settings(record: dict) -> str:
     groups = []
     for group, fields in sorted(record["config"].items()):
         values = ((name, json.dumps(value, ensure_ascii=False)) for name, value in sorted(fields.items()))
-        rows = table(values, kind="facts")
-        groups.append(f"<details><summary>{escape(group)}</summary>{rows}</details>")
+        groups.append(folded(group, table(values, kind="facts")))
     return "".join(groups)
 
 
 def _image(path: Path, caption: str, kind: str = "") -> str:
     """An image within the page, or a sentence that it could not be read."""
     element = _attempt(lambda: embedded_image(path, caption))
-    return (
-        paragraph(f"{path.parent.name}/{path.name} {LEFT_OUT}")
-        if element is None
-        else figure(element, caption, kind=kind)
-    )
+    if element is None:
+        return paragraph(f"{path.parent.name}/{path.name} {LEFT_OUT}")
+    return figure(element, caption, kind=kind)

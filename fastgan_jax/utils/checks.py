@@ -8,48 +8,28 @@ LARGEST_SEED = 2**32 - 1
 
 
 def check_seed(seed: int, name: str) -> int:
-    """The seed itself.
-
-    Args:
-        seed: the number.
-        name: of the option or argument, for the message, such as "--seed".
-
-    Raises:
-        UserError: if it is not from 0 to LARGEST_SEED.
-    """
+    """The seed itself; a UserError that names the option or argument if it is not from 0 to LARGEST_SEED."""
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"{name}={seed}: must be from 0 to {LARGEST_SEED}")
     return seed
 
 
-def check_at_least_one(**numbers: int | None) -> None:
-    """Checks that whole numbers, given by their names, are at least 1; None was not given.
-
-    Raises:
-        UserError: naming the first that is not.
-    """
+def check_at_least_one(**numbers: int) -> None:
+    """Checks that whole numbers are at least 1; a UserError names the first that is not."""
     for name, value in numbers.items():
-        if value is not None and value < 1:
+        if value < 1:
             raise UserError(f"{name}={value}: must be at least 1")
 
 
 def check_positive(**numbers: float) -> None:
-    """Checks that numbers, given by their names, are finite and above 0.
-
-    Raises:
-        UserError: naming the first that is not.
-    """
+    """Checks that numbers are finite and above 0; a UserError names the first that is not."""
     for name, value in numbers.items():
         if not 0 < value < math.inf:
             raise UserError(f"{name}={value:g}: must be a number above 0")
 
 
 def check_not_negative(**numbers: float) -> None:
-    """Checks that numbers, given by their names, are finite and at least 0.
-
-    Raises:
-        UserError: naming the first that is not.
-    """
+    """Checks that numbers are finite and at least 0; a UserError names the first that is not."""
     for name, value in numbers.items():
         if not 0 <= value < math.inf:
             raise UserError(f"{name}={value:g}: must be 0 or more")

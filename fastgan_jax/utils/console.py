@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 SHOWN_AFTER_SECONDS = 2
@@ -35,10 +35,7 @@ def announced(text: str) -> Iterator[None]:
 
 
 class Progress:
-    """A tqdm bar on a terminal, elsewhere a line now and then.
-
-    Either iterate over it, or use it as a context and call `update`.
-    """
+    """A tqdm bar on a terminal, elsewhere a line now and then; iterate over it, or enter it and call `update`."""
 
     def __init__(
         self,
@@ -55,13 +52,13 @@ class Progress:
         Args:
             items: to iterate over.
             title: what is counted, such as "iteration".
-            total: how many there are; None: len(items), if it has one.
+            total: how many there are; None: len(items).
             initial: how many are done already.
             images_per_step: shows images per second too.
             passing: a bar that appears after SHOWN_AFTER_SECONDS and goes when it is full.
         """
         self._items, self._title, self._images = items, title, images_per_step
-        self._total = len(items) if total is None and isinstance(items, Sequence) else total
+        self._total = len(items) if total is None else total
         self._done = self._shown = initial
         self._shown_at = time.perf_counter()
         self._note, self._bar, self._open = "", None, contextlib.ExitStack()
@@ -82,7 +79,7 @@ class Progress:
 
     def __iter__(self) -> Iterator[Any]:
         with self:
-            for item in self._items or ():
+            for item in self._items:
                 yield item
                 self.update()
 
@@ -94,7 +91,7 @@ class Progress:
         """Counts that so many more are done, and shows it if it is time to."""
         self._done += count
         seconds = time.perf_counter() - self._shown_at
-        finished = self._total is not None and self._done >= self._total
+        finished = self._done >= self._total
         if seconds < (LINE_SECONDS if self._bar is None else BAR_SECONDS) and not (finished and self._note):
             if self._bar is not None:
                 self._bar.update(count)
@@ -106,9 +103,7 @@ class Progress:
             self._bar.set_postfix_str("  ".join(notes), refresh=False)
             self._bar.update(count)
         else:
-            if self._total is not None:
-                minutes, left = divmod(round((self._total - self._done) / max(rate, 1e-9)), 60)
-                notes = [f"{rate:.2f}/s", f"{minutes}:{left:02d} left", *notes]
-            of = "" if self._total is None else f"/{self._total}"
-            print("  ".join([f"{self._title} {self._done}{of}", *notes]), file=sys.stderr, flush=True)
+            minutes, left = divmod(round((self._total - self._done) / max(rate, 1e-9)), 60)
+            shown = [f"{self._title} {self._done}/{self._total}", f"{rate:.2f}/s", f"{minutes}:{left:02d} left", *notes]
+            print("  ".join(shown), file=sys.stderr, flush=True)
         self._shown, self._shown_at = self._done, time.perf_counter()

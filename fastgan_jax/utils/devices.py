@@ -13,14 +13,9 @@ from fastgan_jax.utils.files import cache_folder
 
 @contextlib.contextmanager
 def memory_advice(cure: str, needed: int | None = None) -> Iterator[None]:
-    """Turns the runtime's out-of-memory error into one line that says what to lower.
+    """Turns the runtime's out-of-memory error into a UserError that ends with `cure`, such as "lower --batch-size".
 
-    Args:
-        cure: what to do, such as "lower --batch-size".
-        needed: bytes that the program was estimated to need, if known.
-
-    Raises:
-        UserError: in place of the runtime's error.
+    `needed` are the bytes that the program was estimated to need, if known.
     """
     try:
         yield

@@ -19,11 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def user_path(text: str | Path) -> Path:
-    """A path as a user gives it, "~" standing for the home folder.
-
-    Raises:
-        UserError: if there is no home folder, or for an address such as gs://bucket.
-    """
+    """A path as a user gives it, "~" standing for the home folder; a UserError for an address such as gs://bucket."""
     if "://" in str(text):
         raise UserError(f"{text} is an address: give a local path, such as that of a mounted folder")
     try:
@@ -34,11 +30,7 @@ def user_path(text: str | Path) -> Path:
 
 @contextlib.contextmanager
 def explained(problem: str, cure: str) -> Iterator[None]:
-    """Turns the system's errors into one line: "problem (reason): cure".
-
-    Raises:
-        UserError: in place of any OSError.
-    """
+    """Turns any OSError into the UserError "problem (reason): cure"."""
     try:
         yield
     except OSError as error:
@@ -50,9 +42,7 @@ def replacing(path: str | Path, *, cure: str = "free some space, or choose anoth
     """A new path beside `path`, of the same suffix; what is written there takes its place when the block ends.
 
     If the block raises, nothing stays and a file that was there is left as it was. Folders above are created.
-
-    Raises:
-        UserError: in place of any OSError; it ends with `cure`.
+    Any OSError becomes a UserError that ends with `cure`.
     """
     path = user_path(path)
     temporary = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
@@ -66,15 +56,10 @@ def replacing(path: str | Path, *, cure: str = "free some space, or choose anoth
             temporary.unlink()
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
-    """Writes a file; see `replacing`."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
 def write_text(path: str | Path, text: str) -> None:
     """Writes a text file as UTF-8; see `replacing`."""
-    write_bytes(path, text.encode("utf-8"))
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -83,21 +68,16 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "--out") -> None:
-    """Checks that files can be written and, without `overwrite`, that none of them exists.
-
-    Raises:
-        UserError: naming the first that exists or is a folder, or whose folder is a file or read-only.
-    """
+    """Checks that files can be written and, without `overwrite`, that none of them exists; else raises a UserError."""
     for path in map(user_path, paths):
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
         if path.is_dir():
             raise UserError(f"{path} is a folder: choose another {option}")
         if path.exists() and not overwrite:
             raise UserError(f"{path} exists already: choose another {option}, or add --overwrite")
-        folder = next(folder for folder in path.absolute().parents if folder.exists())
-        if not folder.is_dir():
-            raise UserError(f"{path} cannot be written, since {folder} is not a folder: choose another {option}")
-        if not os.access(folder, os.W_OK):
-            raise UserError(f"{path} cannot be written, since {folder} is read-only: choose another {option}")
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            problem = "read-only" if folder.is_dir() else "not a folder"
+            raise UserError(f"{path} cannot be written, since {folder} is {problem}: choose another {option}")
 
 
 def cache_folder(kind: str, *, to_write: bool = False) -> Path:
@@ -125,7 +105,6 @@ def cache_folder(kind: str, *, to_write: bool = False) -> Path:
 
 @functools.cache
 def _temporary_folder() -> Path:
-    """A folder that is deleted when this process ends."""
     folder = Path(tempfile.mkdtemp(prefix="fastgan-jax-cache-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

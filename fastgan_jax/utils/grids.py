@@ -2,36 +2,30 @@
 
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastgan_jax.utils.files import write_bytes
+from fastgan_jax.utils.files import replacing
 
-GRID_BACKGROUND = 255
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+WHITE = 255
+PADDING = 2
 
 
-def image_grid(images: np.ndarray, columns: int | None = None, padding: int = 2) -> np.ndarray:
-    """Lays images out in rows.
+def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Images, uint8 [N, H, W, C], in rows of `columns` (None: about as many as rows), PADDING white pixels between.
 
-    Args:
-        images: uint8 [N, H, W, C].
-        columns: images in a row; None: about as many as rows.
-        padding: white pixels between images.
-
-    Returns:
-        uint8 [rows * (H + padding) - padding, columns * (W + padding) - padding, C].
+    The result is uint8 [rows * (H + PADDING) - PADDING, columns * (W + PADDING) - PADDING, C].
     """
     count, height, width, channels = images.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
-    shape = (rows * (height + padding) - padding, columns * (width + padding) - padding, channels)
-    grid = np.full(shape, GRID_BACKGROUND, np.uint8)
+    shape = (rows * (height + PADDING) - PADDING, columns * (width + PADDING) - PADDING, channels)
+    grid = np.full(shape, WHITE, np.uint8)
     for index, image in enumerate(images):
-        top, left = index // columns * (height + padding), index % columns * (width + padding)
+        top, left = index // columns * (height + PADDING), index % columns * (width + PADDING)
         grid[top : top + height, left : left + width] = image
     return grid
 
@@ -46,7 +40,7 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
         left, top, right, bottom = (round(side) for side in font.getbbox(text))
         if right - left <= width - 2:
             break
-    line = Image.new("L", (width, bottom + top), GRID_BACKGROUND)
+    line = Image.new("L", (width, bottom + top), WHITE)
     ImageDraw.Draw(line).text(((width - right - left) // 2, top // 2), text, fill=0, font=font)
     strip = np.repeat(np.asarray(line)[..., None], min(channels, 3), axis=-1)
     if channels == 4:
@@ -54,20 +48,25 @@ def captioned(image: np.ndarray, text: str) -> np.ndarray:
     return np.concatenate([image, strip])
 
 
+def equally_high(tiles: Sequence[np.ndarray]) -> np.ndarray:
+    """Captioned images, whose height depends on the letters, stacked on white."""
+    height = max(map(len, tiles))
+    padded = [np.pad(tile, ((0, height - len(tile)), (0, 0), (0, 0)), constant_values=WHITE) for tile in tiles]
+    return np.stack(padded)
+
+
 def titled_columns(columns: Mapping[str, np.ndarray]) -> np.ndarray:
     """Images {title: uint8 [N, H, W, C]} in columns with their titles above: uint8 [H', W', C]."""
     tiles = np.stack(list(columns.values()), axis=1)
-    line = np.full((1, *tiles.shape[3:]), GRID_BACKGROUND, np.uint8)
-    titles = [captioned(line, title) for title in columns]
-    height = max(map(len, titles))  # that of a caption depends on its letters
-    titles = [np.pad(title, ((0, height - len(title)), (0, 0), (0, 0)), constant_values=255) for title in titles]
-    rows = tiles.reshape(-1, *tiles.shape[2:])
-    return np.concatenate([image_grid(part, len(columns)) for part in (np.stack(titles), rows)])
+    line = np.full((1, *tiles.shape[3:]), WHITE, np.uint8)
+    titles, rows = equally_high([captioned(line, title) for title in columns]), tiles.reshape(-1, *tiles.shape[2:])
+    return np.concatenate([image_grid(part, len(columns)) for part in (titles, rows)])
 
 
 def save_png(path: str | Path, image: np.ndarray, metadata: Mapping[str, Any] | None = None) -> None:
-    """Writes uint8 [H, W, C] (C = 1, 3 or 4) as a PNG whose text fields are `metadata`; see `files.write_bytes`."""
-    write_bytes(path, encode_png(image, metadata))
+    """Writes uint8 [H, W, C] (C = 1, 3 or 4) as a PNG whose text fields are `metadata`; see `files.replacing`."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(encode_png(image, metadata))
 
 
 def encode_png(image: np.ndarray, metadata: Mapping[str, Any] | None = None) -> bytes:
@@ -77,7 +76,6 @@ def encode_png(image: np.ndarray, metadata: Mapping[str, Any] | None = None) -> 
     information = PngImagePlugin.PngInfo()
     for name, value in (metadata or {}).items():
         information.add_text(name, str(value))
-    mode = MODES[image.shape[-1]]
     buffer = io.BytesIO()
-    Image.fromarray(image[..., 0] if mode == "L" else image).save(buffer, "PNG", pnginfo=information)
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG", pnginfo=information)
     return buffer.getvalue()

@@ -69,18 +69,10 @@ def padded_batches(size: int, *arrays: np.ndarray) -> Iterator[tuple[list[np.nda
 
 
 def map_batches(function: Callable[..., Any], size: int, *arrays: np.ndarray) -> Any:
-    """Applies a device function of [size, ...] arrays to arrays of any length, so that it is compiled once.
+    """Applies a device function of batches to arrays [N, ...] of any N, in `padded_batches`: it is compiled once.
 
-    Args:
-        function: of a batch of each array; its results are a tree of arrays [size, ...].
-        size: of a batch; the last one is padded with zeros.
-        arrays: each [N, ...], N the same.
-
-    Returns:
-        The results as numpy arrays [N, ...].
+    The function takes an array [size, ...] for each and gives a tree of such, which becomes one of numpy [N, ...].
     """
-    parts = [
-        jax.tree.map(lambda x, rows=rows: np.asarray(x)[:rows], function(*batch))
-        for batch, rows in padded_batches(size, *arrays)
-    ]
+    batches = padded_batches(size, *arrays)
+    parts = [jax.tree.map(lambda x, rows=rows: np.asarray(x)[:rows], function(*batch)) for batch, rows in batches]
     return jax.tree.map(lambda *own: np.concatenate(own), *parts)

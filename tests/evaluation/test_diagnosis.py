@@ -1,10 +1,10 @@
 """Warnings in words: over-training, memorization and collapse, and when there is nothing to warn of."""
 
-from fastgan_jax.evaluation.diagnosis import diagnose
+from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
 
 
 def warned(lines: list[dict], best_metric: str, mirrored: bool = False) -> list[str]:
-    return diagnose(lines, best_metric, mirrored=mirrored)
+    return diagnose(evaluations(lines), best_metric, mirrored=mirrored)
 
 
 def history(**numbers) -> list[dict]:

@@ -9,7 +9,7 @@ from fastgan_jax.evaluation.features import FeatureExtractor
 def test_pooled_features_tell_photographs_apart(shared_dir):
     """The network has learned: nearest neighbors of photographs and drawings are of their own set."""
     path = shared_dir / "weights" / "squeezenet_v1.1_features.npz"
-    extract = FeatureExtractor.load("squeeze_caffe", "legacy", path)
+    extract = FeatureExtractor("squeeze_caffe", "legacy", path)
     sets = []
     for name in ("panda", "raccoon", "noto_smileys"):
         files = sorted(p for p in (shared_dir / "data" / name).rglob("*") if p.suffix.lower() in (".png", ".jpg"))[:16]

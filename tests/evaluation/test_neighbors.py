@@ -13,7 +13,7 @@ from fastgan_jax.evaluation import neighbors
 from fastgan_jax.inference.restore import load_training_set
 from fastgan_jax.metrics import perceptual
 from fastgan_jax.metrics.perceptual import mean_nearest, real_nearness
-from fastgan_jax.pretrained.networks import PerceptualDistance
+from fastgan_jax.pretrained.networks import PerceptualDistance, load_perceptual
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def distance() -> PerceptualDistance:
-    return PerceptualDistance.load("squeeze_caffe")
+    return PerceptualDistance("squeeze_caffe", load_perceptual("squeeze_caffe"))
 
 
 @pytest.fixture(scope="module")

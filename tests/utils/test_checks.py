@@ -22,11 +22,11 @@ def test_seeds_out_of_range_are_named(seed):
 
 
 def test_the_first_number_out_of_range_is_named():
-    check_at_least_one(columns=None, num=1)
+    check_at_least_one(num=1)
     check_positive(rate=1e-9)
     check_not_negative(weight=0.0)
     with pytest.raises(UserError, match="^num=0: must be at least 1$"):
-        check_at_least_one(columns=None, num=0, others=-1)
+        check_at_least_one(num=0, others=-1)
     for value in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(UserError, match=f"^rate={value:g}: must be a number above 0$"):
             check_positive(rate=value)

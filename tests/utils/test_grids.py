@@ -9,10 +9,10 @@ from fastgan_jax.utils.grids import captioned, image_grid, save_png
 
 def test_grid_places_images_row_by_row():
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 3), np.uint8)
-    grid = image_grid(images, columns=2, padding=1)
-    assert grid.shape == (3 * 3 - 1, 2 * 4 - 1, 3)
-    assert grid[0, 0, 0] == 0 and grid[0, 4, 0] == 1 and grid[3, 0, 0] == 2 and grid[6, 0, 0] == 4
-    assert grid[2, 0, 0] == 255 and grid[6, 4, 0] == 255
+    grid = image_grid(images, columns=2)
+    assert grid.shape == (3 * 4 - 2, 2 * 5 - 2, 3)
+    assert grid[0, 0, 0] == 0 and grid[0, 5, 0] == 1 and grid[4, 0, 0] == 2 and grid[8, 0, 0] == 4
+    assert grid[2, 0, 0] == 255 and grid[8, 5, 0] == 255
     assert image_grid(images).shape[1] == 3 * 5 - 2
     assert image_grid(images[:1], columns=8).shape == (2, 3, 3)
 
