@@ -60,7 +60,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        with self._link, self._write_errors():
+            self._manager.close()
 
     def save(
         self,
@@ -94,18 +95,9 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=metrics and dict(metrics), force=True)
 
     def wait(self) -> None:
-        """Waits until everything is on disk.
-
-        Raises:
-            UserError: if it could not be written, for example because the disk is full.
-        """
+        """Waits until everything is on disk; UserError if it could not be written, say because the disk is full."""
         with self._write_errors():
             self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        """Waits, and releases the folder."""
-        with self._link, self._write_errors():
-            self._manager.close()
 
     def steps(self) -> list[int]:
         """The steps on disk, ascending."""
