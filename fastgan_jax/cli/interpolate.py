@@ -5,14 +5,11 @@ It returns to its start, unless --open is given. A path without a suffix is a fo
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import Progress
-
-if TYPE_CHECKING:
-    import numpy as np
 
 EXAMPLES = """examples:
   fastgan interpolate --run runs/demo --seeds 0-5 --out interpolation.mp4
@@ -25,15 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.add_shared(parser, "--run", "--step", "--truncation")
     options.add_out(parser, "a .mp4, .gif or .webp file, or a folder")
-    keyframes = parser.add_mutually_exclusive_group().add_argument
-    keyframes("--seeds", type=options.seeds, default="0-5", metavar="S,S-S", help="the first latent of each")
-    keyframes("--latents", type=options.path, metavar="FILE", help="or z [N, nz] in an .npz, as of fastgan project")
+    which = parser.add_mutually_exclusive_group().add_argument
+    which("--seeds", type=options.seeds, default="0-5", metavar="S,S-S", help="keyframes: the first latent of each")
+    which("--latents", type=options.path, metavar="FILE", help="keyframes: z [N, nz] in an .npz, as of project")
     add("--frames", type=options.count, default=30, metavar="N", help="between two keyframes (default: 30)")
     add("--fps", type=float, default=30, metavar="N", help="frames per second (default: 30)")
     add("--open", action="store_true", help="end at the last keyframe")
     add("--linear", action="store_true", help="in straight lines (default: along great circles)")
     add("--easing", choices=("linear", "smooth"), default="linear", help="smooth: at rest at each keyframe")
-    add("--grid", type=options.grid, default="1x1", metavar="RxC", help="several, which share the keyframes out")
+    add("--grid", type=options.grid, default="1x1", metavar="RxC", help="several, to which keyframes are dealt out")
     add("--label", type=int, metavar="L", help="class, for a conditional model (default: that of --latents)")
     add("--noise-seed", type=options.seed, metavar="S", help="of the noise (default: that of --latents, or 0)")
 
@@ -63,7 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
     parts = [interpolate_keyframes(own, arguments.frames, **way) for own in np.split(keyframes, tiles)]
     latents = np.stack(parts, axis=1)  # [frames, tiles, nz]
 
-    def frames() -> Iterator["np.ndarray"]:
+    def frames() -> Iterator[Any]:
         together = max(1, CHUNK // tiles)  # in a device call
         for start in range(0, len(latents), together):
             z = np.concatenate(latents[start : start + together])

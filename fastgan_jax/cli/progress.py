@@ -5,13 +5,10 @@ Set train.keep=None before training to keep all checkpoints. A path without a su
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.utils.console import Progress
-
-if TYPE_CHECKING:
-    import numpy as np
 
 EXAMPLES = """examples:
   fastgan progress --run runs/demo --out progress.mp4
@@ -42,11 +39,10 @@ def run(arguments: argparse.Namespace) -> None:
     steps = checkpoint_steps(folder)
     keep_compiled_programs()
 
-    def frames() -> Iterator["np.ndarray"]:
+    def frames() -> Iterator[Any]:
         for step in Progress(steps, title="checkpoints"):
             sampler = fastgan_jax.load(folder, step)
-            one_class = arguments.label is not None
-            labels = [options.label_of(arguments, sampler)] * arguments.num if one_class else None
+            labels = None if arguments.label is None else [options.label_of(arguments, sampler)] * arguments.num
             images = sampler.sample(arguments.num, arguments.seed, labels=labels)
             image = image_grid(images, arguments.columns)
             yield image if arguments.no_caption else captioned(image, f"iteration {step}")

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         latents, what = parser.add_mutually_exclusive_group().add_argument, f"seeds (default: {default})"
         latents(f"--{part}", type=options.seeds, default=default, metavar="S,S-S", help=what)
         latents(f"--{part}-latents", type=options.path, metavar="FILE", help="instead: z [N, nz] in an .npz")
-    add("--resolutions", type=options.numbers, metavar="R,R,...", help="maps that take the style (default: all)")
+    add("--resolutions", type=options.numbers, metavar="R,R,...", help="of maps that take the style (default: all)")
     add("--label", type=int, metavar="L", help="class, for a conditional model (default: that of --content-latents)")
     add("--noise-seed", type=options.seed, metavar="S", help="of one noise for all (default: the .npz's, or one each)")
 
