@@ -126,6 +126,7 @@ SHARED = {
     "--truncation": {"type": factor, "default": 1.0, "metavar": "T", "help": "factor on latents (default: 1)"},
     "--columns": {"type": count, "metavar": "C", "help": "of the grid (default: about square)"},
     "--data": {"type": path, "metavar": "PATH", "help": "folder or zip of real images (default: the training set)"},
+    "--net": {"choices": tuple(PERCEPTUAL), "help": "perceptual network (default: the run's loss.perceptual_net)"},
     "--weights": {"type": path, "metavar": "FILE", "help": "local file with the weights of --net"},
 }
 
@@ -140,12 +141,6 @@ def add_out(parser: argparse.ArgumentParser, text: str, *, kind: Callable[[str],
     """Adds --out, with this help and of this type, and --overwrite."""
     parser.add_argument("--out", type=kind, required=True, metavar="PATH", help=text)
     add_shared(parser, "--overwrite")
-
-
-def add_network(parser: Any, *, use: str = "perceptual network") -> None:
-    """Adds --net and --weights, of what `use` says."""
-    parser.add_argument("--net", choices=tuple(PERCEPTUAL), help=f"{use} (default: the run's loss.perceptual_net)")
-    add_shared(parser, "--weights")
 
 
 def add_fields(parser: Any, options: type, helps: Mapping[str, str]) -> None:

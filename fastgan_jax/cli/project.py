@@ -7,16 +7,13 @@ Writes one PNG for each image, side_by_side.png (image | projection), table.json
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
-
-if TYPE_CHECKING:
-    import numpy as np
 
 HELP = {
     "updates": "of Adam",
@@ -42,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     targets("--training", type=options.seeds, metavar="N,N-N", help="images of the training set, from 0")
     add("--data", type=options.path, metavar="PATH", help="of --training: folder or zip, if it was moved")
     add("--distance", default="lpips", choices=("lpips", "l2"), help="lpips (default) needs weights")
-    options.add_network(parser, use="network of lpips")
+    options.add_shared(parser, "--net", "--weights")
     options.add_fields(parser, ProjectionOptions, HELP)
     add("--labels", type=options.numbers, metavar="L,L,...", help="class of each image, or one class for all")
 
@@ -75,9 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(map(str, paths)))
 
 
-def read_targets(
-    arguments: argparse.Namespace, files: list[Path], config: Any
-) -> "tuple[np.ndarray, list[int] | None]":
+def read_targets(arguments: argparse.Namespace, files: list[Path], config: Any) -> tuple[Any, list[int] | None]:
     """The images uint8 [N, R, R, C], and their classes where the training set has them, otherwise None."""
     from fastgan_jax.data.image_files import read_images
     from fastgan_jax.inference.restore import load_training_set

@@ -42,15 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "--run", "--step")
     what = "a .png file; with --probe, numbers go into a .json of the same name"
     options.add_out(parser, what, kind=options.png_path)
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
-    what.add_argument("--probe", action="store_true", help="test the discriminator as a feature extractor")
+    action = parser.add_mutually_exclusive_group(required=True).add_argument
+    action("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
+    action("--probe", action="store_true", help="test the discriminator as a feature extractor")
     parser.add_argument("--quadrant", choices=QUADRANTS, default="top-left", help="of --images (default: top-left)")
     probe = parser.add_argument_group("with --probe")
     options.add_fields(probe, ProbeOptions, HELP)
     probe.add_argument("--distance", choices=DISTANCES, default="lpips", help="lpips (default) needs weights")
-    options.add_network(probe, use="network of lpips")
-    options.add_shared(probe, "--data")
+    options.add_shared(probe, "--net", "--weights", "--data")
 
 
 def run(arguments: argparse.Namespace) -> None:
