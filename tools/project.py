@@ -1,5 +1,3 @@
-"""`fastgan project`, from a checkout."""
-
 from fastgan_jax.cli.app import run_tool
 
 run_tool("project")

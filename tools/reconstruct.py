@@ -1,5 +1,3 @@
-"""`fastgan reconstruct`, from a checkout."""
-
 from fastgan_jax.cli.app import run_tool
 
 run_tool("reconstruct")

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import NoReturn
 
-from fastgan_jax import cli
+from fastgan_jax import __version__, cli
 from fastgan_jax.cli.options import Parser, split_overrides
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import show_log
@@ -35,21 +35,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs `fastgan COMMAND ...` and returns its exit code."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help", "help"):
-        print(overview())
+        lines = [f"  {name:17}  {find_command(name).__doc__.splitlines()[0]}" for name in command_names()]
+        print(OVERVIEW.format(commands="\n".join(lines)))
         return 0
     if name == "--version":
-        from fastgan_jax import __version__
-
         print(f"fastgan_jax {__version__}")
         return 0
     return run_command(name, rest)
-
-
-def overview() -> str:
-    """The commands, each with the first sentence of its docstring."""
-    commands = {name: find_command(name).__doc__.splitlines()[0] for name in command_names()}
-    width = max(map(len, commands))
-    return OVERVIEW.format(commands="\n".join(f"  {name:{width}}  {text}" for name, text in commands.items()))
 
 
 def command_names() -> list[str]:
@@ -59,11 +51,7 @@ def command_names() -> list[str]:
 
 
 def find_command(name: str) -> ModuleType:
-    """The module of a command.
-
-    Raises:
-        UserError: naming the nearest command, if there is none of this name.
-    """
+    """The module of a command; UserError, with the nearest one, if there is none of this name."""
     names = command_names()
     if name not in names:
         near = difflib.get_close_matches(name.replace("_", "-"), names, n=1, cutoff=0.5)
@@ -73,11 +61,7 @@ def find_command(name: str) -> ModuleType:
 
 
 def parse(name: str, argv: Sequence[str], program: str | None = None) -> argparse.Namespace:
-    """The arguments of a command; `overrides` are those of --config.NAME=VALUE.
-
-    Raises:
-        UserError: for arguments that the command does not take.
-    """
+    """The arguments of a command; `overrides` are those of --config.NAME=VALUE; UserError for what it does not take."""
     command = find_command(name)
     parser = Parser(prog=program or f"fastgan {name}", description=command.__doc__, epilog=command.EXAMPLES)
     command.add_arguments(parser)
@@ -90,16 +74,11 @@ def parse(name: str, argv: Sequence[str], program: str | None = None) -> argpars
 
 
 def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | None = None) -> int:
-    """Runs a command and returns its exit code.
-
-    Args:
-        name: of the command.
-        argv: its arguments; None: those of this process.
-        program: what its help calls it; None: "fastgan NAME".
+    """Runs a command with `argv`, by default the arguments of this process; its help calls it `program`.
 
     Returns:
-        0 done; 1 training diverged; 2 bad input or files, with one line on stderr; 130 after Ctrl-C; 128 + n after
-        another signal n that ended training.
+        The exit code: 0 done; 1 training diverged; 2 bad input or files, with one line on stderr; 130 after Ctrl-C;
+        128 + n after another signal n that ended training.
     """
     try:
         arguments = parse(name, sys.argv[1:] if argv is None else argv, program)

@@ -17,7 +17,6 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the two directions with their arguments."""
     help_texts = {"description": parser.description, "epilog": parser.epilog}
     directions = parser.add_subparsers(dest="direction", required=True, metavar="import|export")
     to_run = directions.add_parser("import", help="from a .pth file to a run folder", **help_texts)
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_out(to_run, "run folder to make")
     options.take_overrides(to_run)
     to_file = directions.add_parser("export", help="from a run folder to a .pth file", **help_texts)
-    options.add_run(to_file)
+    options.add_shared(to_file, "--run", "--step")
     options.add_out(to_file, "the .pth file to make")
 
 

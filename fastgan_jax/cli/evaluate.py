@@ -33,26 +33,17 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
     add = parser.add_argument
-    options.add_run_folder(parser)
+    options.add_shared(parser, "--run", "--data", "--weights", "--overwrite")
     add("--step", type=steps, default="latest", help="latest (default), best, all, or iterations joined by commas")
     add("--metrics", metavar="M,M,...", help="fid, frechet, kid, precision_recall, ...")
     add("--num", type=options.count, metavar="N", help="generated images")
-    options.add_data(parser)
     add("--features", metavar="NET", help="inception, squeeze or squeeze_caffe")
     add("--feature-weights", type=options.path, metavar="FILE", help="local file with their weights")
     add("--resize", metavar="HOW", help="legacy or clean")
     add("--net", metavar="NET", help="perceptual network of diversity and nearest: vgg, squeeze, ...")
-    add("--weights", type=options.path, metavar="FILE", help="local file with the weights of --net")
     add("--json", type=options.path, metavar="FILE", help="write the numbers there")
-    add(
-        "--plot",
-        type=options.path,
-        metavar="FILE",
-        help="plot the numbers against iterations there (.png, .svg or .pdf)",
-    )
-    options.add_overwrite(parser)
+    add("--plot", type=options.path, metavar="FILE", help="plot them against iterations there (.png, .svg or .pdf)")
 
 
 def steps(text: str) -> list[int | str]:
@@ -67,10 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.runs.checkpoint import checkpoint_steps
     from fastgan_jax.utils.devices import keep_compiled_programs
 
-    if arguments.json:
-        check_outputs([arguments.json], arguments.overwrite, option="--json")
+    for option, path in (("--json", arguments.json), ("--plot", arguments.plot)):
+        check_outputs([path] if path else [], arguments.overwrite, option)
     if arguments.plot:
-        check_outputs([arguments.plot], arguments.overwrite, option="--plot")
         check_plot(arguments.plot)
     keep_compiled_programs()
     chosen = checkpoint_steps(arguments.run) if "all" in arguments.step else arguments.step

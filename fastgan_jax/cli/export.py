@@ -8,16 +8,12 @@ installed.
 
 import argparse
 import importlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import announced
 from fastgan_jax.utils.files import check_outputs, replacing
-
-if TYPE_CHECKING:
-    from fastgan_jax.inference.sampler import Sampler
 
 FORMATS = ("onnx", "stablehlo", "safetensors")
 EXAMPLES = """examples:
@@ -28,9 +24,8 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
     add = parser.add_argument
-    options.add_run(parser)
+    options.add_shared(parser, "--run", "--step")
     options.add_out(parser, "file to write")
     add("--format", required=True, choices=FORMATS, help="kind of file")
     add("--batch", type=batch_size, metavar="N", help="images per call: a number, or dynamic (default)")
@@ -47,7 +42,7 @@ def batch_size(text: str) -> int | str:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Writes the file and, for ONNX, compares it with JAX."""
+    """Writes the file; ONNX is compared with JAX before it is put in place."""
     out, graph = arguments.out, graph_options(arguments)
     check_outputs([out], arguments.overwrite)
     sampler = options.load_generator(arguments)
@@ -57,35 +52,22 @@ def run(arguments: argparse.Namespace) -> None:
     with replacing(out, cure="choose another --out") as temporary:
         temporary.write_bytes(contents)
         if arguments.format == "onnx":
-            compare(temporary, sampler, graph)
+            print("comparing with JAX in onnxruntime ...", flush=True)
+            try:
+                difference = module.check_onnx(temporary, sampler, **graph)
+                print(f"largest difference from JAX: {difference:.1e}, of values in [-1, 1]")
+            except ImportError:
+                print("not compared: onnxruntime is not installed; pip install 'fastgan_jax[onnx]'")
     print(f"{arguments.format} of iteration {sampler.step}, {len(contents) / 1e6:.1f} MB: {out}")
 
 
 def graph_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments that shape a graph; none for safetensors.
-
-    Raises:
-        UserError: if there are some for safetensors.
-    """
-    if arguments.format == "safetensors":
-        for name in ("batch", "style_mix", "noise_seed"):
-            value = getattr(arguments, name)
-            if value is not None and value is not False:
-                option = f"--{name.replace('_', '-')}"
-                raise UserError(f"{option} has no effect on --format safetensors, which holds weights alone: omit it")
-        return {}
-    size = None if arguments.batch == "dynamic" else arguments.batch
-    return {"batch": size, "style_mix": arguments.style_mix, "noise_seed": arguments.noise_seed or 0}
-
-
-def compare(file: Path, sampler: "Sampler", graph: dict[str, Any]) -> None:
-    """Compares an ONNX file with JAX, and prints the difference."""
-    from fastgan_jax.export.onnx import check_onnx
-
-    print("comparing with JAX in onnxruntime ...", flush=True)
-    try:
-        difference = check_onnx(file, sampler, **graph)
-    except ImportError:
-        print("not compared: onnxruntime is not installed; pip install 'fastgan_jax[onnx]'")
-        return
-    print(f"largest difference from JAX: {difference:.1e}, of values in [-1, 1]")
+    """The arguments that shape a graph; for safetensors none, and UserError if there are some."""
+    if arguments.format != "safetensors":
+        size = None if arguments.batch == "dynamic" else arguments.batch
+        return {"batch": size, "style_mix": arguments.style_mix, "noise_seed": arguments.noise_seed or 0}
+    given = {"batch": arguments.batch, "style-mix": arguments.style_mix or None, "noise-seed": arguments.noise_seed}
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"--{name} has no effect on --format safetensors, which holds weights alone: omit it")
+    return {}

@@ -5,16 +5,11 @@ It returns to its start, unless --open is given. A path without a suffix is a fo
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import Progress
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fastgan_jax.inference.sampler import Sampler
 
 EXAMPLES = """examples:
   fastgan interpolate --run runs/demo --seeds 0-5 --out interpolation.mp4
@@ -24,40 +19,20 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
     add = parser.add_argument
-    options.add_run(parser)
+    options.add_shared(parser, "--run", "--step", "--truncation")
     options.add_out(parser, "a .mp4, .gif or .webp file, or a folder")
-    keyframes = parser.add_mutually_exclusive_group()
-    keyframes.add_argument(
-        "--seeds", type=options.seeds, default="0-5", metavar="S,S-S", help="keyframes: the first latent of each seed"
-    )
-    keyframes.add_argument(
-        "--latents",
-        type=options.path,
-        metavar="FILE",
-        help="keyframes: z [N, nz] in an .npz, as fastgan project writes",
-    )
+    which = parser.add_mutually_exclusive_group().add_argument
+    which("--seeds", type=options.seeds, default="0-5", metavar="S,S-S", help="keyframes: the first latent of each")
+    which("--latents", type=options.path, metavar="FILE", help="keyframes: z [N, nz] in an .npz, as of project")
     add("--frames", type=options.count, default=30, metavar="N", help="between two keyframes (default: 30)")
     add("--fps", type=float, default=30, metavar="N", help="frames per second (default: 30)")
     add("--open", action="store_true", help="end at the last keyframe")
     add("--linear", action="store_true", help="in straight lines (default: along great circles)")
     add("--easing", choices=("linear", "smooth"), default="linear", help="smooth: at rest at each keyframe")
-    options.add_truncation(parser)
-    add(
-        "--grid",
-        type=options.grid,
-        default="1x1",
-        metavar="RxC",
-        help="several side by side, which share the keyframes out",
-    )
+    add("--grid", type=options.grid, default="1x1", metavar="RxC", help="several, to which keyframes are dealt out")
     add("--label", type=int, metavar="L", help="class, for a conditional model (default: that of --latents)")
-    add(
-        "--noise-seed",
-        type=options.seed,
-        metavar="S",
-        help="of the noise of all frames (default: that of --latents, or 0)",
-    )
+    add("--noise-seed", type=options.seed, metavar="S", help="of the noise (default: that of --latents, or 0)")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -66,7 +41,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     from fastgan_jax.inference.interpolation import interpolate_keyframes
     from fastgan_jax.inference.latents import latents_of, read_latents
+    from fastgan_jax.inference.sampler import CHUNK
     from fastgan_jax.inference.video import check_video, write_video
+    from fastgan_jax.utils.grids import image_grid
 
     check_video(arguments.out, arguments.fps, arguments.overwrite)
     chosen = arguments.seeds if arguments.latents is None else read_latents(arguments.latents)
@@ -74,37 +51,22 @@ def run(arguments: argparse.Namespace) -> None:
     given = latents_of(sampler, chosen)
     keyframes = np.float32(arguments.truncation) * given.z
     noise_seed = (given.noise_seed or 0) if arguments.noise_seed is None else arguments.noise_seed
-    label = options.check_label(
-        given.label if arguments.label is None else arguments.label, sampler.generator.num_classes
-    )
-    rows, columns = arguments.grid
-    tiles = rows * columns
+    label = options.label_of(arguments, sampler, given)
+    tiles = arguments.grid[0] * arguments.grid[1]
     if len(keyframes) % tiles or len(keyframes) < 2 * tiles:
-        raise UserError(
-            f"{len(keyframes)} keyframes for {tiles} interpolation(s): give the same number for each, two or more"
-        )
-    latents = [
-        interpolate_keyframes(
-            own, arguments.frames, closed=not arguments.open, spherical=not arguments.linear, easing=arguments.easing
-        )
-        for own in np.split(keyframes, tiles)
-    ]
-    frames = frames_of(sampler, np.stack(latents, axis=1), columns, label, noise_seed)
-    written = write_video(arguments.out, Progress(frames, title="frames", total=len(latents[0])), arguments.fps)
+        found = f"{len(keyframes)} keyframes for {tiles} interpolation(s)"
+        raise UserError(f"{found}: give the same number for each, two or more")
+    way = {"closed": not arguments.open, "spherical": not arguments.linear, "easing": arguments.easing}
+    parts = [interpolate_keyframes(own, arguments.frames, **way) for own in np.split(keyframes, tiles)]
+    latents = np.stack(parts, axis=1)  # [frames, tiles, nz]
+
+    def frames() -> Iterator[Any]:
+        together = max(1, CHUNK // tiles)  # in a device call
+        for start in range(0, len(latents), together):
+            z = np.concatenate(latents[start : start + together])
+            images = sampler.generate(z, labels=None if label is None else [label] * len(z), noise_seed=noise_seed)
+            for first in range(0, len(images), tiles):
+                yield image_grid(images[first : first + tiles], arguments.grid[1])
+
+    written = write_video(arguments.out, Progress(frames(), title="frames", total=len(latents)), arguments.fps)
     print(f"{written} frames of iteration {sampler.step}, {written / arguments.fps:.1f} s: {arguments.out}")
-
-
-def frames_of(
-    sampler: "Sampler", latents: "np.ndarray", columns: int, label: int | None, noise_seed: int
-) -> Iterator["np.ndarray"]:
-    """The frames uint8 [H, W, C] of latents [frames, tiles, nz], as many in a device call as fit."""
-    from fastgan_jax.inference.sampler import CHUNK
-    from fastgan_jax.utils.grids import image_grid
-
-    frames, tiles, size = latents.shape
-    together = max(1, CHUNK // tiles)
-    for start in range(0, frames, together):
-        z = latents[start : start + together].reshape(-1, size)
-        images = sampler.generate(z, labels=None if label is None else [label] * len(z), noise_seed=noise_seed)
-        for first in range(0, len(images), tiles):
-            yield image_grid(images[first : first + tiles], columns)

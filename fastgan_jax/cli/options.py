@@ -5,7 +5,6 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastgan_jax.errors import UserError
@@ -25,11 +24,9 @@ class Parser(argparse.ArgumentParser):
     """A parser whose help ends with examples as they are, and whose errors are UserErrors."""
 
     def __init__(self, **options: Any):
-        """`options` as for argparse."""
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
-        """Raises UserError."""
         named = re.sub("^argument ([^:]+):", r"\1", message)  # "argument --num: 0: must ..."
         raise UserError(f"{named}; see {self.prog} --help")
 
@@ -40,21 +37,15 @@ def split_overrides(argv: Iterable[str]) -> tuple[list[tuple[str, str]], list[st
     Raises:
         UserError: if an override has no value.
     """
-    overrides, rest, waiting = [], [], None
-    for word in argv:
-        if waiting is not None:
-            overrides.append((waiting, word))
-            waiting = None
-        elif word.startswith(OVERRIDE):
-            name, equals, value = word.removeprefix(OVERRIDE).partition("=")
-            if equals:
-                overrides.append((name, value))
-            else:
-                waiting = name
-        else:
+    overrides, rest, words = [], [], iter(argv)
+    for word in words:
+        if not word.startswith(OVERRIDE):
             rest.append(word)
-    if waiting is not None:
-        raise UserError(f"{OVERRIDE}{waiting} has no value: write {OVERRIDE}{waiting}=VALUE")
+            continue
+        name, equals, value = word.removeprefix(OVERRIDE).partition("=")
+        if not equals and (value := next(words, None)) is None:
+            raise UserError(f"{word} has no value: write {word}=VALUE")
+        overrides.append((name, value))
     return overrides, rest
 
 
@@ -66,50 +57,45 @@ def take_overrides(parser: argparse.ArgumentParser) -> None:
 # ---------------------------------------------------------------------------------------------------- types of options
 
 
-def path(text: str) -> Path:
-    """A path, "~" standing for the home folder."""
-    try:
-        return user_path(text)
-    except UserError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+def _type(read: Callable[[str], Any], rule: str, holds: Callable[[Any], bool] = lambda value: True) -> Callable:
+    """A type for argparse: what `read` makes of the text, if that `holds`; the error says "must be" and the rule."""
 
-
-def png_path(text: str) -> Path:
-    """A path that ends in .png."""
-    if Path(text).suffix.lower() != ".png":
-        raise argparse.ArgumentTypeError(f"{text}: must be a .png file")
-    return path(text)
-
-
-def _number(kind: type, holds: Callable[[Any], bool], rule: str) -> Callable[[str], Any]:
-    def read(text: str) -> Any:
+    def checked(text: str) -> Any:
         try:
-            if holds(value := kind(text)):
+            if holds(value := read(text)):
                 return value
+        except UserError as error:  # says itself what is wrong
+            raise argparse.ArgumentTypeError(str(error)) from None
         except ValueError:
             pass
         raise argparse.ArgumentTypeError(f"{text}: must be {rule}")
 
-    return read
+    return checked
 
 
-count = _number(int, lambda value: value >= 1, "a whole number, at least 1")
-index = _number(int, lambda value: value >= 0, "a whole number from 0 up")
-seed = _number(int, lambda value: 0 <= value <= LARGEST_SEED, f"a whole number from 0 to {LARGEST_SEED}")
-factor = _number(float, lambda value: 0 <= value < math.inf, "a number from 0 up")
-
-
-def step(text: str) -> int | str:
-    """The checkpoint that --step names: "latest", "best" or an iteration."""
-    if text in ("latest", "best"):
-        return text
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: must be latest, best or an iteration")
-    return int(text)
+count = _type(int, "a whole number, at least 1", lambda value: value >= 1)
+index = _type(int, "a whole number from 0 up", lambda value: value >= 0)
+seed = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
+factor = _type(float, "a number from 0 up", lambda value: 0 <= value < math.inf)
+numbers = _type(lambda text: [int(part) for part in text.split(",")], "whole numbers joined by commas")
+path = _type(user_path, "a path")
+png_path = _type(user_path, "a .png file", lambda value: value.suffix.lower() == ".png")
+grid = _type(  # (rows, columns)
+    lambda text: tuple(map(int, text.lower().split("x"))),
+    "rows and columns, such as 2x3",
+    lambda value: len(value) == 2 and min(value) >= 1,
+)
+step = _type(
+    lambda text: text if text in ("latest", "best") else int(text),
+    "latest, best or an iteration",
+    lambda value: isinstance(value, str) or value >= 0,
+)
 
 
 class Seeds(list):
     """Seeds, whose text is what was given."""
+
+    text = ""
 
     def __str__(self) -> str:
         return self.text
@@ -123,90 +109,50 @@ def seeds(text: str) -> Seeds:
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last <= LARGEST_SEED:
-            raise argparse.ArgumentTypeError(
-                f"{text}: must be numbers from 0 to {LARGEST_SEED} and ranges, such as 0,3,7-9"
-            )
+            rule = f"must be numbers from 0 to {LARGEST_SEED} and ranges, such as 0,3,7-9"
+            raise argparse.ArgumentTypeError(f"{text}: {rule}")
         if len(found) + last - first >= MOST_SEEDS:
             raise argparse.ArgumentTypeError(f"{text}: more than {MOST_SEEDS} seeds; give fewer")
         found.extend(range(first, last + 1))
     return found
 
 
-def numbers(text: str) -> list[int]:
-    """Whole numbers joined by commas."""
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: must be whole numbers joined by commas") from None
-
-
-def grid(text: str) -> tuple[int, int]:
-    """Rows and columns of "RxC"."""
-    match = re.fullmatch(r"(\d+)x(\d+)", text.lower())
-    if not match or "0" in match.groups():
-        raise argparse.ArgumentTypeError(f"{text}: must be rows and columns, such as 2x3")
-    return int(match[1]), int(match[2])
-
-
 # --------------------------------------------------------------------------------------------------- groups of options
 
+SHARED = {
+    "--run": {"type": path, "required": True, "metavar": "DIR", "help": "run folder, or one checkpoint's folder"},
+    "--step": {"type": step, "default": "latest", "help": "latest (default), best, or an iteration"},
+    "--overwrite": {"action": "store_true", "help": "replace existing files"},
+    "--truncation": {"type": factor, "default": 1.0, "metavar": "T", "help": "factor on latents (default: 1)"},
+    "--columns": {"type": count, "metavar": "C", "help": "of the grid (default: about square)"},
+    "--data": {"type": path, "metavar": "PATH", "help": "folder or zip of real images (default: the training set)"},
+    "--net": {"choices": tuple(PERCEPTUAL), "help": "perceptual network (default: the run's loss.perceptual_net)"},
+    "--weights": {"type": path, "metavar": "FILE", "help": "local file with the weights of --net"},
+}
 
-def add_run(parser: argparse.ArgumentParser) -> None:
-    """Adds --run and --step."""
-    add_run_folder(parser)
-    parser.add_argument("--step", type=step, default="latest", help="latest (default), best, or an iteration")
 
-
-def add_run_folder(parser: argparse.ArgumentParser) -> None:
-    """Adds --run."""
-    parser.add_argument("--run", type=path, required=True, metavar="DIR", help="run folder, or one checkpoint's folder")
+def add_shared(parser: Any, *names: str) -> None:
+    """Adds options of SHARED to a parser or a group."""
+    for name in names:
+        parser.add_argument(name, **SHARED[name])
 
 
 def add_out(parser: argparse.ArgumentParser, text: str, *, kind: Callable[[str], Any] = path) -> None:
     """Adds --out, with this help and of this type, and --overwrite."""
     parser.add_argument("--out", type=kind, required=True, metavar="PATH", help=text)
-    add_overwrite(parser)
-
-
-def add_overwrite(parser: argparse.ArgumentParser) -> None:
-    """Adds --overwrite."""
-    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
-
-
-def add_truncation(parser: argparse.ArgumentParser) -> None:
-    """Adds --truncation."""
-    parser.add_argument("--truncation", type=factor, default=1.0, metavar="T", help="factor on latents (default: 1)")
-
-
-def add_network(parser: argparse.ArgumentParser, *, use: str = "perceptual network") -> None:
-    """Adds --net and --weights, of what `use` says."""
-    parser.add_argument("--net", choices=tuple(PERCEPTUAL), help=f"{use} (default: the run's loss.perceptual_net)")
-    parser.add_argument("--weights", type=path, metavar="FILE", help="local file with the weights of --net")
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """Adds --data."""
-    parser.add_argument(
-        "--data", type=path, metavar="PATH", help="folder or zip of real images (default: the training set)"
-    )
+    add_shared(parser, "--overwrite")
 
 
 def add_fields(parser: Any, options: type, helps: Mapping[str, str]) -> None:
     """Adds an option for each of these fields of a dataclass, with the field's default; `read_fields` reads them."""
     for name, text in helps.items():
         default = getattr(options, name)
-        option, metavar = f"--{name.replace('_', '-')}", "N" if isinstance(default, int) else "X"
-        parser.add_argument(
-            option, type=type(default), default=default, metavar=metavar, help=f"{text} (default: {default})"
-        )
+        settings = {"type": type(default), "default": default, "metavar": "N" if isinstance(default, int) else "X"}
+        parser.add_argument(f"--{name.replace('_', '-')}", help=f"{text} (default: {default})", **settings)
 
 
 def read_fields(arguments: argparse.Namespace, options: type) -> Any:
-    """A dataclass with the values of the options that `add_fields` added, checked.
-
-    Raises:
-        UserError: if one is out of its range.
-    """
+    """A dataclass with the values of the options that `add_fields` added; UserError if one is out of its range."""
     given = {field.name: vars(arguments)[field.name] for field in fields(options) if field.name in arguments}
     chosen = options(**given)
     chosen.check()
@@ -217,11 +163,7 @@ def read_fields(arguments: argparse.Namespace, options: type) -> Any:
 
 
 def load_generator(arguments: argparse.Namespace) -> "Sampler":
-    """The generator that --run and --step name.
-
-    Raises:
-        UserError: if there is no such run or checkpoint.
-    """
+    """The generator that --run and --step name; UserError if there is no such run or checkpoint."""
     import fastgan_jax
     from fastgan_jax.utils.devices import keep_compiled_programs
 
@@ -251,15 +193,17 @@ def facts_of(arguments: argparse.Namespace, trained_step: int, *names: str) -> d
     return {"run": run_name(arguments.run), "step": trained_step} | {name: getattr(arguments, name) for name in names}
 
 
-def check_label(label: int | None, num_classes: int) -> int | None:
-    """The class that --label names for all images of a model with `num_classes` classes (0: unconditional).
+def label_of(arguments: argparse.Namespace, sampler: "Sampler", latents: Any = None) -> int | None:
+    """The class of all images: that of --label, else that of saved latents; None for an unconditional model.
 
     Raises:
         UserError: if a conditional model got none, or an unconditional one, or there is no such class.
     """
-    if num_classes and (label is None or not 0 <= label < num_classes):
+    label = latents.label if arguments.label is None and latents else arguments.label
+    classes = sampler.generator.num_classes
+    if classes and (label is None or not 0 <= label < classes):
         given = "this model is conditional" if label is None else f"--label {label}: there is no such class"
-        raise UserError(f"{given}; give --label from 0 to {num_classes - 1}")
-    if label is not None and not num_classes:
+        raise UserError(f"{given}; give --label from 0 to {classes - 1}")
+    if label is not None and not classes:
         raise UserError(f"--label {label}: this model is unconditional; leave --label out")
     return label

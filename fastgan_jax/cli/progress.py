@@ -5,13 +5,10 @@ Set train.keep=None before training to keep all checkpoints. A path without a su
 
 import argparse
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.utils.console import Progress
-
-if TYPE_CHECKING:
-    import numpy as np
 
 EXAMPLES = """examples:
   fastgan progress --run runs/demo --out progress.mp4
@@ -19,14 +16,12 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
     add = parser.add_argument
-    options.add_run_folder(parser)
+    options.add_shared(parser, "--run", "--columns")
     options.add_out(parser, "a .mp4, .gif or .webp file, or a folder")
     add("--num", type=options.count, default=16, metavar="N", help="number of latents (default: 16)")
     add("--seed", type=options.seed, default=0, metavar="S", help="of the latents (default: 0)")
     add("--fps", type=float, default=2, metavar="F", help="checkpoints per second (default: 2)")
-    add("--columns", type=options.count, metavar="C", help="of the grid (default: about square)")
     add("--no-caption", action="store_true", help="leave the iteration out of the image")
     add("--label", type=int, metavar="L", help="class, for a conditional model (default: each in turn)")
 
@@ -44,12 +39,10 @@ def run(arguments: argparse.Namespace) -> None:
     steps = checkpoint_steps(folder)
     keep_compiled_programs()
 
-    def frames() -> Iterator["np.ndarray"]:
+    def frames() -> Iterator[Any]:
         for step in Progress(steps, title="checkpoints"):
             sampler = fastgan_jax.load(folder, step)
-            labels = None
-            if arguments.label is not None:
-                labels = [options.check_label(arguments.label, sampler.generator.num_classes)] * arguments.num
+            labels = None if arguments.label is None else [options.label_of(arguments, sampler)] * arguments.num
             images = sampler.sample(arguments.num, arguments.seed, labels=labels)
             image = image_grid(images, arguments.columns)
             yield image if arguments.no_caption else captioned(image, f"iteration {step}")

@@ -7,16 +7,13 @@ Writes one PNG for each image, side_by_side.png (image | projection), table.json
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
-
-if TYPE_CHECKING:
-    import numpy as np
 
 HELP = {
     "updates": "of Adam",
@@ -34,23 +31,15 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
     add = parser.add_argument
-    options.add_run(parser)
+    options.add_shared(parser, "--run", "--step")
     options.add_out(parser, "a folder")
-    targets = parser.add_mutually_exclusive_group(required=True)
-    targets.add_argument(
-        "--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them"
-    )
-    targets.add_argument("--training", type=options.seeds, metavar="N,N-N", help="images of the training set, from 0")
-    add(
-        "--data",
-        type=options.path,
-        metavar="PATH",
-        help="of --training: folder or zip, if it is no longer where it was",
-    )
+    targets = parser.add_mutually_exclusive_group(required=True).add_argument
+    targets("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
+    targets("--training", type=options.seeds, metavar="N,N-N", help="images of the training set, from 0")
+    add("--data", type=options.path, metavar="PATH", help="of --training: folder or zip, if it was moved")
     add("--distance", default="lpips", choices=("lpips", "l2"), help="lpips (default) needs weights")
-    options.add_network(parser, use="network of lpips")
+    options.add_shared(parser, "--net", "--weights")
     options.add_fields(parser, ProjectionOptions, HELP)
     add("--labels", type=options.numbers, metavar="L,L,...", help="class of each image, or one class for all")
 
@@ -63,10 +52,8 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.inference.projection import project
     from fastgan_jax.inference.projection_files import projection_paths, projection_table, write_projection
 
-    if arguments.training is None:
-        files = image_files(arguments.images)
-    else:
-        files = [Path(f"training_{number:06d}") for number in arguments.training]
+    training = arguments.training
+    files = [Path(f"training_{n:06d}") for n in training] if training else image_files(arguments.images)
     paths = projection_paths(arguments.out, files)
     check_outputs(paths, arguments.overwrite)
     search = dataclasses.replace(search, batch_size=min(search.batch_size, len(files)))
@@ -85,14 +72,8 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join(map(str, paths)))
 
 
-def read_targets(
-    arguments: argparse.Namespace, files: list[Path], config: Any
-) -> "tuple[np.ndarray, list[int] | None]":
-    """The images uint8 [N, R, R, C], and their classes where the training set has them, otherwise None.
-
-    Raises:
-        UserError: if they cannot be read, or there are not so many training images.
-    """
+def read_targets(arguments: argparse.Namespace, files: list[Path], config: Any) -> tuple[Any, list[int] | None]:
+    """The images uint8 [N, R, R, C], and their classes where the training set has them, otherwise None."""
     from fastgan_jax.data.image_files import read_images
     from fastgan_jax.inference.restore import load_training_set
 

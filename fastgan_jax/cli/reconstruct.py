@@ -39,20 +39,17 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
-    options.add_run(parser)
-    options.add_out(
-        parser, "a .png file; with --probe, numbers go into a .json of the same name", kind=options.png_path
-    )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
-    what.add_argument("--probe", action="store_true", help="test the discriminator as a feature extractor")
+    options.add_shared(parser, "--run", "--step")
+    what = "a .png file; with --probe, numbers go into a .json of the same name"
+    options.add_out(parser, what, kind=options.png_path)
+    action = parser.add_mutually_exclusive_group(required=True).add_argument
+    action("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
+    action("--probe", action="store_true", help="test the discriminator as a feature extractor")
     parser.add_argument("--quadrant", choices=QUADRANTS, default="top-left", help="of --images (default: top-left)")
     probe = parser.add_argument_group("with --probe")
     options.add_fields(probe, ProbeOptions, HELP)
     probe.add_argument("--distance", choices=DISTANCES, default="lpips", help="lpips (default) needs weights")
-    options.add_network(probe, use="network of lpips")
-    options.add_data(probe)
+    options.add_shared(probe, "--net", "--weights", "--data")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -60,14 +57,12 @@ def run(arguments: argparse.Namespace) -> None:
     training = options.read_fields(arguments, ProbeOptions)
 
     from fastgan_jax.data.image_files import image_files
-
-    files = None if arguments.probe else image_files(arguments.images)
-    out, beside = arguments.out, arguments.out.with_suffix(".json")
-    check_outputs([out] if files else [out, beside], arguments.overwrite)
-
     from fastgan_jax.inference.restore import load_discriminator
     from fastgan_jax.utils.devices import keep_compiled_programs
 
+    files = None if arguments.probe else image_files(arguments.images)
+    beside = arguments.out.with_suffix(".json")
+    check_outputs([arguments.out] if files else [arguments.out, beside], arguments.overwrite)
     keep_compiled_programs()
     with announced(f"loading {arguments.run}"):
         trained = load_discriminator(arguments.run, arguments.step)
@@ -115,11 +110,7 @@ def run_probe(
 
 
 def find_distance(arguments: argparse.Namespace, config: Any) -> tuple[str, Any, Any]:
-    """The distance of --distance, --net and --weights: its name, the distance, and its parameters.
-
-    Raises:
-        UserError: if it does not fit the images, or weights cannot be had.
-    """
+    """The distance of --distance, --net and --weights: its name, the distance, and its parameters."""
     from fastgan_jax.gan.losses import RECONSTRUCTION
 
     make = RECONSTRUCTION[arguments.distance]

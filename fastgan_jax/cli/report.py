@@ -15,12 +15,9 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
-    options.add_run_folder(parser)
-    parser.add_argument(
-        "--out", type=options.path, metavar="FILE", help="the page (default: report.html in the run folder, replaced)"
-    )
-    options.add_overwrite(parser)
+    options.add_shared(parser, "--run", "--overwrite")
+    what = "the page (default: report.html in the run folder, replaced)"
+    parser.add_argument("--out", type=options.path, metavar="FILE", help=what)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -27,18 +27,15 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
     add = parser.add_argument
-    options.add_run(parser)
+    options.add_shared(parser, "--run", "--step", "--truncation", "--columns")
     options.add_out(parser, "a .png file for a grid, a .zip, or a folder")
     add("--num", type=options.count, metavar="N", help="images of each seed (default: 16; 1 with --seeds)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--seed", type=options.seed, default=0, metavar="S", help="from 0 to 2^32 - 1 (default: 0)")
-    which.add_argument("--seeds", type=options.seeds, metavar="S,S-S", help="several seeds, such as 0,3,7-9")
+    which = parser.add_mutually_exclusive_group().add_argument
+    which("--seed", type=options.seed, default=0, metavar="S", help="from 0 to 2^32 - 1 (default: 0)")
+    which("--seeds", type=options.seeds, metavar="S,S-S", help="several seeds, such as 0,3,7-9")
     add("--first", type=options.index, default=0, metavar="I", help="index of the first image (default: 0)")
-    options.add_truncation(parser)
     add("--labels", type=options.numbers, metavar="L,L,...", help="class of each image, or one (default: each)")
-    add("--columns", type=options.count, metavar="C", help="of the grid (default: about square)")
 
 
 def run(arguments: argparse.Namespace) -> None:

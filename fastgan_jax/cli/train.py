@@ -5,6 +5,7 @@ describes it) can be set as --config.GROUP.FIELD=VALUE.
 """
 
 import argparse
+import json
 import logging
 import sys
 from pathlib import Path
@@ -24,24 +25,12 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
     add = parser.add_argument
-    add(
-        "images", nargs="?", type=options.path, metavar="IMAGES", help="folder (searched recursively) or .zip of images"
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--preset", metavar="NAME", help=f"settings: {', '.join(preset_names())} (default: {DEFAULT_PRESET})"
-    )
-    which.add_argument(
-        "--config", metavar="FILE", help="settings: a file such as configs/demo.py, a run's config.json, or a preset"
-    )
-    add(
-        "--workdir",
-        type=options.path,
-        metavar="DIR",
-        help="run folder (default: runs/<name of the images or the settings>)",
-    )
+    add("images", nargs="?", type=options.path, metavar="IMAGES", help="folder (with its subfolders) or .zip of images")
+    which = parser.add_mutually_exclusive_group().add_argument
+    which("--preset", metavar="NAME", help=f"settings: {', '.join(preset_names())} (default: {DEFAULT_PRESET})")
+    which("--config", metavar="FILE", help="settings: a file such as configs/demo.py, a run's config.json, or a preset")
+    add("--workdir", type=options.path, metavar="DIR", help="run folder (default: runs/<name of images or settings>)")
     add("--mode", choices=("train", "eval", "print-config"), default="train", help="default: train")
     options.take_overrides(parser)
 
@@ -49,30 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Trains, evaluates or prints the configuration, and returns the exit code."""
     from fastgan_jax.runs import config as configuration
+    from fastgan_jax.utils.devices import keep_compiled_programs
 
     config = read_config(arguments)
     if arguments.mode == "print-config":
-        import json
-
         configuration.validate(config, check_source=False)
         print(json.dumps(configuration.to_dict(config), indent=2))
         return 0
     configuration.validate(config)
     workdir = arguments.workdir or Path("runs") / default_name(arguments)
-
-    from fastgan_jax.utils.devices import keep_compiled_programs
-
     show_log(logging.INFO)
     keep_compiled_programs()
     return evaluate(config, workdir) if arguments.mode == "eval" else train(config, workdir)
 
 
 def read_config(arguments: argparse.Namespace) -> Any:
-    """The configuration that the arguments describe.
-
-    Raises:
-        UserError: if they name nothing to train on, or what is not there.
-    """
+    """The configuration that the arguments describe; UserError if they name nothing to train on, or no such thing."""
     from fastgan_jax.runs import config as configuration
 
     source = arguments.config or arguments.preset
@@ -90,7 +71,7 @@ def read_config(arguments: argparse.Namespace) -> Any:
 
 
 def default_name(arguments: argparse.Namespace) -> str:
-    """The name of the run folder: that of the images, else that of the configuration or of its run."""
+    """The name of the run folder: that of the images, else that of the settings or of their run."""
     if images := arguments.images and arguments.images.resolve():
         return images.name if images.is_dir() else images.stem
     config = Path(arguments.config or arguments.preset).expanduser().resolve()

@@ -12,7 +12,6 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments."""
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="names, sizes, licenses, addresses, and what is here")
     action.add_argument(

@@ -23,7 +23,6 @@ from fastgan_jax.runs.config import upgrade
 from fastgan_jax.utils.files import explained, user_path
 
 State = TypeVar("State")
-FIRST_STEP = 0
 MISREAD = "*?[\\"  # characters that Orbax takes for patterns, or TensorStore for a slash
 
 log = logging.getLogger(__name__)
@@ -39,10 +38,7 @@ class Checkpoints:
     def __init__(self, directory: str | Path, *, keep: int | None, best_metric: str = "fid"):
         """Opens the folder `checkpoints` of a run, which may be empty.
 
-        Args:
-            directory: the folder.
-            keep: how many of the newest to keep; None keeps all.
-            best_metric: a number that ranks checkpoints; where an evaluation lacks it, the first that it has counts.
+        `keep` None keeps all. Where an evaluation lacks `best_metric`, the first number that it has counts.
         """
         import orbax.checkpoint as ocp
 
@@ -52,22 +48,20 @@ class Checkpoints:
         # Orbax would do this in a thread that fails when the process ends before it.
         for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
             shutil.rmtree(unfinished, ignore_errors=True)
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=_preservation(keep, best_metric),
-            best_fn=_ranking(best_metric),  # without it, Orbax does not write metrics
-            best_mode="min",
-        )
-        with contextlib.ExitStack() as stack:
-            path = stack.enter_context(plain_path(self.directory))
-            names = ("state", "sampler", "config", "data")
-            self._manager = ocp.CheckpointManager(path, item_names=names, options=options)
-            self._open = stack.pop_all()
+        rank_of = _ranking(best_metric)  # without best_fn, Orbax does not write metrics
+        policy = _preservation(keep, rank_of)
+        options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=rank_of, best_mode="min")
+        self._link = contextlib.ExitStack()
+        path = self._link.enter_context(plain_path(self.directory))
+        names = ("state", "sampler", "config", "data")
+        self._manager = ocp.CheckpointManager(path, item_names=names, options=options)
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        with self._link, self._write_errors():
+            self._manager.close()
 
     def save(
         self,
@@ -98,21 +92,12 @@ class Checkpoints:
             data=ocp.args.JsonSave(dict(data)),
         )
         with self._write_errors():
-            self._manager.save(step, args=items, metrics=None if metrics is None else dict(metrics), force=True)
+            self._manager.save(step, args=items, metrics=metrics and dict(metrics), force=True)
 
     def wait(self) -> None:
-        """Waits until everything is on disk.
-
-        Raises:
-            UserError: if it could not be written, for example because the disk is full.
-        """
+        """Waits until everything is on disk; UserError if it could not be written, say because the disk is full."""
         with self._write_errors():
             self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        """Waits, and releases the folder."""
-        with self._open, self._write_errors():
-            self._manager.close()
 
     def steps(self) -> list[int]:
         """The steps on disk, ascending."""
@@ -128,56 +113,42 @@ class Checkpoints:
         return None if step is None else read_config(self.directory / str(step))
 
     def restore(self, target: State) -> tuple[State, dict[str, Any], int]:
-        """Restores the newest intact checkpoint onto the default device.
+        """The newest intact checkpoint on the default device: a state of the structure of `target`, data item and step.
 
-        Args:
-            target: a state of the same structure; its values are not used.
-
-        Returns:
-            The state, the data item, and the step.
+        Checkpoints that cannot be read are renamed, so that their steps can be saved anew.
 
         Raises:
             UserError: if no checkpoint is intact.
         """
         import orbax.checkpoint as ocp
 
+        items = ocp.args.Composite(state=ocp.args.StandardRestore(_abstract(target)), data=ocp.args.JsonRestore())
         broken = []
         for step in reversed(self.steps()):
             try:
-                items = ocp.args.Composite(
-                    state=ocp.args.StandardRestore(_abstract(target)), data=ocp.args.JsonRestore()
-                )
                 restored = self._manager.restore(step, args=items)
             except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
                 log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, _first_line(error))
                 broken.append(step)
                 continue
-            self._set_aside(broken, step)
+            if broken:
+                for other in broken:
+                    (self.directory / str(other)).rename(self.directory / f"{other}.damaged")
+                self._manager.reload()
+                log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
             return restored.state, restored.data, step
         raise UserError(f"no checkpoint in {self.directory} can be read (tried {broken}): choose another --workdir")
-
-    def _set_aside(self, broken: list[int], intact: int) -> None:
-        """Renames checkpoints that cannot be read, so that their steps can be saved anew."""
-        for step in broken:
-            (self.directory / str(step)).rename(self.directory / f"{step}.damaged")
-        if broken:
-            self._manager.reload()
-            log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", intact)
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
         """Turns an error of writing, for which Orbax has no common type, into one line."""
         try:
             yield
-        except UserError:
-            raise
         except (ValueError, OSError, RuntimeError) as error:
             full = any(text in str(error) for text in ("RESOURCE_EXHAUSTED", "No space left"))
             cause = "the disk is full" if full else _first_line(error)
-            raise UserError(
-                f"a checkpoint in {self.directory} could not be written ({cause}): free some space; the older ones are "
-                "intact"
-            ) from error
+            problem = f"a checkpoint in {self.directory} could not be written ({cause})"
+            raise UserError(f"{problem}: free some space; the older ones are intact") from error
 
 
 @contextlib.contextmanager
@@ -187,8 +158,8 @@ def plain_path(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: if there is no place for the link.
     """
-    folder = folder.absolute()
-    if not any(character in str(folder) for character in MISREAD):
+    folder, misread = folder.absolute(), set(MISREAD)
+    if misread.isdisjoint(str(folder)):
         yield folder
         return
     problem = f"{folder} has one of {' '.join(MISREAD)} in its path and needs a temporary link"
@@ -196,17 +167,15 @@ def plain_path(folder: Path) -> Iterator[Path]:
         with explained(problem, "rename the folder, or set TMPDIR to a writable folder without them"):
             link = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastgan-jax-"))) / "link"
             link.symlink_to(folder, target_is_directory=True)
-            if any(character in str(link) for character in MISREAD):
+            if not misread.isdisjoint(str(link)):
                 raise OSError(f"TMPDIR is {link.parent.parent}")
         yield link
 
 
 def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
-    """The folder of one checkpoint.
+    """The folder of one checkpoint: "latest", "best" or a number.
 
-    Args:
-        path: a run folder, its folder `checkpoints`, or the folder of one checkpoint.
-        step: "latest", "best" or a number.
+    `path` is a run folder, its folder `checkpoints`, or the folder of one checkpoint.
 
     Raises:
         UserError: if there is none, naming those that are there, or `path` is a checkpoint and `step` names another.
@@ -221,20 +190,19 @@ def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
     if not steps:
         raise UserError(f"{path} holds no checkpoint: give a run folder such as runs/demo")
     if step == "latest":
-        return folder / str(steps[-1])
-    if step == "best":
-        return folder / str(_best_step(path, folder, steps))
-    if step not in steps:
+        step = steps[-1]
+    elif step == "best":
+        ranks = _ranks(folder, steps)
+        if not ranks:
+            raise UserError(f"{path} has no best checkpoint, since nothing was evaluated; use latest or one of {steps}")
+        step = min(ranks, key=ranks.get)
+    elif step not in steps:
         raise UserError(f"{path} has no checkpoint {step}; it has {', '.join(map(str, steps))}")
     return folder / str(step)
 
 
 def checkpoint_steps(path: str | Path) -> list[int]:
-    """The steps of the checkpoints of a run folder, ascending.
-
-    Raises:
-        UserError: if there is none.
-    """
+    """The steps of the checkpoints of a run folder, ascending; UserError if there is none."""
     return _steps_in(find_checkpoint(path).parent)
 
 
@@ -242,63 +210,51 @@ def _steps_in(folder: Path) -> list[int]:
     return sorted(int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal())
 
 
-def _best_step(path: Path, folder: Path, steps: list[int]) -> int:
-    """The step of the best evaluation, by the metric that the configuration names."""
+def _ranks(folder: Path, steps: list[int]) -> dict[int, float]:
+    """{step: rank by the metric that the configuration names} of those that were evaluated, in the order of `steps`."""
     ranks = {}
     for step in steps:
         metrics = folder / str(step) / "metrics" / "metrics"
         if metrics.is_file():
             name = read_config(folder / str(step))["eval"]["best_metric"]
             ranks[step] = rank(name, json.loads(metrics.read_text(encoding="utf-8")).get(name))
-    if not ranks:
-        raise UserError(f"{path} has no best checkpoint, since nothing was evaluated; use latest or one of {steps}")
-    return min(ranks, key=lambda step: (ranks[step], step))
+    return ranks
 
 
 def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
-    """Reads the averaged generator alone, onto the default device, whichever device wrote it.
+    """The variables {"params", "batch_stats", "spectral"} of the averaged generator, the configuration, and the step.
 
-    Args:
-        path: see `find_checkpoint`.
-        step: see `find_checkpoint`.
-
-    Returns:
-        Variables {"params", "batch_stats", "spectral"}, the configuration, and the step.
+    They are read onto the default device, whichever device wrote them. Arguments as for `find_checkpoint`.
 
     Raises:
         UserError: if there is no such checkpoint, or it is damaged.
     """
-    folder = find_checkpoint(path, step)
-    return _load_item(folder, "sampler"), read_config(folder), int(folder.name)
+    return _load_item(find_checkpoint(path, step), "sampler")
 
 
 def load_state(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
-    """Reads the whole train state as nested dicts, the configuration, and the step; otherwise as `load_sampler`."""
-    folder = find_checkpoint(path, step)
-    return _load_item(folder, "state"), read_config(folder), int(folder.name)
+    """The whole train state as nested dicts, the configuration, and the step; otherwise as `load_sampler`."""
+    return _load_item(find_checkpoint(path, step), "state")
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The configuration in a checkpoint's folder, with the present names of its fields.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
+    """The configuration in a checkpoint's folder, with the present names of its fields; UserError if damaged."""
     try:
         return upgrade(json.loads((folder / "config" / "metadata").read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
         raise _unreadable(folder, "config", error) from None
 
 
-def _load_item(folder: Path, name: str) -> dict:
+def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
     import orbax.checkpoint as ocp
 
     logging.getLogger("absl").setLevel(logging.ERROR)
     try:
         with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
-            return checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
+            item = checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
     except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
         raise _unreadable(folder, name, error) from None
+    return item, read_config(folder), int(folder.name)
 
 
 def _unreadable(folder: Path, name: str, error: Exception) -> UserError:
@@ -311,18 +267,14 @@ def _abstract(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
 
 
-def _preservation(keep: int | None, best_metric: str) -> Any:
+def _preservation(keep: int | None, rank_of: Callable[[Mapping[str, float]], float]) -> Any:
     from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
     if keep is None:
         return policies.PreserveAll()
-    best = policies.BestN(
-        get_metric_fn=_ranking(best_metric),
-        reverse=True,  # Orbax keeps the last of the sorted; a low rank is good
-        n=1,
-        keep_checkpoints_without_metrics=False,
-    )
-    return policies.AnyPreservationPolicy([policies.LatestN(keep), policies.CustomSteps([FIRST_STEP]), best])
+    # Orbax keeps the last of the sorted; a low rank is good.
+    best = policies.BestN(get_metric_fn=rank_of, reverse=True, n=1, keep_checkpoints_without_metrics=False)
+    return policies.AnyPreservationPolicy([policies.LatestN(keep), policies.CustomSteps([0]), best])
 
 
 def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:

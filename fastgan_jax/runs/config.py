@@ -16,44 +16,45 @@ import ml_collections
 from fastgan_jax import configs
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import METRICS, output, ranked
+from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.files import user_path
 
-PREFIX = "--config."
-NONE_WORDS = ("none", "None")
 BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 
-# The state of a checkpoint depends on these fields and groups: they must be the same when a run goes on.
-FIXED_ON_RESUME = ("model", "train.seed", "train.batch_size")
-# Fields of earlier versions, which saved configurations and commands may still name: the present name, or None if the
-# field has no effect any more.
+# The state of a checkpoint depends on fields with these names and beginnings: they must be the same when a run goes on.
+FIXED_ON_RESUME = ("model.", "train.seed", "train.batch_size")
+# Fields that must be multiples of train.scan, where they are set.
+SCANNED = ("train.log_every", "train.sample_every", "train.checkpoint_every", "train.iterations", "eval.every")
+# Fields of earlier versions that saved configurations and commands may name: the present name, None if without effect.
 FORMER_FIELDS: dict[str, str | None] = {}
 
 log = logging.getLogger(__name__)
 
 
 def load_config(source: str | Path) -> ml_collections.ConfigDict:
-    """Loads a configuration.
-
-    Args:
-        source: the name of a preset, such as "art1024"; a file with a function `get_config()`; or a run folder or its
-            config.json.
+    """The configuration of a preset such as "art1024", of a file with `get_config()`, or of a run or its config.json.
 
     Raises:
         UserError: if there is no such preset, file or run, or the file is not a configuration.
     """
-    if str(source) in configs.preset_names():
+    names = configs.preset_names()
+    if str(source) in names:
         return importlib.import_module(f"fastgan_jax.configs.{source}").get_config()
     path = user_path(source)
-    if path.is_dir() and (path / "config.json").is_file():
-        path /= "config.json"
     if path.is_dir():
-        raise UserError(f"--config {source} is not a run folder: it has no config.json")
+        path /= "config.json"
+        if not path.is_file():
+            raise UserError(f"--config {source} is not a run folder: it has no config.json")
     if not path.is_file():
-        names = configs.preset_names()
         near = difflib.get_close_matches(path.stem, names, n=1)
         hint = f"; nearest: {near[0]}" if near else ""
         raise UserError(f"--config {source}: no such file, run or preset{hint}; presets: {', '.join(names)}")
-    return _from_json(path) if path.suffix == ".json" else _from_file(path)
+    if path.suffix != ".json":
+        return _from_file(path)
+    try:
+        return from_saved(json.loads(path.read_text(encoding="utf-8"))["config"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"--config {path} is not the config.json of a run ({error!r})") from None
 
 
 def from_saved(saved: dict[str, Any]) -> ml_collections.ConfigDict:
@@ -63,16 +64,8 @@ def from_saved(saved: dict[str, Any]) -> ml_collections.ConfigDict:
     """
     config = load_config("base")
     known = flatten(config)
-    values = flatten(upgrade(saved))
-    config.update_from_flattened_dict({name: value for name, value in values.items() if name in known})
+    config.update_from_flattened_dict({name: x for name, x in flatten(upgrade(saved)).items() if name in known})
     return config
-
-
-def _from_json(path: Path) -> ml_collections.ConfigDict:
-    try:
-        return from_saved(json.loads(path.read_text(encoding="utf-8"))["config"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"--config {path} is not the config.json of a run ({error!r})") from None
 
 
 def _from_file(path: Path) -> ml_collections.ConfigDict:
@@ -107,7 +100,7 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
             near = difflib.get_close_matches(name, fields, n=2, cutoff=0.4)
             near = near or [field for field in fields if field.split(".")[-1] == name.split(".")[-1]]
             hint = f"; nearest: {', '.join(near)}" if near else "; fields are listed in configs/base.py"
-            raise UserError(f"{PREFIX}{name}={text}: there is no field {name}{hint}")
+            raise UserError(f"--config.{name}={text}: there is no field {name}{hint}")
         group, _, field = name.rpartition(".")
         holder = config[group] if group else config
         # None is a value of fields that are None by default, and of those whose rule allows it.
@@ -117,10 +110,10 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
 
 def present_name(name: str) -> str | None:
     """The name of a field in this version; None if it has no effect any more. The log names a former field once."""
-    if name not in FORMER_FIELDS:
-        return name
-    _announce_former(name, FORMER_FIELDS[name])
-    return FORMER_FIELDS[name]
+    present = FORMER_FIELDS.get(name, name)
+    if present != name:
+        _announce_former(name, present)
+    return present
 
 
 @functools.cache
@@ -128,20 +121,16 @@ def _announce_former(name: str, present: str | None) -> None:
     log.warning("%s is %s", name, f"now called {present}" if present else "a field of earlier versions: ignored")
 
 
-def upgrade(config: Any) -> Any:
-    """Brings a configuration of an earlier version, nested dicts or a ConfigDict, up to date in place; returns it.
-
-    Former fields get their present names, or are dropped; see FORMER_FIELDS.
-    """
+def upgrade(saved: dict[str, Any]) -> dict[str, Any]:
+    """Gives the fields of a saved configuration their present names, or drops them, in place; returns it."""
     for former in FORMER_FIELDS:
-        group, _, field = former.rpartition(".")
-        if field in config.get(group, {}):
-            value = config[group][field]
-            del config[group][field]
-            if name := present_name(former):
-                group, _, field = name.rpartition(".")
-                config[group][field] = value
-    return config
+        group, field = former.split(".")
+        if field in saved.get(group, {}):
+            value = saved[group].pop(field)
+            if present := present_name(former):
+                group, field = present.split(".")
+                saved[group][field] = value
+    return saved
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -163,12 +152,8 @@ def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
 def differences(saved: dict, current: dict) -> list[str]:
     """For each field that differs a text such as "model.ngf: 64 in the checkpoint, 32 now"."""
     old, new = flatten(saved), flatten(current)
-    missing = "absent"
-    return [
-        f"{name}: {old.get(name, missing)} in the checkpoint, {new.get(name, missing)} now"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name, missing) != new.get(name, missing)
-    ]
+    pairs = {name: (old.get(name, "absent"), new.get(name, "absent")) for name in sorted(old.keys() | new.keys())}
+    return [f"{name}: {before} in the checkpoint, {now} now" for name, (before, now) in pairs.items() if before != now]
 
 
 def check_resumable(saved: dict, current: dict) -> None:
@@ -179,25 +164,22 @@ def check_resumable(saved: dict, current: dict) -> None:
     Raises:
         UserError: naming every differing field that the state depends on; the others may change freely.
     """
-    known = flatten(current)
-    for name in filter(_is_fixed, flatten(saved)):
-        if name not in known:
+    known, lines = flatten(current), []
+    for line in differences(saved, current):
+        name = line.split(":")[0]
+        if not name.startswith(FIXED_ON_RESUME):
+            continue
+        if name in known:
+            lines.append(line)
+        else:
             log.warning("%s of the checkpoint does not exist in this version: ignored", name)
-    changed = (line for line in differences(saved, current) if line.split(":")[0] in known)
-    lines = [line for line in changed if _is_fixed(line.split(":")[0])]
     if lines:
-        raise UserError(
-            f"the checkpoint does not fit this configuration ({'; '.join(lines)}): set these values back, or choose "
-            "another --workdir"
-        )
+        problem = f"the checkpoint does not fit this configuration ({'; '.join(lines)})"
+        raise UserError(f"{problem}: set these values back, or choose another --workdir")
 
 
 def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) -> None:
-    """Checks every field and their combinations.
-
-    Args:
-        config: the whole configuration.
-        check_source: also check that exactly one source of images is set.
+    """Checks every field and their combinations; `check_source`: also that exactly one source of images is set.
 
     Raises:
         UserError: one line with the field, its value and what it must be.
@@ -206,43 +188,40 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     for name, rule in rules().items():
         if name in fields and not (rule.optional if fields[name] is None else rule.holds(fields[name])):
             raise UserError(f"{name}={fields[name]!r}: must be {rule.allowed}")
-    _validate_intervals(config)
-    if config.loss.reconstruction == "lpips" and config.model.channels != 3 and config.model.decoders:
-        raise UserError(
-            f"loss.reconstruction=lpips with model.channels={config.model.channels}: lpips takes 3 channels; use "
-            "loss.reconstruction=l1"
-        )
+    model, train = config.model, config.train
+    if train.batch_size % train.accumulate:
+        problem = f"train.accumulate={train.accumulate} does not divide train.batch_size={train.batch_size}"
+        raise UserError(f"{problem}: choose a divisor")
+    for name in SCANNED if train.scan else ():
+        if fields[name] and fields[name] % train.scan:
+            raise UserError(f"train.scan={train.scan} does not divide {name}={fields[name]}: choose a divisor")
+    if config.loss.reconstruction == "lpips" and model.channels != 3 and model.decoders:
+        problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
+        raise UserError(f"{problem}; use loss.reconstruction=l1")
     _validate_metrics(config.eval)
-    if config.model.num_classes and config.data.demo_images:
-        raise UserError(f"model.num_classes={config.model.num_classes}: the demo images have no classes; set 0")
-    if check_source:
-        sources = {f"data.{name}": config.data[name] for name in ("path", "tfds", "demo_images")}
-        given = [name for name, value in sources.items() if value is not None]
-        if len(given) != 1:
-            listed = ", ".join(f"{name}={value}" for name, value in sources.items())
-            raise UserError(
-                f"exactly one source of images must be set, not {len(given)} ({listed}): for a folder add "
-                "--config.data.path=DIR"
-            )
+    if model.num_classes and config.data.demo_images:
+        raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")
+    sources = {name: fields[name] for name in ("data.path", "data.tfds", "data.demo_images")}
+    given = [name for name, value in sources.items() if value is not None]
+    if check_source and len(given) != 1:
+        listed = ", ".join(f"{name}={value}" for name, value in sources.items())
+        problem = f"exactly one source of images must be set, not {len(given)} ({listed})"
+        raise UserError(f"{problem}: for a folder add --config.data.path=DIR")
 
 
 def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
-    metrics = split_names(evaluation.metrics)
-    on_inception = evaluation.features == "inception"
-    if "fid" in metrics and not on_inception:
-        raise UserError(
-            f"eval.metrics={evaluation.metrics} with eval.features={evaluation.features}: FID is computed on the "
-            "features of Inception; use frechet for others"
-        )
-    if "frechet" in metrics and on_inception:
-        raise UserError(f"eval.metrics={evaluation.metrics} with eval.features=inception: use fid")
+    metrics, features = split_names(evaluation.metrics), evaluation.features
+    given = f"eval.metrics={evaluation.metrics}"
+    if "fid" in metrics and features != "inception":
+        problem = f"{given} with eval.features={features}: FID is computed on the features of Inception"
+        raise UserError(f"{problem}; use frechet for others")
+    if "frechet" in metrics and features == "inception":
+        raise UserError(f"{given} with eval.features=inception: use fid")
     values = [each.name for metric in metrics for each in METRICS[metric].outputs]
     if evaluation.every and evaluation.best_metric not in values:
-        given = ", ".join(value for value in values if output(value).better)
-        raise UserError(
-            f"eval.best_metric={evaluation.best_metric}: must be one of what eval.metrics={evaluation.metrics} gives, "
-            f"{given or 'which is nothing to rank checkpoints by'}"
-        )
+        choices = ", ".join(value for value in values if output(value).better)
+        problem = f"eval.best_metric={evaluation.best_metric}: must be one of what {given} gives"
+        raise UserError(f"{problem}, {choices or 'which is nothing to rank checkpoints by'}")
 
 
 def split_names(text: str) -> tuple[str, ...]:
@@ -250,41 +229,15 @@ def split_names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def _validate_intervals(config: ml_collections.ConfigDict) -> None:
-    if config.train.batch_size % config.train.accumulate:
-        raise UserError(
-            f"train.accumulate={config.train.accumulate} does not divide train.batch_size={config.train.batch_size}: "
-            "choose a divisor"
-        )
-    scan = config.train.scan
-    names = [f"train.{name}" for name in ("log_every", "sample_every", "checkpoint_every", "iterations")] + [
-        "eval.every"
-    ]
-    fields = flatten(config)
-    for name in names:
-        if scan and fields[name] and fields[name] % scan:
-            raise UserError(f"train.scan={scan} does not divide {name}={fields[name]}: choose a divisor")
-
-
 def _read(name: str, text: str, kind: type, *, optional: bool) -> Any:
     """The value that `text` means for a field of type `kind`."""
-    if optional and text in NONE_WORDS:
+    if optional and text in ("none", "None"):
         return None
     try:
-        if kind is bool:
-            return BOOLEANS[text]
-        if kind is int:
-            return int(text.replace("_", ""))
-        if kind is float:
-            return float(text)
-        return text
+        return BOOLEANS[text] if kind is bool else kind(text)
     except (ValueError, KeyError):
         kinds = {bool: "true or false", int: "a whole number", float: "a number"}
-        raise UserError(f"{PREFIX}{name}={text}: {name} takes {kinds[kind]}") from None
-
-
-def _is_fixed(name: str) -> bool:
-    return any(name == fixed or name.startswith(f"{fixed}.") for fixed in FIXED_ON_RESUME)
+        raise UserError(f"--config.{name}={text}: {name} takes {kinds[kind]}") from None
 
 
 class Rule(NamedTuple):
@@ -315,15 +268,13 @@ def _names_among(*names: str) -> Rule:
     return Rule(f"names among {', '.join(names)}, separated by commas, each at most once", holds)
 
 
-def _between(low: float, high: float, *, closed: bool) -> Rule:
-    def holds(value: float) -> bool:
-        return low <= value <= high if closed else low <= value < high
-
-    return Rule(f"a number from {low} to {'' if closed else 'below '}{high}", holds)
-
-
 POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(value))
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.isfinite(value))
+BELOW_ONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
+COUNTS = (
+    *("model.ngf", "model.ndf", "model.nz", "train.iterations", "train.batch_size", "train.accumulate"),
+    *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.num_samples"),
+)
 
 
 @functools.cache
@@ -335,16 +286,13 @@ def rules() -> dict[str, Rule]:
     from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
 
     return {
-        "data.demo_images": _optionally(_at_least(1)),
-        "data.demo_seed": _at_least(0),
+        **dict.fromkeys(COUNTS, _at_least(1)),
+        **dict.fromkeys(("data.demo_images", "train.scan", "train.keep", "eval.every"), _optionally(_at_least(1))),
+        **dict.fromkeys(("data.demo_seed", "model.num_classes", "train.seed"), _at_least(0)),
         "data.fit": _one_of("squash", "crop", "pad"),
         "data.resident": _one_of("auto", "true", "false"),
         "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),
         "model.channels": _one_of(1, 3, 4),
-        "model.ngf": _at_least(1),
-        "model.ndf": _at_least(1),
-        "model.nz": _at_least(1),
-        "model.num_classes": _at_least(0),
         "model.decoders": _names_among(*DECODERS),
         "model.sle_activation": _one_of("swish", "leaky_relu"),
         "model.logits_map": _one_of(5, 1),
@@ -354,29 +302,16 @@ def rules() -> dict[str, Rule]:
         "loss.reconstruction_weight": _optionally(NOT_NEGATIVE),
         "loss.perceptual_net": _one_of(*PERCEPTUAL),
         "augment.policy": _names_among(*augment.PARTS),
-        "augment.probability": _between(0, 1, closed=True),
+        "augment.probability": Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),
         "optim.learning_rate": POSITIVE,
-        "optim.beta1": _between(0, 1, closed=False),
-        "optim.beta2": _between(0, 1, closed=False),
-        "optim.ema_decay": _between(0, 1, closed=False),
-        "train.iterations": _at_least(1),
-        "train.batch_size": _at_least(1),
-        "train.seed": _at_least(0),
+        **dict.fromkeys(("optim.beta1", "optim.beta2", "optim.ema_decay"), BELOW_ONE),
         "train.precision": _one_of("float32", "bfloat16"),
         "train.remat": _one_of("none", "blocks", "full"),
-        "train.accumulate": _at_least(1),
         **{f"train.{FIELDS[kind]}": _one_of("auto", *names) for kind, names in VARIANTS.items()},
-        "train.scan": _optionally(_at_least(1)),
-        "train.log_every": _at_least(1),
-        "train.sample_every": _at_least(1),
-        "train.checkpoint_every": _at_least(1),
-        "train.keep": _optionally(_at_least(1)),
-        "train.num_samples": _at_least(1),
-        "eval.every": _optionally(_at_least(1)),
         "eval.metrics": _names_among(*METRICS),
         "eval.num_samples": _at_least(2),
         "eval.best_metric": _one_of(*ranked()),
         "eval.features": _one_of(*FEATURE_NETWORKS),
         "eval.resize": _one_of("legacy", "clean"),
-        "eval.seed": _between(0, 2**32 - 1, closed=True),
+        "eval.seed": Rule(f"a number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
     }

@@ -16,23 +16,15 @@ LIBRARIES = ("fastgan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint"
 
 
 class RunFolder:
-    """The layout of a run.
-
-    config.json, metrics.jsonl, tensorboard/, samples/, reconstructions/, checkpoints/<step>/; and evaluation.json and
-    nearest.png, which other commands add and the report shows.
-    """
+    """Where the files of a run lie; nothing is created before `lock`."""
 
     def __init__(self, path: str | Path):
-        """Names the folder; nothing is created before `lock`."""
         self.path = user_path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
-        self.evaluation = self.path / "evaluation.json"
-        self.nearest = self.path / "nearest.png"
-        self.tensorboard = self.path / "tensorboard"
-        self.samples = self.path / "samples"
-        self.reconstructions = self.path / "reconstructions"
-        self.checkpoints = self.path / "checkpoints"
+        self.evaluation, self.nearest = self.path / "evaluation.json", self.path / "nearest.png"  # of other commands
+        self.tensorboard, self.checkpoints = self.path / "tensorboard", self.path / "checkpoints"
+        self.samples, self.reconstructions = self.path / "samples", self.path / "reconstructions"
 
     def sample_path(self, step: int) -> Path:
         """File of the sample grid after `step` iterations."""
@@ -60,10 +52,8 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise UserError(
-                    f"run folder {self.path} is in use by process {file.read().strip()}: stop it, or choose another "
-                    "--workdir"
-                ) from None
+                problem = f"run folder {self.path} is in use by process {file.read().strip()}"
+                raise UserError(f"{problem}: stop it, or choose another --workdir") from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -71,17 +61,12 @@ class RunFolder:
 
     def write_config(self, config: dict[str, Any], *, device: str) -> None:
         """Writes config.json: the resolved configuration, versions, the device and the source's commit."""
-        record = {"config": config, "device": device, "versions": versions(), "git_commit": git_commit()}
+        versions = {"python": platform.python_version()}
+        for name in LIBRARIES:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                versions[name] = importlib.metadata.version(name)
+        record = {"config": config, "device": device, "versions": versions, "git_commit": git_commit()}
         write_json(self.config, record)
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that results depend on."""
-    found = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
 
 
 def git_commit() -> str | None:
@@ -89,13 +74,9 @@ def git_commit() -> str | None:
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(root), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
+    command = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+changes"]
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

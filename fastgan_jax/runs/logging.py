@@ -1,11 +1,11 @@
 """What a run logs: metrics.jsonl, and scalars and images as TensorBoard event files."""
 
+import contextlib
 import json
 import logging
 import math
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +26,23 @@ class MetricsWriter:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._path = run.metrics
-        _drop_later_lines(run.metrics, resume_step)
+        if run.metrics.exists():
+            lines = read_metrics(run.metrics)
+            if len(lines) < len(run.metrics.read_text(encoding="utf-8").splitlines()):
+                log.warning("%s: dropped a damaged line", run.metrics)
+            kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= resume_step]
+            write_text(run.metrics, "".join(kept))
         with self._explained():
-            self._lines = open(run.metrics, "a", encoding="utf-8")  # noqa: SIM115 (closed in close)
+            self._lines = open(run.metrics, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
             self._events = EventFileWriter(str(run.tensorboard))
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close()
+        with self._explained():
+            self._lines.close()
+            self._events.close()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line of metrics.jsonl and one event; numbers that are not finite become null in the line.
@@ -58,12 +65,6 @@ class MetricsWriter:
         content = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=encode_png(image))
         self._add(step, [{"tag": tag, "image": content}])
 
-    def close(self) -> None:
-        """Writes what is pending and closes the files."""
-        with self._explained():
-            self._lines.close()
-            self._events.close()
-
     def _add(self, step: int, values: list[dict[str, Any]]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -73,32 +74,17 @@ class MetricsWriter:
             self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
             self._events.flush()
 
-    def _explained(self) -> AbstractContextManager[None]:
-        return explained(
-            f"the log of {self._path.parent} cannot be written", "free some space; the same command then resumes"
-        )
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        problem = f"the log of {self._path.parent} cannot be written"
+        return explained(problem, "free some space; the same command then resumes")
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl, in order; one that a crash cut off is left out."""
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
+        with contextlib.suppress(json.JSONDecodeError):
             line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "step" in line:
-            lines.append(line)
+            if isinstance(line, dict) and "step" in line:
+                lines.append(line)
     return lines
-
-
-def _drop_later_lines(path: Path, step: int) -> None:
-    """Keeps the lines of metrics.jsonl up to `step`; a last line cut off by a crash goes too."""
-    if not path.exists():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines()
-    intact = read_metrics(path)
-    if len(intact) < len(lines):
-        log.warning("%s: dropped a damaged line", path)
-    kept = [json.dumps(line) for line in intact if line["step"] <= step]
-    write_text(path, "".join(line + "\n" for line in kept))

@@ -11,15 +11,13 @@ log = logging.getLogger(__name__)
 class StopSignals:
     """While active, SIGTERM and Ctrl-C are only recorded in `received`; a second one acts as usual."""
 
-    HANDLED = (signal.SIGTERM, signal.SIGINT)
-
     def __init__(self) -> None:
         self.received: int | None = None
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # elsewhere signals never arrive
-            self._previous = {number: signal.signal(number, self._note) for number in self.HANDLED}
+            self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
 
     def __exit__(self, *exception: object) -> None:

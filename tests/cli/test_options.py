@@ -1,13 +1,14 @@
 """The types of options, and what commands share."""
 
 import argparse
+from types import SimpleNamespace
 
 import pytest
 from tool_modules import run
 
 from fastgan_jax.cli import options
 from fastgan_jax.cli.app import parse
-from fastgan_jax.cli.options import check_label, split_overrides
+from fastgan_jax.cli.options import label_of, split_overrides
 from fastgan_jax.errors import UserError
 
 
@@ -38,14 +39,18 @@ def test_paths_are_the_users(monkeypatch):
 
 
 def test_labels_fit_the_model():
-    assert check_label(2, 3) == 2 and check_label(None, 0) is None
+    def chosen(label: int | None, classes: int, saved: int | None = None) -> int | None:
+        sampler = SimpleNamespace(generator=SimpleNamespace(num_classes=classes))
+        return label_of(argparse.Namespace(label=label), sampler, SimpleNamespace(label=saved))
+
+    assert chosen(2, 3) == 2 == chosen(None, 3, saved=2) and chosen(0, 3, saved=2) == 0 and chosen(None, 0) is None
     for label, classes, message in (
         (None, 3, "this model is conditional; give --label from 0 to 2"),
         (3, 3, "--label 3: there is no such class; give --label from 0 to 2"),
         (0, 0, "--label 0: this model is unconditional; leave --label out"),
     ):
         with pytest.raises(UserError, match=message):
-            check_label(label, classes)
+            chosen(label, classes)
 
 
 def test_overrides_are_split_from_the_rest():

@@ -227,9 +227,6 @@ def test_former_fields_of_saved_configurations_are_brought_up_to_date(former, ca
         "train.speed is a field of earlier versions: ignored",
         "train.images is now called train.batch_size",
     ]
-    config = demo.get_config()
-    config.train.images = 3
-    assert configuration.upgrade(config).train.batch_size == 3
 
 
 def test_overrides_of_former_fields_are_accepted_and_said_once(former, caplog):
