@@ -1,12 +1,11 @@
 """The training loop: data, one compiled program, logging, samples, checkpoints, and how a run ends."""
 
-import contextlib
-import itertools
 import logging
 import math
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from clu import parameter_overview
 
 from fastgan_jax.build import pretrained_from_config, spec_from_config
 from fastgan_jax.data.dataset import ImageSet, load_image_set
-from fastgan_jax.data.feed import ResidentFeed, StreamedFeed, is_resident
+from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
 from fastgan_jax.evaluation.evaluator import evaluator_from_config
@@ -179,20 +178,14 @@ class _Training:
         except UserError as error:
             log.warning("no report: %s", error)
 
-    @contextlib.contextmanager
-    def _feed(self, per_call: int) -> Iterator[Iterator[tuple[jax.Array, ...]]]:
+    def _feed(self, per_call: int) -> AbstractContextManager[Iterator[tuple[jax.Array, ...]]]:
         """The inputs of each call of the program, from iteration `self.step` on."""
         train, data = self.config.train, self.config.data
         self.resident = is_resident(self.data, data.resident)
-        if self.resident:
-            feed = ResidentFeed(self.data, train.seed, train.batch_size)
-            arrays = jax.device_put(feed.arrays)
-            calls = itertools.count(self.step, per_call)
-            yield ((*arrays, jax.device_put(feed.indices(first, per_call))) for first in calls)
-            return
-        log.info("the set of %d images streams from the host (data.resident=%s)", len(self.data.images), data.resident)
-        with StreamedFeed(self.data, train.seed, train.batch_size, per_call, first_iteration=self.step) as feed:
-            yield (jax.device_put(batch) for batch in feed)
+        if not self.resident:
+            count = len(self.data.images)
+            log.info("the set of %d images streams from the host (data.resident=%s)", count, data.resident)
+        return feed(self.data, self.resident, train.seed, train.batch_size, per_call, self.step)
 
     def _compile(self, per_call: int, inputs: tuple) -> tuple[Program, int]:
         """The compiled program and the bytes of device memory that it needs."""

@@ -20,7 +20,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from fastgan_jax.benchmark import operation_counts, results
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.data.dataset import ImageSet
-from fastgan_jax.data.feed import StreamedFeed
+from fastgan_jax.data.feed import feed
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.program import TRAINING_CURE, Program, compile_program, iterations_per_call, make_program
 from fastgan_jax.gan.spec import Spec
@@ -75,8 +75,8 @@ class Workload:
         if self.streamed is None:
             yield from itertools.repeat(self.inputs)
         else:
-            with StreamedFeed(self.streamed, 0, self.config.train.batch_size, self.per_call) as feed:
-                yield from ((pretrained, *jax.device_put(batch)) for batch in feed)
+            with feed(self.streamed, False, 0, self.config.train.batch_size, self.per_call) as batches:
+                yield from ((pretrained, *batch) for batch in batches)
 
     def check_block(self, iterations: int) -> None:
         """Raises UserError if a block cannot be of so many iterations."""

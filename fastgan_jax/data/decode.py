@@ -4,7 +4,7 @@ import contextlib
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ DECODER_VERSION = 2  # part of the cache's key: raise it when the same file woul
 FITS = ("squash", "crop", "pad")
 CHANNELS = (1, 3, 4)
 EXIF_ORIENTATION = 0x0112
+TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
@@ -41,14 +42,11 @@ class Format:
             raise UserError(f"data.fit={self.fit!r}: must be one of {', '.join(FITS)}")
         if self.channels not in CHANNELS:
             raise UserError(f"model.channels={self.channels}: must be one of {', '.join(map(str, CHANNELS))}")
+        _ = self.background_rgb
 
     @property
     def background_rgb(self) -> tuple[int, int, int]:
-        """The background's red, green and blue.
-
-        Raises:
-            UserError: if the color is unknown.
-        """
+        """The background's red, green and blue."""
         from PIL import ImageColor
 
         try:
@@ -71,9 +69,8 @@ class Decoded:
 def decode(data: bytes, target: Format) -> Decoded:
     """Decodes the bytes of an image file (of an animation, its first frame).
 
-    Transparency is composited on the background for 1 and 3 channels, before anything else. For 4 channels it is kept:
-    padding is transparent, and all wholly transparent pixels get the background's color, since the color that a file
-    has there is arbitrary.
+    For 1 and 3 channels, transparency is composited on the background first. For 4 it is kept; padding is transparent,
+    and wholly transparent pixels get the background's color, since the color that a file has there is arbitrary.
 
     Raises:
         OSError, ValueError, SyntaxError: if the bytes are not a complete image.
@@ -99,13 +96,25 @@ def decode(data: bytes, target: Format) -> Decoded:
     return Decoded(pixels, mode, square)
 
 
+def decode_or_reason(
+    read: Callable[[], bytes], target: Format, thread: threading.local
+) -> tuple[Decoded | str, list[str]]:
+    """The image that `read` returns the file of, or why there is none; and the warnings that `thread` collects."""
+    from PIL import UnidentifiedImageError
+
+    data, thread.messages = b"", []
+    try:
+        data = read()
+        return decode(data, target), thread.messages
+    except UnidentifiedImageError:
+        return f"no known image format, {len(data)} bytes", []
+    except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
+        return f"{type(error).__name__}: {error}", []
+
+
 @contextlib.contextmanager
 def collected_warnings() -> Iterator[threading.local]:
-    """Collects Pillow's warnings (of a damaged EXIF block, a huge image) instead of showing them.
-
-    Yields:
-        An object whose attribute `messages` each decoding thread sets to a list; its warnings are appended to that.
-    """
+    """Collects Pillow's warnings (of a damaged EXIF block, a huge image) in the `messages` of each decoding thread."""
     thread = threading.local()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -130,16 +139,8 @@ def _upright(file: "Image.Image") -> "Image.Image":
     except Exception as error:  # noqa: BLE001 (the parser raises all kinds for damaged blocks)
         warnings.warn(f"EXIF block not readable, image taken as upright ({error})", stacklevel=2)
         return file
-    turn = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }.get(orientation)
-    return file if turn is None else file.transpose(turn)
+    turn = dict(enumerate(TURNS, start=2)).get(orientation)
+    return file if turn is None else file.transpose(Image.Transpose[turn])
 
 
 def _to_rgb_or_rgba(image: "Image.Image") -> "Image.Image":
@@ -163,8 +164,7 @@ def _resize(image: "Image.Image", target: Format) -> "Image.Image":
     from PIL import Image
 
     side, width, height = target.resolution, image.width, image.height
-    box = (0, 0, width, height)
-    size = (side, side)
+    box, size = (0, 0, width, height), (side, side)
     if target.fit == "crop":
         short = min(width, height)
         left, top = (width - short) / 2, (height - short) / 2

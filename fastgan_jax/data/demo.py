@@ -5,12 +5,8 @@ whose body, color, ears, eyes and mouth vary.
 """
 
 import colorsys
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from PIL import ImageDraw
 
 DEMO_VERSION = 1  # part of the cache's key: raise it when the images change
 SUPERSAMPLING = 4
@@ -21,95 +17,81 @@ WHITE = (255, 255, 255)
 Color = tuple[int, int, int]
 
 
-def draw_demo_set(count: int, seed: int, resolution: int) -> np.ndarray:
-    """Draws the images of indices 0 to count - 1: uint8 [count, resolution, resolution, 3]."""
-    return np.stack([draw_demo_image(seed, index, resolution) for index in range(count)])
-
-
 def draw_demo_image(seed: int, index: int, resolution: int) -> np.ndarray:
     """Draws one image, uint8 [resolution, resolution, 3]."""
-    from PIL import Image, ImageDraw
+    from PIL import Image
 
-    random = np.random.RandomState([seed, index])
-    side = resolution * SUPERSAMPLING
-    image = Image.new("RGB", (side, side))
-    _Monster(ImageDraw.Draw(image), side, random).draw()
-    return np.asarray(image.resize((resolution, resolution), Image.Resampling.BOX))
+    canvas = _Canvas(resolution * SUPERSAMPLING)
+    _draw_monster(canvas, np.random.RandomState([seed, index]))
+    return np.asarray(canvas.image.resize((resolution, resolution), Image.Resampling.BOX))
 
 
-class _Monster:
-    """Draws one monster; lengths are shares of the image's side, y grows downward."""
+class _Canvas:
+    """An image to draw on; lengths are shares of its side, y grows downward."""
 
-    def __init__(self, canvas: "ImageDraw.ImageDraw", side: int, random: np.random.RandomState):
-        self._canvas, self._side = canvas, side
-        self._sky_hue, self._ground_hue, self._hue = random.uniform(size=3)
-        self._horizon = random.uniform(0.62, 0.8)
-        self._x = random.uniform(0.44, 0.56)
-        self._y = random.uniform(0.5, 0.58)
-        self._width = random.uniform(0.24, 0.36)  # half of the body's
-        self._height = random.uniform(0.24, 0.36)
-        self._ears = EARS[random.randint(len(EARS))]
-        self._eye = random.uniform(0.07, 0.1)
-        self._look = random.uniform(-0.35, 0.35, 2)
-        self._smile = random.uniform(0.08, 0.16)
-        self._teeth = random.uniform() < 0.4
+    def __init__(self, side: int):
+        from PIL import Image, ImageDraw
 
-    def draw(self) -> None:
-        """Draws everything, from back to front."""
-        body = _color(self._hue, 0.75, 0.9)
-        self._rectangle(0, 0, 1, self._horizon, _color(self._sky_hue, 0.25, 1.0))
-        self._rectangle(0, self._horizon, 1, 1, _color(self._ground_hue, 0.35, 0.7))
-        self._draw_ears(body, _color(self._hue + 0.08, 0.6, 0.65))
-        self._ellipse(self._x, self._y, self._width, self._height, body)
-        belly = _color(self._hue, 0.3, 1.0)
-        self._ellipse(self._x, self._y + 0.55 * self._height, 0.6 * self._width, 0.4 * self._height, belly)
-        self._draw_eyes()
-        self._draw_mouth()
+        self.image = Image.new("RGB", (side, side))
+        self._draw, self._side = ImageDraw.Draw(self.image), side
 
-    def _draw_ears(self, body: Color, dark: Color) -> None:
-        for sign in (-1, 1):
-            x, y = self._x + sign * 0.65 * self._width, self._y - 0.75 * self._height
-            if self._ears == "round":
-                self._ellipse(x, y - 0.03, 0.1, 0.1, body)
-                self._ellipse(x, y - 0.03, 0.055, 0.055, dark)
-            elif self._ears == "horns":
-                self._polygon([(x - 0.1, y + 0.05), (x + 0.1, y + 0.05), (x + sign * 0.05, y - 0.17)], dark)
-            elif self._ears == "antennae":
-                tip = (x + sign * 0.02, y - 0.16)
-                self._line([(self._x + sign * 0.4 * self._width, y + 0.05), tip], dark, 0.04)
-                self._ellipse(*tip, 0.06, 0.06, body)
+    def _scaled(self, *lengths: float) -> list[float]:
+        return [length * self._side for length in lengths]
 
-    def _draw_eyes(self) -> None:
-        y = self._y - 0.3 * self._height
-        for sign in (-1, 1):
-            x = self._x + sign * 1.1 * self._eye
-            self._ellipse(x, y, self._eye, self._eye, WHITE)
-            dx, dy = self._look * self._eye
-            self._ellipse(x + dx, y + dy, 0.5 * self._eye, 0.5 * self._eye, DARK)
+    def ellipse(self, x: float, y: float, half_width: float, half_height: float, color: Color) -> None:
+        box = self._scaled(x - half_width, y - half_height, x + half_width, y + half_height)
+        self._draw.ellipse(box, fill=color)
 
-    def _draw_mouth(self) -> None:
-        y = self._y + 0.15 * self._height
-        box = self._box(self._x, y, self._smile, 0.75 * self._smile)
-        self._canvas.chord(box, 0, 180, fill=DARK)
-        if self._teeth:
-            self._rectangle(self._x - 0.035, y, self._x + 0.035, y + 0.04, WHITE)
+    def half_disk(self, x: float, y: float, half_width: float, half_height: float, color: Color) -> None:
+        box = self._scaled(x - half_width, y - half_height, x + half_width, y + half_height)
+        self._draw.chord(box, 0, 180, fill=color)
 
-    def _box(self, x: float, y: float, half_width: float, half_height: float) -> list[float]:
-        corners = (x - half_width, y - half_height, x + half_width, y + half_height)
-        return [corner * self._side for corner in corners]
+    def rectangle(self, left: float, top: float, right: float, bottom: float, color: Color) -> None:
+        self._draw.rectangle(self._scaled(left, top, right, bottom), fill=color)
 
-    def _ellipse(self, x: float, y: float, half_width: float, half_height: float, color: Color) -> None:
-        self._canvas.ellipse(self._box(x, y, half_width, half_height), fill=color)
+    def polygon(self, *corners: float, color: Color) -> None:
+        self._draw.polygon(self._scaled(*corners), fill=color)
 
-    def _rectangle(self, left: float, top: float, right: float, bottom: float, color: Color) -> None:
-        self._canvas.rectangle([v * self._side for v in (left, top, right, bottom)], fill=color)
+    def line(self, *ends: float, color: Color, width: float) -> None:
+        self._draw.line(self._scaled(*ends), fill=color, width=round(width * self._side))
 
-    def _polygon(self, points: list[tuple[float, float]], color: Color) -> None:
-        self._canvas.polygon([(x * self._side, y * self._side) for x, y in points], fill=color)
 
-    def _line(self, points: list[tuple[float, float]], color: Color, width: float) -> None:
-        scaled = [(x * self._side, y * self._side) for x, y in points]
-        self._canvas.line(scaled, fill=color, width=round(width * self._side))
+def _draw_monster(canvas: _Canvas, random: np.random.RandomState) -> None:
+    """Draws everything, from back to front."""
+    sky_hue, ground_hue, hue = random.uniform(size=3)
+    horizon = random.uniform(0.62, 0.8)
+    x, y = random.uniform(0.44, 0.56), random.uniform(0.5, 0.58)
+    width, height = random.uniform(0.24, 0.36), random.uniform(0.24, 0.36)  # half of the body's
+    ears = EARS[random.randint(len(EARS))]
+    eye = random.uniform(0.07, 0.1)
+    look = random.uniform(-0.35, 0.35, 2) * eye
+    smile = random.uniform(0.08, 0.16)
+    has_teeth = random.uniform() < 0.4
+
+    body, ear_color = _color(hue, 0.75, 0.9), _color(hue + 0.08, 0.6, 0.65)
+    canvas.rectangle(0, 0, 1, horizon, _color(sky_hue, 0.25, 1.0))
+    canvas.rectangle(0, horizon, 1, 1, _color(ground_hue, 0.35, 0.7))
+    for sign in (-1, 1):
+        ear_x, ear_y = x + sign * 0.65 * width, y - 0.75 * height
+        if ears == "round":
+            canvas.ellipse(ear_x, ear_y - 0.03, 0.1, 0.1, body)
+            canvas.ellipse(ear_x, ear_y - 0.03, 0.055, 0.055, ear_color)
+        elif ears == "horns":
+            tip = (ear_x + sign * 0.05, ear_y - 0.17)
+            canvas.polygon(ear_x - 0.1, ear_y + 0.05, ear_x + 0.1, ear_y + 0.05, *tip, color=ear_color)
+        elif ears == "antennae":
+            tip = (ear_x + sign * 0.02, ear_y - 0.16)
+            canvas.line(x + sign * 0.4 * width, ear_y + 0.05, *tip, color=ear_color, width=0.04)
+            canvas.ellipse(*tip, 0.06, 0.06, body)
+    canvas.ellipse(x, y, width, height, body)
+    canvas.ellipse(x, y + 0.55 * height, 0.6 * width, 0.4 * height, _color(hue, 0.3, 1.0))  # the belly
+    eye_y, mouth_y = y - 0.3 * height, y + 0.15 * height
+    for eye_x in (x - 1.1 * eye, x + 1.1 * eye):
+        canvas.ellipse(eye_x, eye_y, eye, eye, WHITE)
+        canvas.ellipse(eye_x + look[0], eye_y + look[1], 0.5 * eye, 0.5 * eye, DARK)
+    canvas.half_disk(x, mouth_y, smile, 0.75 * smile, DARK)
+    if has_teeth:
+        canvas.rectangle(x - 0.035, mouth_y, x + 0.035, mouth_y + 0.04, WHITE)
 
 
 def _color(hue: float, saturation: float, value: float) -> Color:

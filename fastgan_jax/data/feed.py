@@ -1,7 +1,10 @@
-"""How batches reach the training step: drawn on the device from a resident set, or streamed from the host."""
+"""How batches reach the training step: as rows of a set that lives on the device, or streamed from the host."""
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 from fastgan_jax.data.dataset import ImageSet
@@ -18,43 +21,30 @@ def is_resident(image_set: ImageSet, setting: str) -> bool:
     return image_set.images.nbytes <= RESIDENT_BYTES if setting == "auto" else setting == "true"
 
 
-class ResidentFeed:
-    """Batches as row numbers into arrays that live on the device."""
+@contextlib.contextmanager
+def feed(
+    image_set: ImageSet, resident: bool, seed: int, batch_size: int, per_call: int, first_iteration: int = 0
+) -> Iterator[Iterator[tuple[jax.Array, ...]]]:
+    """The inputs, on the device, of each call of the device program for K = `per_call` iterations of B images.
 
-    def __init__(self, image_set: ImageSet, seed: int, batch_size: int):
-        """For a run with this seed and batch size."""
-        self.arrays = (np.ascontiguousarray(image_set.images), image_set.labels)
-        self._seed, self._batch_size = seed, batch_size
-
-    def indices(self, first_iteration: int, iterations: int) -> np.ndarray:
-        """Rows int32 [iterations, B] of the iterations from `first_iteration` on."""
-        return batch_indices(self._seed, first_iteration, iterations, self._batch_size, len(self.arrays[0]))
-
-
-class StreamedFeed:
-    """Batches read ahead by background threads (grain), in the same order as a resident set's.
-
-    A context whose value is an iterator of (images uint8 [K, B, H, W, C], labels int32 [K, B]).
+    Of a resident set images [N, H, W, C], labels [N] and rows [K, B]; else images [K, B, H, W, C] and labels [K, B],
+    which threads read ahead (grain). Images are uint8, the others int32.
     """
+    images, labels = image_set.images, image_set.labels
 
-    def __init__(
-        self, image_set: ImageSet, seed: int, batch_size: int, iterations_per_call: int, *, first_iteration: int = 0
-    ):
-        """Starts at `first_iteration`, K = `iterations_per_call` iterations at a time."""
+    def rows(call: int) -> np.ndarray:
+        return batch_indices(seed, first_iteration + call * per_call, per_call, batch_size, len(images))
 
-        def read(call: int) -> tuple[np.ndarray, np.ndarray]:
-            first = first_iteration + call * iterations_per_call
-            rows = batch_indices(seed, first, iterations_per_call, batch_size, len(image_set.images))
-            return image_set.images[rows], image_set.labels[rows]
+    if resident:
+        arrays = jax.device_put((np.ascontiguousarray(images), labels))
+        yield ((*arrays, jax.device_put(rows(call))) for call in itertools.count())
+        return
 
-        self._read = read
+    import grain.python as grain
 
-    def __enter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        import grain.python as grain
+    def read(call: int) -> tuple[np.ndarray, np.ndarray]:
+        return images[rows(call)], labels[rows(call)]
 
-        options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
-        self._iterator = iter(grain.MapDataset.range(ENDLESS).map(self._read).to_iter_dataset(options))
-        return self._iterator
-
-    def __exit__(self, *exception: object) -> None:
-        self._iterator.close()
+    options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
+    with contextlib.closing(iter(grain.MapDataset.range(ENDLESS).map(read).to_iter_dataset(options))) as batches:
+        yield (jax.device_put(batch) for batch in batches)

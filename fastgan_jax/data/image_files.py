@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgan_jax.data.decode import Format, collected_warnings, decode
+from fastgan_jax.data.decode import Format, collected_warnings, decode_or_reason
 from fastgan_jax.data.source import FolderSource
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
@@ -42,17 +42,13 @@ def read_images(files: Sequence[Path], config: Any) -> np.ndarray:
         UserError: naming the first file that is not a readable image.
     """
     target = Format(config.model.resolution, config.model.channels, config.data.fit, config.data.background)
-    from PIL import UnidentifiedImageError
-
     images = []
     with collected_warnings() as thread:
         for file in files:
-            thread.messages = []
-            try:
-                images.append(decode(file.read_bytes(), target).pixels)
-            except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
-                cause = "unknown format" if isinstance(error, UnidentifiedImageError) else error
-                raise UserError(f"{file}: not a readable image ({cause})") from None
-            for message in thread.messages:
+            decoded, warned = decode_or_reason(file.read_bytes, target, thread)
+            if isinstance(decoded, str):
+                raise UserError(f"{file}: not a readable image ({decoded})")
+            for message in warned:
                 log.warning("%s was decoded with a warning: %s", file, message)
+            images.append(decoded.pixels)
     return np.stack(images)

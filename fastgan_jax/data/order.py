@@ -18,17 +18,9 @@ def epoch_order(seed: int, epoch: int, size: int) -> np.ndarray:
 
 
 def batch_indices(seed: int, first_iteration: int, iterations: int, batch_size: int, size: int) -> np.ndarray:
-    """Rows of the set that consecutive iterations take.
+    """Rows int32 [iterations, batch_size] of a set of `size` images that the iterations from the first one on take.
 
-    Args:
-        seed: of the run.
-        first_iteration: number of the first iteration.
-        iterations: how many, K.
-        batch_size: images per iteration, B; it may exceed `size`: then a batch spans epochs.
-        size: images in the set.
-
-    Returns:
-        int32 [K, B].
+    A batch that exceeds the set spans epochs.
     """
     positions = np.arange(first_iteration * batch_size, (first_iteration + iterations) * batch_size, dtype=np.int64)
     epochs, slots = positions // size, positions % size

@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
@@ -17,23 +16,47 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 log = logging.getLogger(__name__)
 
 
-class Source(Protocol):
-    """Named files that can be read in any order, from several threads."""
+class Source:
+    """Named files that can be read in any order, from several threads.
 
-    description: str  # for messages
-    names: Sequence[str]  # sorted, with / between folders
+    Attributes:
+        description: for messages.
+        names: sorted, with / between folders.
+    """
+
+    description: str
+    names: Sequence[str]
 
     def read(self, index: int) -> bytes:
         """The content of file `names[index]`."""
+        raise NotImplementedError
 
     def fingerprint(self) -> str:
         """A hash that changes when names or contents do."""
+        raise NotImplementedError
+
+    def labels(self, num_classes: int) -> list[int]:
+        """The class of each file: the position of its first folder among all first folders, in sorted order.
+
+        Raises:
+            UserError: if there are not `num_classes` classes, or a file is in none.
+        """
+        problem = f"model.num_classes={num_classes}:"
+        if outside := [name for name in self.names if "/" not in name]:
+            raise UserError(f"{problem} {outside[0]} is not in a subfolder; the subfolders are the classes")
+        folders = sorted({name.split("/", 1)[0] for name in self.names})
+        if len(folders) != num_classes:
+            some = ", ".join(folders[:5]) + (", ..." if len(folders) > 5 else "")
+            raise UserError(
+                f"{problem} there are {len(folders)} subfolders ({some}); set model.num_classes={len(folders)}"
+            )
+        return [folders.index(name.split("/", 1)[0]) for name in self.names]
 
     def close(self) -> None:
-        """Releases what is open."""
+        """Releases what is open, if anything."""
 
 
-class FolderSource:
+class FolderSource(Source):
     """All image files below a folder, following links to folders; hidden files and folders are left out."""
 
     def __init__(self, path: Path):
@@ -43,14 +66,10 @@ class FolderSource:
         self.names = sorted(file.relative_to(path).as_posix() for file in _images_below(path, ()))
 
     def read(self, index: int) -> bytes:
-        """The content of file `names[index]`."""
         return (self._root / self.names[index]).read_bytes()
 
     def fingerprint(self) -> str:
-        """Hash of names and contents: contents, since copying and checking out change times but not images.
-
-        Several files are read and hashed at a time, as the disk allows; nothing is decoded.
-        """
+        """Of contents, since copying and checking out change times but not images."""
         digest = hashlib.sha256()
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             contents = pool.map(self._content_hash, range(len(self.names)))
@@ -65,11 +84,8 @@ class FolderSource:
         except OSError:
             return hashlib.sha256(b"").digest()
 
-    def close(self) -> None:
-        """Nothing is open."""
 
-
-class ZipSource:
+class ZipSource(Source):
     """All image files in a zip."""
 
     def __init__(self, path: Path):
@@ -83,43 +99,34 @@ class ZipSource:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise UserError(f"data.path={path} is not a readable zip ({error}): give a folder or a .zip") from None
-        self._members = {
-            member.filename: member
-            for member in self._zip.infolist()
-            if not member.is_dir() and _is_listed(member.filename)
-        }
-        self.names = sorted(self._members)
+        files = (member.filename for member in self._zip.infolist() if not member.is_dir())
+        self.names = sorted({name for name in files if _is_listed(name)})
 
     def read(self, index: int) -> bytes:
-        """The content of file `names[index]`."""
         return self._zip.read(self.names[index])
 
     def fingerprint(self) -> str:
-        """Hash of names, sizes and the zip's own checksums of the contents."""
+        """Of names, sizes and the zip's own checksums of the contents."""
         digest = hashlib.sha256()
         for name in self.names:
-            member = self._members[name]
+            member = self._zip.getinfo(name)
             digest.update(f"{name}\0{member.file_size}\0{member.CRC}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def close(self) -> None:
-        """Closes the zip."""
         self._zip.close()
 
 
-def open_source(path: str) -> FolderSource | ZipSource:
+def open_source(path: str) -> Source:
     """The source at `data.path`.
 
     Raises:
         UserError: if there is no such folder or zip, or no image file in it.
     """
     place = user_path(path)
-    if place.is_dir():
-        source = FolderSource(place)
-    elif place.is_file():
-        source = ZipSource(place)
-    else:
+    if not (place.is_dir() or place.is_file()):
         raise UserError(f"data.path={path}: no such folder or zip")
+    source = FolderSource(place) if place.is_dir() else ZipSource(place)
     if not source.names:
         raise UserError(f"data.path={path}: no file ends in {', '.join(SUFFIXES)}")
     return source
@@ -130,31 +137,10 @@ def is_image_name(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".")
 
 
-def folder_labels(names: Sequence[str], num_classes: int) -> list[int]:
-    """The class of each file: the position of its first folder among all first folders, in sorted order.
-
-    Raises:
-        UserError: if there are not `num_classes` first folders, or a file lies in none.
-    """
-    outside = [name for name in names if "/" not in name]
-    if outside:
-        raise UserError(
-            f"model.num_classes={num_classes}: {outside[0]} is not in a subfolder; the subfolders are the classes"
-        )
-    folders = sorted({name.split("/", 1)[0] for name in names})
-    if len(folders) != num_classes:
-        raise UserError(
-            f"model.num_classes={num_classes}: there are {len(folders)} subfolders ({', '.join(folders[:5])}"
-            f"{', ...' if len(folders) > 5 else ''}); set model.num_classes={len(folders)}"
-        )
-    return [folders.index(name.split("/", 1)[0]) for name in names]
-
-
 def _is_listed(name: str) -> bool:
     """Whether a member of a zip is an image outside of hidden folders."""
     *folders, file = name.split("/")
-    hidden = any(folder.startswith(".") and folder not in (".", "..") for folder in folders)
-    return is_image_name(file) and not hidden
+    return is_image_name(file) and not any(f.startswith(".") and f not in (".", "..") for f in folders)
 
 
 def _images_below(folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Path]:

@@ -1,9 +1,10 @@
 """Images of a data set of tensorflow-datasets, read by random access without TensorFlow."""
 
+from fastgan_jax.data.source import Source
 from fastgan_jax.errors import UserError
 
 
-class TfdsSource:
+class TfdsSource(Source):
     """A split of a prepared data set, its images as the bytes they are stored as."""
 
     def __init__(self, name: str, split: str):
@@ -14,32 +15,28 @@ class TfdsSource:
         """
         import tensorflow_datasets as tfds
 
-        prepare = (
-            f'prepare it once, where TensorFlow is installed: python -c "import tensorflow_datasets as tfds; '
-            f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
-        )
         self.description = f"tensorflow-datasets {name}, split {split}"
         try:
             builder = tfds.builder(name, file_format="array_record")
             if "image" not in builder.info.features:
                 raise UserError(f"data.tfds={name}: it has no feature 'image': choose a data set of images")
-            decoders = {"image": tfds.decode.SkipDecoding()}
-            self._rows = builder.as_data_source(split=split, decoders=decoders)
+            self._rows = builder.as_data_source(split=split, decoders={"image": tfds.decode.SkipDecoding()})
+        except UserError:
+            raise
         except tfds.core.DatasetNotFoundError:
             raise UserError(f"data.tfds={name}: tensorflow-datasets has no such data set") from None
         except (NotImplementedError, AssertionError, KeyError, FileNotFoundError, ModuleNotFoundError) as error:
             raise UserError(
-                f"data.tfds={name} is not prepared for random access ({_brief(error)}): {prepare}"
+                f"data.tfds={name} is not prepared for random access ({_brief(error)}): prepare it once, where "
+                'TensorFlow is installed: python -c "import tensorflow_datasets as tfds; '
+                f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
             ) from None
         except ValueError as error:
-            if isinstance(error, UserError):
-                raise
             raise UserError(f"data.tfds={name}, data.tfds_split={split}: {_brief(error)}") from None
         self._version = f"{builder.info.full_name}/{split}/{len(self._rows)}"
         self.names = [f"{index:06d}" for index in range(len(self._rows))]
 
     def read(self, index: int) -> bytes:
-        """The encoded bytes of image `index`."""
         return bytes(self._rows[index]["image"])
 
     def labels(self, num_classes: int) -> list[int]:
@@ -48,8 +45,7 @@ class TfdsSource:
         Raises:
             UserError: if the data set does not have `num_classes` classes.
         """
-        features = self._rows.dataset_info.features
-        feature = dict(features.items()).get("label")
+        feature = dict(self._rows.dataset_info.features.items()).get("label")
         if feature is None or feature.num_classes != num_classes:
             found = "no classes" if feature is None else f"{feature.num_classes} classes"
             raise UserError(f"model.num_classes={num_classes}: {self.description} has {found}")
@@ -58,9 +54,6 @@ class TfdsSource:
     def fingerprint(self) -> str:
         """Name, version and split: a prepared data set does not change."""
         return self._version
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 def _brief(error: BaseException) -> str:

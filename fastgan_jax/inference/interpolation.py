@@ -8,16 +8,9 @@ EASINGS = ("linear", "smooth")
 
 
 def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, *, spherical: bool = True) -> np.ndarray:
-    """Latents between two latents.
+    """Latents float32 [N, nz] between the latents [nz] at fraction 0 and at 1, at `fractions` [N].
 
-    Args:
-        start: [nz], at fraction 0.
-        end: [nz], at fraction 1.
-        fractions: [N], from 0 to 1.
-        spherical: along the great circle, with length and angle interpolated; otherwise along the straight line.
-
-    Returns:
-        float32 [N, nz].
+    Spherical: along the great circle, with length and angle interpolated; otherwise along the straight line.
     """
     fractions = np.asarray(fractions, np.float64)[:, None]
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
@@ -59,8 +52,5 @@ def interpolate_keyframes(
     if easing == "smooth":
         fractions = fractions**2 * (3 - 2 * fractions)
     ends = np.roll(keyframes, -1, axis=0) if closed else keyframes[1:]
-    segments = [
-        interpolate(start, end, fractions, spherical=spherical) for start, end in zip(keyframes, ends, strict=False)
-    ]
-    last = [] if closed else [np.asarray(keyframes[-1:], np.float32)]
-    return np.concatenate([*segments, *last])
+    path = [interpolate(*pair, fractions, spherical=spherical) for pair in zip(keyframes, ends, strict=False)]
+    return np.concatenate(path if closed else [*path, np.asarray(keyframes[-1:], np.float32)])

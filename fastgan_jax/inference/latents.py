@@ -22,11 +22,7 @@ class SavedLatents(NamedTuple):
 
 
 def read_latents(path: str | Path) -> SavedLatents:
-    """Latents from an .npz such as `fastgan project` writes; only its `z` is required.
-
-    Raises:
-        UserError: if there is no such file, or no such array in it.
-    """
+    """Latents from an .npz such as `fastgan project` writes, or UserError; only its `z` is required."""
     try:
         with np.load(user_path(path)) as archive:
             z = np.asarray(archive["z"], np.float32)

@@ -10,33 +10,21 @@ from fastgan_jax.utils.checks import check_at_least_one, check_not_negative, che
 class ProjectionOptions:
     """How latents are searched for.
 
-    Attributes:
-        updates: of Adam; paper: 1,000.
-        learning_rate: of Adam; paper: 0.1.
-        mse_weight: of the mean squared difference of images in [-1, 1], beside LPIPS; paper: 0.2.
-        prior_weight: of the squared deviation of |z|^2, in standard deviations, see `projection`.
-        starts: number of sampled latents; each search begins at the one whose image is nearest to its target.
-        seed: of these latents, from 0 to 2^32 - 1.
-        noise_seed: of the noise that all images share, from 0 to 2^32 - 1.
-        batch_size: number of images that are searched for together. The last batch is padded to it, so that what is
-            found for an image does not depend on the others; it depends on this number by rounding.
+    `batch_size` images are searched for together. The last batch is padded to it, so that what is found for an image
+    does not depend on the others; it depends on this number by rounding.
     """
 
-    updates: int = 1000
-    learning_rate: float = 0.1
-    mse_weight: float = 0.2
-    prior_weight: float = 0.01
-    starts: int = 64
-    seed: int = 0
-    noise_seed: int = 0
+    updates: int = 1000  # of Adam; as in the paper, like the next two
+    learning_rate: float = 0.1  # of Adam
+    mse_weight: float = 0.2  # of the mean squared difference of images in [-1, 1], beside LPIPS
+    prior_weight: float = 0.01  # of the squared deviation of |z|^2, in standard deviations, see `projection`
+    starts: int = 64  # sampled latents; each search begins at the one whose image is nearest to its target
+    seed: int = 0  # of these latents, from 0 to 2^32 - 1
+    noise_seed: int = 0  # of the noise that all images share, from 0 to 2^32 - 1
     batch_size: int = 8
 
     def check(self) -> None:
-        """Checks the ranges.
-
-        Raises:
-            UserError: naming the first option that is out of its range.
-        """
+        """Raises UserError naming the first option that is out of its range."""
         check_at_least_one(updates=self.updates, starts=self.starts, batch_size=self.batch_size)
         check_positive(learning_rate=self.learning_rate)
         check_not_negative(mse_weight=self.mse_weight, prior_weight=self.prior_weight)
@@ -48,27 +36,18 @@ class ProjectionOptions:
 class ProbeOptions:
     """How the decoders are trained and evaluated.
 
-    Attributes:
-        iterations: updates of the decoders.
-        batch_size: images per iteration.
-        learning_rate: of Adam.
-        held_out: share of the images on which the decoders are evaluated; at least one is.
-        seed: of the choice of these images, of the decoders' initial values, and of the order of images. With equal
-            seeds, checkpoints are compared on the same images.
+    `seed` decides the choice of held-out images, the decoders' initial values and the order of images: with equal
+    seeds, checkpoints are compared on the same images.
     """
 
-    iterations: int = 1000
-    batch_size: int = 8
-    learning_rate: float = 2e-4
-    held_out: float = 0.15
+    iterations: int = 1000  # updates of the decoders
+    batch_size: int = 8  # images per iteration
+    learning_rate: float = 2e-4  # of Adam
+    held_out: float = 0.15  # share of the images on which the decoders are evaluated; at least one is
     seed: int = 0
 
     def check(self) -> None:
-        """Checks the ranges.
-
-        Raises:
-            UserError: naming the first option that is out of its range.
-        """
+        """Raises UserError naming the first option that is out of its range."""
         check_at_least_one(iterations=self.iterations, batch_size=self.batch_size)
         check_positive(learning_rate=self.learning_rate)
         if not 0 < self.held_out < 1:

@@ -53,19 +53,12 @@ class MapDecoders(nn.Module):
 
 @dataclass(frozen=True)
 class Probe:
-    """Everything that a compiled program depends on besides arrays.
-
-    Attributes:
-        discriminator: the module.
-        resize: how its small view and the targets are made, "nearest" or "antialias".
-        distance: of a reconstruction from its target.
-        learning_rate: of Adam.
-    """
+    """Everything that a compiled program depends on besides arrays."""
 
     discriminator: Discriminator
-    resize: str
-    distance: Distance
-    learning_rate: float
+    resize: str  # "nearest" | "antialias": how its small view and the targets are made
+    distance: Distance  # of a reconstruction from its target
+    learning_rate: float  # of Adam
 
     @property
     def decoders(self) -> MapDecoders:
@@ -82,21 +75,13 @@ class Probe:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What fresh decoders achieved.
+    """What fresh decoders achieved, for each of MAPS."""
 
-    Attributes:
-        held_out: rows of the H images that the decoders did not learn from, ascending.
-        before: {map: distance of each held-out image's reconstruction, float32 [H]} of untrained decoders.
-        after: the same of trained ones.
-        losses: {map: mean distance over the batch of each iteration, float32 [iterations]}.
-        shown: {"real", map: uint8 [min(H, 16), side, side, C]} of the first held-out images.
-    """
-
-    held_out: np.ndarray
-    before: dict[str, np.ndarray]
-    after: dict[str, np.ndarray]
-    losses: dict[str, np.ndarray]
-    shown: dict[str, np.ndarray]
+    held_out: np.ndarray  # rows of the H images that the decoders did not learn from, ascending
+    before: dict[str, np.ndarray]  # distance of each held-out image's reconstruction by untrained decoders, float32 [H]
+    after: dict[str, np.ndarray]  # the same by trained ones
+    losses: dict[str, np.ndarray]  # mean distance over the batch of each iteration, float32 [iterations]
+    shown: dict[str, np.ndarray]  # the first held-out images, and "real": uint8 [min(H, 16), side, side, C]
 
 
 def run_probe(
@@ -127,20 +112,23 @@ def run_probe(
         raise UserError(f"there is {len(images)} image: the probe needs two, one to learn from and one to hold out")
     learned, held_out = split(len(images), options.held_out, options.seed)
     probe = Probe(trained.discriminator, trained.config.model.resize, distance, options.learning_rate)
-    variables, pretrained = jax.device_put((trained.variables, pretrained))
+    fixed = (probe, *jax.device_put((trained.variables, pretrained)))
     decoders = create_decoders(probe, jax.random.key(options.seed))
-    evaluate_held_out = partial(_evaluate_rows, probe, variables, pretrained, images, held_out, options.batch_size)
-    before, _ = evaluate_held_out(decoders)
+
+    def evaluate_held_out() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        return map_batches(lambda rows: _evaluate(*fixed, decoders, images[rows]), options.batch_size, held_out)
+
+    before, _ = evaluate_held_out()
     losses = []
     for iteration in range(options.iterations):
         rows = learned[batch_indices(options.seed, iteration, 1, options.batch_size, len(learned))[0]]
-        decoders, loss = update(probe, variables, pretrained, decoders, images[rows])
+        decoders, loss = update(*fixed, decoders, images[rows])
         losses.append(loss)
         on_progress(1)
-    after, shown = evaluate_held_out(decoders)
+    after, shown = evaluate_held_out()
     history = {name: np.array([float(loss[name]) for loss in losses], np.float32) for name in MAPS}
-    shown = {name: shown[name] for name in ("real", *MAPS)}  # trees are in the order of the alphabet
-    return ProbeResult(held_out=held_out, before=before, after=after, losses=history, shown=shown)
+    shown = {name: shown[name][:NUM_SHOWN] for name in ("real", *MAPS)}  # trees are in the order of the alphabet
+    return ProbeResult(held_out, before, after, history, shown)
 
 
 def split(size: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -162,10 +150,8 @@ def blocks_to_channels(x: jax.Array, side: int) -> jax.Array:
 
 def create_decoders(probe: Probe, key: jax.Array) -> NetworkState:
     """Untrained decoders."""
-    d = probe.discriminator
-    output, _ = jax.eval_shape(
-        lambda *inputs: d.init_with_output(jax.random.key(0), *inputs, train=False), *input_shapes(d)
-    )
+    init = partial(probe.discriminator.init_with_output, train=False)
+    output, _ = jax.eval_shape(init, key, *input_shapes(probe.discriminator))
     decoders = create_network(key, probe.decoders, probe.optimizer, output.features)
     # With random vectors, norms would be far too small and the first images saturated.
     spectral = jax.jit(power_iterate, static_argnums=2)(decoders.params, decoders.spectral, POWER_ITERATIONS)
@@ -214,44 +200,24 @@ def _evaluate(
     return distances, {name: to_uint8(x) for name, x in ({"real": targets} | reconstructed).items()}
 
 
-def _evaluate_rows(
-    probe: Probe,
-    variables: dict,
-    pretrained: Any,
-    images: np.ndarray,
-    rows: np.ndarray,
-    batch_size: int,
-    decoders: NetworkState,
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Distances of the images in some rows of a set, and the first reconstructions."""
-
-    def of_rows(chosen: np.ndarray) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
-        return _evaluate(probe, variables, pretrained, decoders, images[chosen])
-
-    distances = map_batches(lambda chosen: of_rows(chosen)[0], batch_size, rows)
-    return distances, map_batches(lambda chosen: of_rows(chosen)[1], batch_size, rows[:NUM_SHOWN])
-
-
 def report(result: ProbeResult, names: Sequence[str]) -> dict[str, Any]:
     """Mean distances over the held-out images, and each image's; `names` are those of all images."""
-    numbers = [(when, name) for name in MAPS for when in ("before", "after")]
+    columns = {f"{when}_{name}": getattr(result, when)[name] for name in MAPS for when in ("before", "after")}
     rows = [
-        {"name": names[row], **{f"{when}_{name}": float(getattr(result, when)[name][index]) for when, name in numbers}}
+        {"name": names[row]} | {key: float(column[index]) for key, column in columns.items()}
         for index, row in enumerate(result.held_out)
     ]
-    means = {f"{when}_{name}": float(getattr(result, when)[name].mean()) for when, name in numbers}
+    means = {key: float(column.mean()) for key, column in columns.items()}
     return {"num_learned": len(names) - len(rows), "num_held_out": len(rows), "means": means, "held_out": rows}
 
 
 def table(report: dict[str, Any]) -> str:
     """The means of a `report`, to which run, step, measure and iterations have been added, as lines of text."""
-    means = report["means"]
     lines = [
-        f"{report['run']}, iteration {report['step']}: {report['measure']}",
-        f"of {report['num_held_out']} held-out images, by decoders trained for {report['iterations']} iterations on "
-        f"{report['num_learned']} others",
+        "{run}, iteration {step}: {measure}",
+        "of {num_held_out} held-out images, by decoders trained for {iterations} iterations on {num_learned} others",
         "map         before   after",
+        "f1 16x16    {means[before_f1]:.4f}  {means[after_f1]:.4f}",
+        "f2 8x8      {means[before_f2]:.4f}  {means[after_f2]:.4f}",
     ]
-    for name, side in zip(MAPS, ("16x16", "8x8"), strict=True):
-        lines.append(f"{name} {side:8} {means[f'before_{name}']:.4f}  {means[f'after_{name}']:.4f}")
-    return "\n".join(lines)
+    return "\n".join(lines).format(**report)

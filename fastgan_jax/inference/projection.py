@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,34 +32,21 @@ from fastgan_jax.models.generator import Generator
 from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
 from fastgan_jax.utils.images import map_batches, padded_batches, to_unit
 
-LONGEST_CALL = 25  # updates per call of the device program, except on CPU
-L2_MEASURE = "mean squared difference"
 SMALLEST_POOLED = 64  # pixels: perceptual networks see little in less
 
 
 @dataclass(frozen=True)
 class Projection:
-    """Latents found for images.
+    """Latents found for images; `images` equal `sampler.generate(z, labels=labels, noise_seed=noise_seed)`."""
 
-    Attributes:
-        z: float32 [N, nz].
-        images: uint8 [N, H, W, C], equal to `sampler.generate(z, labels=labels, noise_seed=noise_seed)`.
-        noise_seed: of the noise that all images share.
-        labels: the class of each image; None for an unconditional generator.
-        measure: name of the distance, such as "LPIPS (vgg)".
-        start_distances: of the targets from the images that the search began with, [N].
-        distances: of the targets from `images`, [N].
-        losses: what was minimized, before the first update and after each: [updates + 1, N].
-    """
-
-    z: np.ndarray
-    images: np.ndarray
-    noise_seed: int
-    labels: list[int] | None
-    measure: str
-    start_distances: np.ndarray
-    distances: np.ndarray
-    losses: np.ndarray
+    z: np.ndarray  # float32 [N, nz]
+    images: np.ndarray  # uint8 [N, H, W, C]
+    noise_seed: int  # of the noise that all images share
+    labels: list[int] | None  # the class of each image; None for an unconditional generator
+    measure: str  # name of the distance, such as "LPIPS (vgg)"
+    start_distances: np.ndarray  # of the targets from the images that the search began with, [N]
+    distances: np.ndarray  # of the targets from `images`, [N]
+    losses: np.ndarray  # what was minimized, before the first update and after each: [updates + 1, N]
 
 
 def project(
@@ -81,11 +68,10 @@ def project(
         params: the network's parameters; None: found by `load_perceptual`.
         options: None: the defaults.
         labels: class of each image, for a conditional generator.
-        on_progress: called now and then with the number of updates made since the last call, of
-            `updates * ceil(N / batch_size)` in all.
+        on_progress: called with 1 after each of `updates * ceil(N / batch_size)` updates.
 
     Returns:
-        The latents of least loss, see `Projection`. Equal arguments give equal results on the same machine.
+        The latents of least loss. Equal arguments give equal results on the same machine.
 
     Raises:
         UserError: if an argument is out of its range or does not fit the generator, or weights cannot be had.
@@ -93,8 +79,7 @@ def project(
     options = options or ProjectionOptions()
     options.check()
     targets = _check_targets(sampler, targets)
-    if labels is not None and len(labels) != len(targets):
-        raise UserError(f"there are {len(labels)} labels for {len(targets)} targets: give one for each")
+    classes = sampler.check_labels(labels, len(targets))
     if network is not None:
         if network not in PERCEPTUAL:
             raise UserError(f"network={network!r}: must be one of {', '.join(PERCEPTUAL)}")
@@ -102,68 +87,48 @@ def project(
     backbone = None if network is None else PERCEPTUAL[network].backbone
     objective = Objective(sampler.generator, backbone, options.mse_weight, options.prior_weight, options.learning_rate)
     generate = partial(sampler.generate, noise_seed=options.noise_seed)
+    measure = partial(map_batches, partial(objective.measure, params), options.batch_size)
     latents = sampler.latents(options.starts, options.seed)
 
     @functools.cache
-    def candidates(label: int | None) -> np.ndarray:
+    def candidates(label: int) -> np.ndarray:
         """The images of one class of all latents at which a search may begin."""
-        return generate(latents, labels=None if label is None else [label] * len(latents))
+        return generate(latents, labels=None if labels is None else [label] * len(latents))
 
+    def nearest(target: np.ndarray, label: int) -> int:
+        images = candidates(label)
+        return measure(np.broadcast_to(target, images.shape), images).argmin()
+
+    starts = latents[[nearest(*own) for own in zip(targets, classes.tolist(), strict=True)]]
     # Bound to a device like what the first update returns; otherwise the second one would be compiled anew.
     variables = jax.device_put(sampler.variables, jax.local_devices()[0])
     key = noise_keys(latents[:1], options.noise_seed)
-    classes = np.zeros(len(targets), np.int32) if labels is None else np.asarray(labels, np.int32)
-    starts, found, losses = [], [], []
-    for (batch, own), rows in padded_batches(options.batch_size, targets, classes):
-        fixed = objective.prepare(params, batch, own, key)
-        z = latents[_nearest(objective, params, fixed, candidates, None if labels is None else own)]
+    found, losses = [], []
+    for (*batch, z), rows in padded_batches(options.batch_size, targets, classes, starts):
+        fixed = objective.prepare(params, *batch, key)
         best_z, history = _search(objective, variables, params, fixed, z, options.updates, on_progress)
-        starts.append(z[:rows])
         found.append(best_z[:rows])
         losses.append(history[:, :rows])
     z = np.concatenate(found)
     images = generate(z, labels=labels)
-    measure = partial(map_batches, partial(objective.measure, params), options.batch_size, targets)
     return Projection(
         z=z,
         images=images,
         noise_seed=options.noise_seed,
         labels=None if labels is None else classes.tolist(),
-        measure=L2_MEASURE if network is None else PERCEPTUAL[network].measure,
-        start_distances=measure(generate(np.concatenate(starts), labels=labels)),
-        distances=measure(images),
+        measure="mean squared difference" if network is None else PERCEPTUAL[network].measure,
+        start_distances=measure(targets, generate(starts, labels=labels)),
+        distances=measure(targets, images),
         losses=np.concatenate(losses, axis=1),
     )
 
 
-class Search(NamedTuple):
-    """The state of a search for a batch of images.
-
-    Attributes:
-        z: latents [B, nz].
-        adam: the optimizer's state.
-        best_z: of all latents so far those of least loss, [B, nz]; Adam at a constant rate wanders around them.
-        best_loss: their losses [B].
-    """
-
-    z: jax.Array
-    adam: Any
-    best_z: jax.Array
-    best_loss: jax.Array
-
-
 @dataclass(frozen=True)
 class Objective:
-    """What is minimized, and how: everything that the compiled programs depend on besides arrays.
-
-    Attributes:
-        generator: the module.
-        backbone: a name of `lpips.BACKBONES`; None: the mean squared difference alone.
-        mse_weight, prior_weight, learning_rate: see `ProjectionOptions`.
-    """
+    """What is minimized, and how: everything that the compiled programs depend on besides arrays."""
 
     generator: Generator
-    backbone: str | None
+    backbone: str | None  # a name of `lpips.BACKBONES`; None: the mean squared difference alone
     mse_weight: float
     prior_weight: float
     learning_rate: float
@@ -181,74 +146,61 @@ class Objective:
         lpips = Distance.lpips(self.backbone)
         return Distance(lambda params, images: lpips.embed(params, rgb_of_units(_pooled(images))), lpips.compare)
 
-    def begin(self, z: np.ndarray) -> Search:
-        """A search at latents [B, nz]."""
-        z = jnp.asarray(z)
-        return Search(z, self.optimizer.init(z), z, jnp.full(len(z), jnp.inf, z.dtype))
+    @partial(jax.jit, static_argnums=0)
+    def prepare(self, params: Any, targets: jax.Array, labels: jax.Array, key: jax.Array) -> tuple:
+        """What stays the same in a search for uint8 [B, R, R, C] with the noise of a key uint32 [1, 2]."""
+        images = to_unit(targets)
+        return images, self.distance.embed(params, images), labels, draw_noise(self.generator.resolution, key)
 
     @partial(jax.jit, static_argnums=0)
-    def prepare(self, params: Any, targets: jax.Array, labels: jax.Array, key: jax.Array) -> dict[str, Any]:
-        """What stays the same during a search.
+    def update(self, variables: dict, params: Any, fixed: tuple, search: tuple) -> tuple[tuple, jax.Array]:
+        """One update of Adam, and the losses [B] before it.
 
-        Args:
-            params: parameters of the perceptual network; None without one.
-            targets: uint8 [B, R, R, C].
-            labels: int32 [B]; an unconditional generator ignores them.
-            key: key data uint32 [1, 2] of the noise that all images share.
-
-        Returns:
-            The targets in [-1, 1], their embeddings, the labels and the noise maps.
+        A search is latents [B, nz], Adam's state, and of all latents so far those of least loss, since Adam at a
+        constant rate wanders around them, and their losses [B].
         """
-        images = to_unit(targets)
-        noise = draw_noise(self.generator.resolution, key)
-        return {
-            "targets": images,
-            "embedded": self.distance.embed(params, images),
-            "labels": labels,
-            "noise": noise,
-        }
-
-    @partial(jax.jit, static_argnums=(0, 1))
-    def update(
-        self, updates: int, variables: dict, params: Any, fixed: dict, search: Search
-    ) -> tuple[Search, jax.Array]:
-        """Several updates of Adam, and the losses [updates, B] before each."""
+        targets, embedded, labels, noise = fixed
+        z, adam, best_z, best_loss = search
 
         def total(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-            images, _ = self.generator.apply(variables, z, fixed["noise"], fixed["labels"], train=False)
-            losses = self.distance(params, images, fixed["embedded"])
+            images, _ = self.generator.apply(variables, z, noise, labels, train=False)
+            losses = self.distance(params, images, embedded)
             if self.backbone is not None:
-                losses = losses + self.mse_weight * l2(images, fixed["targets"])
+                losses = losses + self.mse_weight * l2(images, targets)
             deviation = (jnp.square(z).mean(1) - 1) / math.sqrt(2 / z.shape[1])  # chi-squared: its variance is 2 nz
             losses = losses + self.prior_weight * jnp.square(deviation)
             return losses.sum(), losses
 
-        def step(search: Search, _: None) -> tuple[Search, jax.Array]:
-            z, best_z, best_loss = search.z, search.best_z, search.best_loss
-            (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(z)
-            best_z = jnp.where((losses < best_loss)[:, None], z, best_z)
-            change, adam = self.optimizer.update(gradient, search.adam)
-            return Search(z + change, adam, best_z, jnp.fmin(losses, best_loss)), losses
-
-        if updates == 1:
-            search, losses = step(search, None)
-            return search, losses[None]
-        return jax.lax.scan(step, search, length=updates)
+        (_, losses), gradient = jax.value_and_grad(total, has_aux=True)(z)
+        best_z = jnp.where((losses < best_loss)[:, None], z, best_z)
+        change, adam = self.optimizer.update(gradient, adam)
+        return (z + change, adam, best_z, jnp.fmin(losses, best_loss)), losses
 
     @partial(jax.jit, static_argnums=0)
     def measure(self, params: Any, first: jax.Array, second: jax.Array) -> jax.Array:
         """The distance between images, uint8 [B, R, R, C] twice: [B]."""
         return self.distance(params, to_unit(second), self.distance.embed(params, to_unit(first)))
 
-    @partial(jax.jit, static_argnums=0)
-    def measure_all(self, params: Any, fixed: dict, images: jax.Array) -> jax.Array:
-        """The distance of each image, uint8 [K, R, R, C], from each target: [K, B]."""
 
-        def from_all(embedded: Any) -> jax.Array:
-            same = jax.tree.map(lambda one, all: jnp.broadcast_to(one, all.shape), embedded, fixed["embedded"])
-            return self.distance.compare(params, same, fixed["embedded"])
-
-        return jax.lax.map(from_all, self.distance.embed(params, to_unit(images)))
+def _search(
+    objective: Objective,
+    variables: Any,
+    params: Any,
+    fixed: tuple,
+    z: np.ndarray,
+    updates: int,
+    on_progress: Callable[[int], None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The latents of least loss [B, nz] for one batch of targets, and all losses [updates + 1, B]."""
+    begin = (z, objective.optimizer.init(z), z, np.full(len(z), np.inf, np.float32))
+    search, losses = jax.device_put(begin, jax.local_devices()[0]), []
+    for index in range(updates + 1):  # the last one for the losses after the others
+        search, loss = objective.update(variables, params, fixed, search)
+        losses.append(loss)
+        if index:
+            losses[-2].block_until_ready()  # the device has one more to do meanwhile
+            on_progress(1)
+    return np.asarray(search[2]), np.stack(losses)
 
 
 def rgb_of_units(images: jax.Array) -> jax.Array:
@@ -279,46 +231,3 @@ def _check_targets(sampler: Sampler, targets: np.ndarray) -> np.ndarray:
     if not len(targets):
         raise UserError("there are 0 targets: give at least one image")
     return targets
-
-
-def _nearest(
-    objective: Objective,
-    params: Any,
-    fixed: dict,
-    candidates: Callable[[int | None], np.ndarray],
-    labels: np.ndarray | None,
-) -> np.ndarray:
-    """For each of B targets the row of the candidate of its class (`labels` [B]) that is nearest to it: [B]."""
-    size = len(fixed["targets"])
-    measure = partial(objective.measure_all, params, fixed)
-    nearest = np.zeros(size, np.int64)
-    for label in [None] if labels is None else sorted(set(labels.tolist())):
-        of_class = slice(None) if label is None else labels == label
-        nearest[of_class] = map_batches(measure, size, candidates(label)).argmin(0)[of_class]
-    return nearest
-
-
-def _search(
-    objective: Objective,
-    variables: Any,
-    params: Any,
-    fixed: dict,
-    z: np.ndarray,
-    updates: int,
-    on_progress: Callable[[int], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """The latents of least loss [B, nz] for one batch of targets, and all losses [updates + 1, B]."""
-    search = jax.device_put(objective.begin(z), jax.local_devices()[0])
-    block = updates_per_call(updates, jax.default_backend())
-    losses = []
-    for _ in range(updates // block):
-        search, part = objective.update(block, variables, params, fixed, search)
-        losses.append(np.asarray(part))
-        on_progress(block)
-    search, last = objective.update(1, variables, params, fixed, search)  # for the losses after the last one
-    return np.asarray(search.best_z), np.concatenate([*losses, np.asarray(last)])
-
-
-def updates_per_call(updates: int, backend: str) -> int:
-    """The largest divisor of `updates` up to LONGEST_CALL; on CPU 1, where gradients of convolutions crawl in loops."""
-    return 1 if backend == "cpu" else max(k for k in range(1, LONGEST_CALL + 1) if updates % k == 0)

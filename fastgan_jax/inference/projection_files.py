@@ -15,25 +15,17 @@ COMMON_FILES = ("side_by_side.png", "table.json", "projected.npz")
 
 def projection_paths(folder: Path, files: Sequence[Path]) -> list[Path]:
     """What `write_projection` writes: a PNG for each of the target's files, then the common ones."""
-    return [folder / f"{index:03d}_{file.stem}.png" for index, file in enumerate(files)] + [
-        folder / name for name in COMMON_FILES
-    ]
+    names = [f"{index:03d}_{file.stem}.png" for index, file in enumerate(files)]
+    return [folder / name for name in (*names, *COMMON_FILES)]
 
 
 def write_projection(
     folder: Path, files: Sequence[Path], targets: np.ndarray, projection: Projection, facts: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Writes what was found.
+    """Writes what was found for targets uint8 [N, H, W, C] that come from N files.
 
-    Args:
-        folder: where to.
-        files: where the N targets come from.
-        targets: uint8 [N, H, W, C].
-        projection: of the targets.
-        facts: how it was made; they go into the images' metadata and the table.
-
-    Returns:
-        The table's rows: {"picture": file, "before", "after": distances, "length": |z| / sqrt(nz)}.
+    `facts` say how it was made; they go into the images' metadata and the table. Returns the table's rows:
+    {"picture": file, "before", "after": distances, "length": |z| / sqrt(nz)}.
     """
     *paths, side_by_side, table, latents = projection_paths(folder, files)
     for path, file, image in zip(paths, files, projection.images, strict=True):
@@ -48,11 +40,9 @@ def write_projection(
         np.savez(temporary, noise_seed=projection.noise_seed, **arrays)
 
     lengths = np.linalg.norm(projection.z, axis=1) / projection.z.shape[1] ** 0.5
-    columns = (files, projection.start_distances.tolist(), projection.distances.tolist(), lengths.tolist())
-    rows = [
-        {"picture": str(file), "before": before, "after": after, "length": length}
-        for file, before, after, length in zip(*columns, strict=True)
-    ]
+    columns = (column.tolist() for column in (projection.start_distances, projection.distances, lengths))
+    names = ("picture", "before", "after", "length")
+    rows = [dict(zip(names, row, strict=True)) for row in zip(map(str, files), *columns, strict=True)]
     write_json(table, facts | {"measure": projection.measure, "pictures": rows})
     return rows
 

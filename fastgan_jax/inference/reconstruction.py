@@ -22,15 +22,10 @@ def reconstruct(
     labels: jax.Array | None = None,
     quadrant: int | jax.Array = 0,
 ) -> dict[str, jax.Array]:
-    """Images and each decoder's reconstructions of them, normalized with the stored statistics.
+    """Images uint8 [B, R, R, C] and each decoder's reconstructions of them, normalized with the stored statistics.
 
-    Args:
-        discriminator: the module.
-        resize: how its small view is made, "nearest" or "antialias".
-        variables: {"params", "batch_stats", "spectral"}.
-        images: uint8 [B, R, R, C].
-        labels: classes int32 [B], for a conditional discriminator.
-        quadrant: the quadrant that the decoder "part" reconstructs, 0..3.
+    `resize`, "nearest" or "antialias", makes the small view; `labels` int32 [B] are for a conditional discriminator;
+    `quadrant`, 0..3, is what the decoder "part" reconstructs.
 
     Returns:
         {"real" and each decoder's name: uint8 [B, side, side, C]}, side = min(128, R); in no particular order.

@@ -36,8 +36,8 @@ def load(path: str | Path, step: int | str = "latest", *, statistics: str = "sta
         variables, config_dict, found = load_sampler(path, step)
     else:
         state, config_dict, found = load_state(path, step)
-        generator_state = state["generator"]
-        variables = {"params": state["ema_params"]} | {k: generator_state[k] for k in ("batch_stats", "spectral")}
+        g = state["generator"]
+        variables = {"params": state["ema_params"], "batch_stats": g["batch_stats"], "spectral": g["spectral"]}
     config = ml_collections.ConfigDict(config_dict)
     generator = build_generator(config.model, compute_from_config(config.train))
     return Sampler(generator, variables, z_dim=config.model.nz, step=found, config=config)
@@ -53,11 +53,7 @@ class TrainedDiscriminator(NamedTuple):
 
 
 def load_discriminator(path: str | Path, step: int | str = "latest") -> TrainedDiscriminator:
-    """Restores the discriminator of a run; arguments as for `load`.
-
-    Raises:
-        UserError: if there is no such run or checkpoint.
-    """
+    """Restores the discriminator of a run; arguments and errors as for `load`."""
     state, config_dict, found = load_state(path, step)
     config = ml_collections.ConfigDict(config_dict)
     discriminator = build_discriminator(config.model, compute_from_config(config.train))
@@ -76,7 +72,8 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
     Raises:
         UserError: if the images are not there, or cannot be read.
     """
-    source = ml_collections.ConfigDict(config.data.to_dict())
+    source, model = ml_collections.ConfigDict(config.data.to_dict()), config.model
+    num_classes = model.num_classes if data is None else 0  # images from elsewhere need no class folders
     if data is not None:
         if not user_path(data).exists():
             raise UserError(f"--data {data}: no such folder or zip")
@@ -84,38 +81,28 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
     elif all(source[name] is None for name in ("path", "tfds", "demo_images")):
         raise UserError(f"{path} does not record its training images: give their folder with --data")
     elif source.path is not None and not user_path(source.path).exists():
-        raise UserError(
-            f"the training images of {path} are no longer in data.path={source.path}: give their folder with --data"
-        )
+        gone = f"the training images of {path} are no longer in data.path={source.path}"
+        raise UserError(f"{gone}: give their folder with --data")
     checkpoints = find_checkpoint(path).parent
-    model = config.model
-    return load_image_set(
-        source,
-        resolution=model.resolution,
-        channels=model.channels,
-        num_classes=model.num_classes if data is None else 0,  # images from elsewhere need no class folders
-        run_dir=checkpoints.parent if checkpoints.name == "checkpoints" else checkpoints,
-    )
+    run = checkpoints.parent if checkpoints.name == "checkpoints" else checkpoints
+    size = {"resolution": model.resolution, "channels": model.channels}
+    return load_image_set(source, **size, num_classes=num_classes, run_dir=run)
 
 
 def load_run_perceptual(config: Any, name: str | None = None, weights: str | None = None) -> tuple[str, dict[str, Any]]:
-    """The perceptual network of a run's configuration, or another.
+    """Name and parameters of the perceptual network of a run's configuration, or of another.
 
     Args:
         config: of the run.
         name: of `pretrained.networks.PERCEPTUAL`; None: the run's own.
         weights: a local file with its weights; None: the run's own if it names one, else the cache, else a download.
 
-    Returns:
-        The network's name and its parameters.
-
     Raises:
         UserError: if the weights cannot be had.
     """
-    loss = config.loss
-    if weights is None and name in (None, loss.perceptual_net):
-        weights = loss.perceptual_weights
-    name = name or loss.perceptual_net
+    name = name or config.loss.perceptual_net
+    if weights is None and name == config.loss.perceptual_net:
+        weights = config.loss.perceptual_weights
     try:
         return name, load_perceptual(name, weights)
     except UserError as error:

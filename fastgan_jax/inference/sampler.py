@@ -22,23 +22,15 @@ CHUNK = 8  # images per device call: one program for every number of images, and
 
 
 class Sampler:
-    """A generator with its variables, ready to make images.
-
-    Attributes:
-        resolution: side of the images in pixels.
-        z_dim: length of a latent.
-        step: iterations of training behind the variables.
-        config: the configuration of the run.
-    """
+    """A generator with its variables, ready to make images."""
 
     def __init__(self, generator: Generator, variables: dict, *, z_dim: int, step: int = 0, config: Any = None):
-        """Wraps `generator` with `variables` {"params", "batch_stats", "spectral"} for latents of length `z_dim`."""
-        self.generator = generator
-        self.variables = variables
-        self.resolution = generator.resolution
-        self.z_dim = z_dim
-        self.step = step
-        self.config = config
+        """Wraps `generator` with `variables` {"params", "batch_stats", "spectral"}."""
+        self.generator, self.variables = generator, variables
+        self.resolution = generator.resolution  # side of the images in pixels
+        self.z_dim = z_dim  # length of a latent
+        self.step = step  # iterations of training behind the variables
+        self.config = config  # of the run
 
     def __repr__(self) -> str:
         side, channels = self.resolution, self.generator.channels
@@ -47,24 +39,17 @@ class Sampler:
     @property
     def style_resolutions(self) -> tuple[int, ...]:
         """Sides of the maps that skip-layer excitation gates: what `style_mix` can take from the style."""
-        if not self.generator.skip_excitation:
-            return ()
-        return tuple(side for side in EXCITED_BY if side <= self.resolution)
+        return tuple(side for side in EXCITED_BY if side <= self.resolution and self.generator.skip_excitation)
 
     def latents(self, num: int, seed: int = 0, *, first: int = 0, truncation: float = 1.0) -> np.ndarray:
-        """Latents of the indices first, ..., first + num - 1 of a seed.
+        """Latents of the indices first, ..., first + num - 1 of a seed from 0 to 2^32 - 1: float32 [num, z_dim].
 
-        Args:
-            num: how many.
-            seed: from 0 to 2^32 - 1.
-            first: first index.
-            truncation: factor on the standard normal values; below 1 images vary less, and fade when it is far below.
-
-        Returns:
-            float32 [num, z_dim]; row i depends on (seed, first + i) alone, and on no library's version or device.
+        Row i depends on (seed, first + i) alone, and on no library's version or device. `truncation` is a factor on the
+        standard normal values; below 1 images vary less, and fade when it is far below.
         """
-        rows = [_latent(seed, index, self.z_dim) for index in range(first, first + num)]
-        return np.float32(truncation) * np.stack(rows) if rows else np.zeros((0, self.z_dim), np.float32)
+        # RandomState is numpy's frozen generator: its stream never changes and is the same on every machine.
+        rows = [np.random.RandomState([seed, first + i]).standard_normal(self.z_dim) for i in range(num)]
+        return np.float32(truncation) * np.array(rows, np.float32).reshape(num, self.z_dim)
 
     def sample(
         self,
@@ -86,22 +71,19 @@ class Sampler:
     def generate(
         self, z: np.ndarray, *, labels: Sequence[int] | None = None, noise_seed: int | None = None
     ) -> np.ndarray:
-        """Images of given latents.
+        """Images uint8 [N, H, W, C] of given latents [N, z_dim].
 
         Args:
-            z: float [N, z_dim].
+            z: the latents.
             labels: class of each image, for a conditional generator.
             noise_seed: None: each latent has noise of its own, always the same; a number: all images share one noise
                 drawn from it, so that an interpolation does not flicker.
-
-        Returns:
-            uint8 [N, H, W, C].
 
         Raises:
             UserError: if the shape of z or the labels do not fit the generator.
         """
         z = self._check_latents(z)
-        labels = self._check_labels(labels, len(z))
+        labels = self.check_labels(labels, len(z))
         keys = noise_keys(z, noise_seed)
         return map_batches(partial(_generate, self.generator, self.variables), CHUNK, z, keys, labels)
 
@@ -121,10 +103,7 @@ class Sampler:
 
         Args:
             keyframes: latents [N, z_dim].
-            frames: images from one keyframe to the next.
-            closed: return to the first keyframe; the last image then comes just before the first.
-            spherical: along great circles; otherwise along straight lines.
-            easing: "linear" (constant speed) or "smooth" (at rest at every keyframe).
+            frames, closed, spherical, easing: see `interpolation.interpolate_keyframes`.
             labels: class of all images, for a conditional generator.
             noise_seed: of the noise.
             stations: the former name of `keyframes`.
@@ -151,6 +130,8 @@ class Sampler:
     ) -> np.ndarray:
         """Every content with every style (paper, section 4.3): the style's early maps excite the content's late ones.
 
+        Where content and style are the same latent, the image is that latent's own.
+
         Args:
             content: latents [M, z_dim].
             style: latents [N, z_dim].
@@ -159,21 +140,18 @@ class Sampler:
             noise_seed: as for `generate`; with None, maps have the noise of the latent that they come from.
 
         Returns:
-            uint8 [M, N, H, W, C]. Where content and style are the same latent, the image is that latent's own.
+            uint8 [M, N, H, W, C].
 
         Raises:
             UserError: if a resolution is not one of `style_resolutions`, or latents do not fit.
         """
         content, style = self._check_latents(content), self._check_latents(style)
         chosen = self.style_resolutions if resolutions is None else tuple(sorted(set(resolutions)))
-        for side in chosen:
-            if side not in self.style_resolutions:
-                raise UserError(
-                    f"style resolution {side}: must be one of {', '.join(map(str, self.style_resolutions)) or 'none'}"
-                )
+        known = ", ".join(map(str, self.style_resolutions)) or "none"
+        for side in set(chosen) - set(self.style_resolutions):
+            raise UserError(f"style resolution {side}: must be one of {known}")
         rows, columns = np.repeat(content, len(style), 0), np.tile(style, (len(content), 1))
-        count = len(rows)
-        class_labels = self._check_labels(None if labels is None else [labels] * count, count)
+        class_labels = self.check_labels(None if labels is None else [labels] * len(rows), len(rows))
         arrays = (rows, noise_keys(rows, noise_seed), columns, noise_keys(columns, noise_seed), class_labels)
         mixed = map_batches(partial(_style_mix, self.generator, chosen, self.variables), CHUNK, *arrays)
         return mixed.reshape(len(content), len(style), *mixed.shape[1:])
@@ -184,7 +162,12 @@ class Sampler:
             raise UserError(f"latents have shape {list(z.shape)}; this generator takes [N, {self.z_dim}]")
         return z
 
-    def _check_labels(self, labels: Sequence[int] | None, count: int) -> np.ndarray:
+    def check_labels(self, labels: Sequence[int] | None, count: int) -> np.ndarray:
+        """The class of each of `count` images, int32 [count]; zeros for an unconditional generator.
+
+        Raises:
+            UserError: if they do not fit.
+        """
         classes = self.generator.num_classes
         if labels is None:
             if classes:
@@ -206,17 +189,12 @@ def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
     return np.frombuffer(b"".join(digests), "<u4").astype(np.uint32).reshape(len(z), 2)
 
 
-def _latent(seed: int, index: int, size: int) -> np.ndarray:
-    # RandomState is numpy's frozen generator: its stream never changes and is the same on every machine.
-    return np.random.RandomState([seed, index]).standard_normal(size).astype(np.float32)
-
-
 def draw_noise(resolution: int, keys: jax.Array) -> tuple[jax.Array, ...]:
     """Noise maps of each image from its own key [N, 2]: [N, side, side, 1] for each site."""
+    sides = noise_sides(resolution)
 
     def of_one(key_data: jax.Array) -> tuple[jax.Array, ...]:
         key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
-        sides = noise_sides(resolution)
         return tuple(jax.random.normal(jax.random.fold_in(key, i), (side, side, 1)) for i, side in enumerate(sides))
 
     return jax.vmap(of_one)(keys)
@@ -246,5 +224,5 @@ def _style_mix(
     own = early(content, noise)
     other = early(style, draw_noise(generator.resolution, style_keys))
     exciting = own | {EXCITED_BY[side]: other[EXCITED_BY[side]] for side in resolutions}
-    full, _ = generator.apply(variables, own[LAST_EARLY_SIDE], exciting, noise, train=False, method=Generator.late)
-    return to_uint8(full)
+    last = own[LAST_EARLY_SIDE]
+    return to_uint8(generator.apply(variables, last, exciting, noise, train=False, method=Generator.late)[0])

@@ -12,6 +12,8 @@ from fastgan_jax.models.spectral_norm import power_iterate
 STANDING_POWER_ITERATIONS = 20
 STANDING_BATCHES = 16
 
+_settle = jax.jit(power_iterate, static_argnums=2)
+
 
 def standing_statistics(
     generator: Generator,
@@ -44,19 +46,10 @@ def standing_statistics(
     Returns:
         {"params", "batch_stats", "spectral"}.
     """
-    spectral = _settle(params, spectral)
-    statistics = [
-        _batch_statistics(
-            generator, latent_size, batch_size, params, batch_stats, spectral, jax.random.fold_in(key, index)
-        )
-        for index in range(batches)
-    ]
+    spectral = _settle(params, spectral, STANDING_POWER_ITERATIONS)
+    of_batch = partial(_batch_statistics, generator, latent_size, batch_size, params, batch_stats, spectral)
+    statistics = [of_batch(jax.random.fold_in(key, index)) for index in range(batches)]
     return {"params": params, "batch_stats": _pool_statistics(statistics), "spectral": spectral}
-
-
-@jax.jit
-def _settle(params: dict, spectral: dict) -> dict:
-    return power_iterate(params, spectral, STANDING_POWER_ITERATIONS)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
@@ -76,15 +69,9 @@ def _batch_statistics(
         jax.random.normal(jax.random.fold_in(noise_key, i), (batch_size, side, side, 1)) for i, side in enumerate(sides)
     )
     labels = jax.random.randint(label_key, (batch_size,), 0, max(generator.num_classes, 1))
-    zeros = jax.tree.map(jnp.zeros_like, batch_stats)
-    _, mutated = generator.apply(
-        {"params": params, "batch_stats": zeros, "spectral": spectral},
-        jax.random.normal(z_key, (batch_size, latent_size)),
-        noise,
-        labels,
-        train=True,
-        mutable=["batch_stats"],
-    )
+    z = jax.random.normal(z_key, (batch_size, latent_size))
+    variables = {"params": params, "batch_stats": jax.tree.map(jnp.zeros_like, batch_stats), "spectral": spectral}
+    _, mutated = generator.apply(variables, z, noise, labels, train=True, mutable=["batch_stats"])
     # From zero, one update of a running average leaves the new value times its weight.
     return jax.tree.map(lambda x: x / (1 - BATCH_NORM_MOMENTUM), mutated["batch_stats"])
 
@@ -93,11 +80,8 @@ def _batch_statistics(
 def _pool_statistics(statistics: list[dict]) -> dict:
     """Mean and variance over all batches from those of each batch: {"mean": [C], "var": [C]} at every batch norm."""
 
-    def pool(nodes: list[dict]) -> dict:
-        if "mean" not in nodes[0]:
-            return {name: pool([node[name] for node in nodes]) for name in nodes[0]}
-        means = jnp.stack([node["mean"] for node in nodes])
-        variances = jnp.stack([node["var"] for node in nodes])
-        return {"mean": means.mean(0), "var": variances.mean(0) + means.var(0)}
+    def pool(norm: dict) -> dict:
+        return {"mean": norm["mean"].mean(0), "var": norm["var"].mean(0) + norm["mean"].var(0)}
 
-    return pool(statistics)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *statistics)
+    return jax.tree.map(pool, stacked, is_leaf=lambda node: "mean" in node)

@@ -16,6 +16,7 @@ from fastgan_jax.utils.grids import save_png
 from fastgan_jax.utils.images import rgb
 
 MOST_FPS = {".mp4": 100, ".gif": 50, ".webp": 100}  # browsers show a gif's frame of under 20 ms for 100
+FRAME = "frame_{:06d}.png"  # in a folder
 MP4_QUALITY = "18"  # constant rate factor of x264, from 0 (lossless) to 51; 18 looks lossless
 BT709 = 1  # code of the color matrix, primaries and transfer curve of high-definition video (ITU-T H.273)
 LIMITED_RANGE = 1  # code of luma from 16 to 235
@@ -23,7 +24,7 @@ PALETTE_FRAMES, PALETTE_PIXELS = 16, 2**16  # about as many decide on the colors
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> int:
-    """Writes frames, uint8 [H, W, C] of one size (C = 1, 3 or 4), as they come.
+    """Writes frames, uint8 [H, W, C] of one size (C = 1, 3 or 4), as they come, and returns their number.
 
     gif and webp repeat endlessly. Transparency is kept by webp and PNG and laid on white for the others. mp4 is H.264
     with 4:2:0 color of the BT.709 kind; odd sides get a row or column more.
@@ -33,9 +34,6 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> i
             of an earlier video are replaced.
         frames: the frames; those of an mp4 and of a folder are not held in memory.
         fps: frames per second, above 0 and at most MOST_FPS.
-
-    Returns:
-        The number of frames.
 
     Raises:
         UserError: for another suffix or speed, if there are no frames, a package is missing, or the disk is full.
@@ -63,7 +61,7 @@ def check_video(path: str | Path, fps: float, overwrite: bool) -> None:
     _check_format(path, fps)
     if path.suffix.lower() == ".mp4":
         _import_av()
-    check_outputs([path] if path.suffix else [*_frames_in(path)[:1], _frame(path, 0)], overwrite)
+    check_outputs([path] if path.suffix else [*_frames_in(path)[:1], path / FRAME.format(0)], overwrite)
 
 
 def durations(count: int, fps: float) -> list[int]:
@@ -84,10 +82,6 @@ def _check_format(path: Path, fps: float) -> None:
         raise UserError(f"{fps:g} frames per second: must be above 0 and at most {most} for {suffix or 'PNGs'}")
 
 
-def _frame(folder: Path, index: int) -> Path:
-    return folder / f"frame_{index:06d}.png"
-
-
 def _frames_in(folder: Path) -> list[Path]:
     return sorted(folder.glob("frame_" + "[0-9]" * 6 + ".png"))
 
@@ -95,9 +89,9 @@ def _frames_in(folder: Path) -> list[Path]:
 def _write_folder(folder: Path, frames: Iterator[np.ndarray]) -> int:
     count = 0
     for count, frame in enumerate(frames, start=1):
-        save_png(_frame(folder, count - 1), frame)
+        save_png(folder / FRAME.format(count - 1), frame)
     for path in _frames_in(folder):
-        if path.name >= _frame(folder, count).name:  # of an earlier, longer video
+        if path.name >= FRAME.format(count):  # of an earlier, longer video
             path.unlink()
     return count
 
@@ -106,9 +100,8 @@ def _import_av() -> ModuleType:
     try:
         import av
     except ModuleNotFoundError:
-        raise UserError(
-            "writing .mp4 needs the package av: pip install 'fastgan_jax[video]', or write .gif or .webp"
-        ) from None
+        cure = "pip install 'fastgan_jax[video]', or write .gif or .webp"
+        raise UserError(f"writing .mp4 needs the package av: {cure}") from None
     return av
 
 
@@ -123,18 +116,14 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = LIMITED_RANGE
         for count, frame in enumerate(frames, start=1):
-            pixels = _even(rgb(frame))  # the color format takes no odd sides
+            height, width, _ = frame.shape  # odd ones are padded, since the color format takes none
+            pixels = np.pad(rgb(frame), ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             if count == 1:
                 stream.height, stream.width = pixels.shape[:2]
             image = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             container.mux(stream.encode(image.reformat(format="yuv420p", dst_colorspace="ITU709")))
         container.mux(stream.encode())
     return count
-
-
-def _even(frame: np.ndarray) -> np.ndarray:
-    height, width, _ = frame.shape
-    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:

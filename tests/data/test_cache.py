@@ -15,8 +15,7 @@ import numpy as np
 import pytest
 from image_sets import load
 
-from fastgan_jax.data import cache, dataset
-from fastgan_jax.data.cache import CacheEntry
+from fastgan_jax.data import cache, decode
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils import files
 
@@ -47,11 +46,6 @@ def with_too_few_labels(entry: Path) -> None:
     np.save(entry / "labels.npy", np.zeros(1, np.int32))
 
 
-def replaced_by_a_file(entry: Path) -> None:
-    entry.rename(entry.with_name("moved"))
-    entry.write_text("no folder")
-
-
 DAMAGES = [
     garbage,
     truncated,
@@ -59,7 +53,6 @@ DAMAGES = [
     without_facts,
     without_a_fact,
     with_too_few_labels,
-    replaced_by_a_file,
 ]
 
 
@@ -74,75 +67,87 @@ def test_a_damaged_cache_entry_is_decoded_again(folder, tmp_path, caplog, damage
     caplog.clear()
     load(tmp_path, path=str(folder))
     assert "is damaged" not in caplog.text
-    assert not list((tmp_path / "cache").glob(".decoding-*"))
+    assert names_in(tmp_path / "cache" / first.fingerprint) == FILES
 
 
-def write_numbers(entry: CacheEntry, count: int = 3) -> None:
-    images = np.arange(count, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    entry.write(images, np.arange(count, dtype=np.int32), {"names": [str(index) for index in range(count)]})
+FILES = ["images.npy", "labels.npy", "set.json"]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def numbers(append) -> tuple[np.ndarray, dict]:
+    for number in range(3):
+        append(np.full((2, 2, 3), number, np.uint8))
+    return np.arange(3, dtype=np.int32), {"names": ["0", "1", "2"]}
 
 
 def test_an_entry_appears_whole_or_not_at_all(tmp_path):
-    entry = CacheEntry(tmp_path / "cache" / "key")
-    with contextlib.suppress(KeyboardInterrupt), entry.writer((2, 2, 3)) as writer:
-        writer.append(np.zeros((2, 2, 3), np.uint8))
-        (unfinished,) = (tmp_path / "cache").iterdir()
-        assert unfinished.name.startswith(".decoding-") and entry.load() is None
+    folder = tmp_path / "key"
+
+    def interrupted(append):
+        append(np.zeros((2, 2, 3), np.uint8))
+        (unfinished,) = names_in(folder)
+        assert unfinished.startswith(".") and unfinished.endswith(".part.npy")
         raise KeyboardInterrupt
-    assert not list((tmp_path / "cache").iterdir())
-    write_numbers(entry)
-    images, labels, facts = entry.load(["names"])
+
+    with contextlib.suppress(KeyboardInterrupt):
+        cache.load_or_make(folder, (2, 2, 3), interrupted)
+    assert names_in(folder) == []
+    images, labels, facts = cache.load_or_make(folder, (2, 2, 3), numbers, ["names"])
     assert images[:, 0, 0, 0].tolist() == labels.tolist() == [0, 1, 2] and facts["names"] == ["0", "1", "2"]
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["key"]
+    assert names_in(folder) == FILES
 
 
-def test_writers_of_one_entry_at_the_same_time_both_succeed(tmp_path):
-    entry = CacheEntry(tmp_path / "key")
-    labels = np.zeros(1, np.int32)
-    with entry.writer((1, 1, 3)) as first, entry.writer((1, 1, 3)) as second:
-        for writer, value in ((first, 1), (second, 2)):
-            writer.append(np.full((1, 1, 3), value, np.uint8))
-        second.finish(labels, {})
-        first.finish(labels, {})
-    assert entry.load()[0][0, 0, 0].tolist() == [2, 2, 2]  # the first to finish wins
-    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+def test_an_entry_without_its_facts_is_not_finished(tmp_path, caplog):
+    cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)
+    (tmp_path / "key" / "set.json").unlink()
+    (tmp_path / "key" / "images.npy").write_bytes(b"of a process that was killed")
+    assert len(cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)[0]) == 3
+    assert not caplog.messages
 
 
 def test_threads_that_meet_a_damaged_entry_all_succeed(tmp_path):
-    entry = CacheEntry(tmp_path / "key")
+    folder = tmp_path / "key"
     start = threading.Barrier(8)
 
     def one(_: int) -> list[int]:
         start.wait()
-        return entry.load_or_make(lambda: write_numbers(entry), ["names"])[1].tolist()
+        images, labels, _ = cache.load_or_make(folder, (2, 2, 3), numbers, ["names"])
+        assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
+        return labels.tolist()
 
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            write_numbers(entry)
-            garbage(entry.folder)
+            cache.load_or_make(folder, (2, 2, 3), numbers)
+            garbage(folder)
             assert list(pool.map(one, range(8))) == [[0, 1, 2]] * 8
-    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+    assert names_in(folder) == FILES
 
 
 TOGETHER = """
 import sys, time
 from pathlib import Path
 from configs import base
-from fastgan_jax.data import dataset
+from fastgan_jax.data import dataset, decode as decoding
 
 data = base.get_config().data
 data.path, data.cache_dir = sys.argv[1:]
-decode = dataset.decode
+decode = decoding.decode
+
+def done():
+    return list(Path(data.cache_dir).glob("*/set.json"))
 
 def decode_when_both_have_begun(*arguments):
     deadline = time.monotonic() + 100
-    while len(list(Path(data.cache_dir).iterdir())) < 2:
+    while len(list(Path(data.cache_dir).glob("*/.*.part.npy"))) < 2 and not done():
         if time.monotonic() > deadline:
             raise SystemExit("the other process never began")
         time.sleep(0.01)
     return decode(*arguments)
 
-dataset.decode = decode_when_both_have_begun
+decoding.decode = decode_when_both_have_begun
 images = dataset.load_image_set(data, resolution=16, channels=3, num_classes=0, run_dir="unused")
 print(len(images.images), int(images.images.sum()))
 """
@@ -157,60 +162,49 @@ def test_two_processes_decode_the_same_set_at_the_same_time(folder, tmp_path):
         out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err
         assert out.split() == ["4", str(expected.sum())]
-    assert len(list((tmp_path / "shared").iterdir())) == 1
+    (entry,) = (tmp_path / "shared").iterdir()
+    assert names_in(entry) == FILES
 
 
-def test_folders_of_killed_processes_are_removed_and_those_of_others_not(tmp_path):
-    old, resumed, young = (tmp_path / f".decoding-{name}" for name in ("old", "resumed", "young"))
+def test_files_of_killed_processes_are_removed_and_those_of_others_not(tmp_path):
+    (tmp_path / "other").mkdir()
+    old, young = (tmp_path / "other" / f".{name}.part.npy" for name in ("old", "young"))
     long_ago = time.time() - cache.ABANDONED_SECONDS - 60
-    for folder in (old, resumed, young):
-        folder.mkdir()
-        (folder / "images.npy").write_bytes(b"unfinished")
-    for path in (old / "images.npy", old, resumed):
-        os.utime(path, (long_ago, long_ago))
-    write_numbers(CacheEntry(tmp_path / "key"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".decoding-resumed", ".decoding-young", "key"]
+    for file in (old, young):
+        file.write_bytes(b"unfinished")
+    os.utime(old, (long_ago, long_ago))
+    cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)
+    assert names_in(tmp_path / "other") == [young.name]
 
 
 def test_an_unusable_cache_folder_is_named_in_one_line(folder, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be cached in .*file \(.*set data\.cache_dir") as error:
+    with pytest.raises(UserError, match=r"file/.* cannot be written \(.*set data\.cache_dir") as error:
         load(tmp_path, path=str(folder), cache_dir=str(tmp_path / "file"))
     assert "\n" not in str(error.value)
     (tmp_path / "run").write_text("")
-    with pytest.raises(UserError, match=r"cannot be cached in .*data \(.*set --workdir to another folder"):
+    with pytest.raises(UserError, match=r"data/.* cannot be written \(.*set --workdir to another folder"):
         load(tmp_path, demo_images=2)
 
 
 def test_a_full_disk_is_named_and_nothing_stays(folder, tmp_path, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    for name in ("_flush", "_unfinished_folder"):
+    for module, name in ((os, "fsync"), (Path, "replace"), (Path, "mkdir")):
         with (
             monkeypatch.context() as patch,
             pytest.raises(UserError, match=r"\(No space left on device\): free"),
         ):
-            patch.setattr(cache, name, full)
+            patch.setattr(module, name, full)
             load(tmp_path, path=str(folder))
-        assert not list((tmp_path / "cache").iterdir())
+        assert not list((tmp_path / "cache").glob("*/*"))
 
 
-def test_an_entry_that_stays_damaged_is_an_error(tmp_path):
-    entry = CacheEntry(tmp_path / "key")
-    made = []
+def test_an_entry_that_stays_damaged_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "_load", lambda *_: None)
     with pytest.raises(UserError, match=r"cannot be read back from .*key: set data\.cache_dir"):
-        entry.load_or_make(lambda: made.append(1))
-    assert len(made) == cache.ATTEMPTS
-
-
-def test_a_failing_rename_is_named(tmp_path, monkeypatch):
-    def forbidden(self, target):
-        raise PermissionError(errno.EPERM, "not permitted")
-
-    monkeypatch.setattr(Path, "rename", forbidden)
-    with pytest.raises(UserError, match=r"\(not permitted\)"):
-        write_numbers(CacheEntry(tmp_path / "key"))
+        cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)
 
 
 def test_without_a_writable_cache_a_set_is_decoded_into_a_temporary_folder(folder, tmp_path, monkeypatch, caplog):
@@ -219,7 +213,7 @@ def test_without_a_writable_cache_a_set_is_decoded_into_a_temporary_folder(folde
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     first = load(tmp_path, path=str(folder), cache_dir=None)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    monkeypatch.setattr(dataset, "decode", None)
+    monkeypatch.setattr(decode, "decode", None)
     assert load(tmp_path, path=str(folder), cache_dir=None).fingerprint == first.fingerprint
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "a.PNG"))  # a file

@@ -11,8 +11,8 @@ import pytest
 from image_sets import BLUE, decoded, encoded, load
 from PIL import Image
 
-from fastgan_jax.data import dataset
-from fastgan_jax.data.demo import draw_demo_set
+from fastgan_jax.data import dataset, decode
+from fastgan_jax.data.demo import draw_demo_image
 from fastgan_jax.errors import UserError
 
 
@@ -45,7 +45,7 @@ def test_a_second_start_does_not_decode(folder, tmp_path, monkeypatch):
     def forbidden(*arguments):
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(dataset, "decode", forbidden)
+    monkeypatch.setattr(decode, "decode", forbidden)
     again = load(tmp_path, path=str(folder))
     np.testing.assert_array_equal(again.images, first.images)
     assert list(again.skipped) == list(first.skipped)
@@ -134,11 +134,11 @@ def test_first_level_folders_are_classes(tmp_path):
 def test_a_demo_set_is_drawn_once_and_known_by_its_settings(tmp_path, monkeypatch):
     first = load(tmp_path, demo_images=2)
     assert first.fingerprint == "demo-2-0-16-3-v1"  # other results are kept under it
-    np.testing.assert_array_equal(first.images, draw_demo_set(2, 0, 16))
+    np.testing.assert_array_equal(first.images, [draw_demo_image(0, index, 16) for index in range(2)])
     others = [{"demo_images": 3}, {"demo_seed": 1}, {"channels": 1}, {"resolution": 8}]
     fingerprints = {load(tmp_path, **{"demo_images": 2, **fields}).fingerprint for fields in others}
     assert len(fingerprints | {first.fingerprint}) == 5
-    monkeypatch.setattr(dataset, "draw_demo_set", None)
+    monkeypatch.setattr(dataset, "draw_demo_image", None)
     np.testing.assert_array_equal(load(tmp_path, demo_images=2).images, first.images)
 
 

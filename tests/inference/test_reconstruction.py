@@ -73,10 +73,10 @@ def test_warnings_of_decoding_are_logged(trained, folder, caplog, monkeypatch):
         warnings.warn("odd block", stacklevel=1)
         return original(data, target)
 
-    from fastgan_jax.data import image_files
+    from fastgan_jax.data import decode
 
-    original = image_files.decode
-    monkeypatch.setattr(image_files, "decode", warns)
+    original = decode.decode
+    monkeypatch.setattr(decode, "decode", warns)
     read_images([folder / "0.png"], trained.config)
     assert caplog.messages == [f"{folder / '0.png'} was decoded with a warning: odd block"]
 
