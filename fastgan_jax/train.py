@@ -74,20 +74,16 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     """
     spec = spec_from_config(config)
     pretrained = pretrained_from_config(config)  # before anything is written, since it may refuse
-    run = RunFolder(workdir)
+    run, iterations = RunFolder(workdir), config.train.iterations
     best_metric = config.eval.best_metric
     with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric) as checkpoints:
         saved = checkpoints.config()
         if saved is not None:
             configuration.check_resumable(saved, configuration.to_dict(config))
             _warn_of_other_evaluation(saved, configuration.to_dict(config))
-            if checkpoints.latest_step() >= config.train.iterations:
-                log.info(
-                    "finished: %s is at iteration %d of %d",
-                    run.path,
-                    checkpoints.latest_step(),
-                    config.train.iterations,
-                )
+            step = checkpoints.latest_step()
+            if step >= iterations:
+                log.info("finished: %s is at iteration %d of %d", run.path, step, iterations)
                 return None
         return _Training(config, spec, pretrained, run, checkpoints).run_to_end()
 
@@ -98,36 +94,24 @@ class _Training:
     def __init__(self, config: Any, spec: Spec, pretrained: Any, run: RunFolder, checkpoints: Checkpoints):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
         self.config, self.spec, self.run, self.checkpoints = config, spec, run, checkpoints
-        model = config.model
-        self.data: ImageSet = load_image_set(
-            config.data,
-            resolution=model.resolution,
-            channels=model.channels,
-            num_classes=model.num_classes,
-            run_dir=run.path,
-        )
+        shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
+        self.data: ImageSet = load_image_set(config.data, **shape, run_dir=run.path)
+        self.resident = is_resident(self.data, config.data.resident)
         self.pretrained = jax.device_put(pretrained)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
-        self.state, self.step = self._restore_or_create()
+        self.state, self.step = create_train_state(jax.random.key(config.train.seed), spec), 0
+        networks = (self.state.generator, self.state.discriminator)
+        counts = (f"{parameter_overview.count_parameters(network.params):,}" for network in networks)
+        log.info("%s parameters in the generator, %s in the discriminator", *counts)
+        if checkpoints.latest_step() is not None:
+            self.state, data, self.step = checkpoints.restore(self.state)
+            log.info("resumed from iteration %d in %s", self.step, run.path)
+            if data["fingerprint"] not in (None, self.data.fingerprint):
+                log.warning("the images are not those that %s was trained on so far", run.path)
         self.writer = MetricsWriter(run, self.step)
         self.last_good = self.last_logged = self.step
-        self.standing: tuple[int, dict] = (-1, {})  # iteration, variables of the averaged generator at it
-        self.num_real = min(NUM_RECONSTRUCTIONS, len(self.data.images))
-
-    def _restore_or_create(self) -> tuple[TrainState, int]:
-        state = create_train_state(jax.random.key(self.config.train.seed), self.spec)
-        log.info(
-            "%s parameters in the generator, %s in the discriminator",
-            *(f"{parameter_overview.count_parameters(n.params):,}" for n in (state.generator, state.discriminator)),
-        )
-        if self.checkpoints.latest_step() is None:
-            return state, 0
-        state, data, step = self.checkpoints.restore(state)
-        log.info("resumed from iteration %d in %s", step, self.run.path)
-        if data["fingerprint"] not in (None, self.data.fingerprint):
-            log.warning("the images are not those that %s was trained on so far", self.run.path)
-        return state, step
+        self.sampler: Sampler | None = None  # the latest of `_sampler`
 
     def run_to_end(self) -> TrainState:
         """Iterates until `train.iterations`, a signal, or a number that is not finite."""
@@ -139,23 +123,24 @@ class _Training:
             if self.step == 0:
                 self._sample()
                 self._save()
-            progress = Progress(
-                title="iteration",
-                total=config.iterations,
-                initial=self.step,
-                images_per_step=config.batch_size,
-            )
-            with progress, memory_advice(TRAINING_CURE, needed):
+            counted = {"total": config.iterations, "initial": self.step, "images_per_step": config.batch_size}
+            with Progress(title="iteration", **counted) as progress, memory_advice(TRAINING_CURE, needed):
                 while self.step < config.iterations and not signals.received:
                     self.state, metrics = program(self.state, self.pretrained, *inputs)
                     self.step += per_call
-                    self._report_first(metrics, per_call)
+                    if self.started is not None:
+                        jax.block_until_ready(metrics)
+                        seconds = time.perf_counter() - self.started
+                        log.info("first %d iteration(s) done %.1f s after the start", per_call, seconds)
+                        self.started = None
                     if self._is_due(config.log_every):
                         self._log(metrics, progress)
                     progress.update(per_call)
                     if self._is_due(config.sample_every):
                         self._sample()
-                    evaluated = self._evaluate() if self._is_evaluation_due(signals) else None
+                    evaluated = None
+                    if self.evaluator and self._is_due(self.config.eval.every) and not signals.received:
+                        evaluated = self._evaluate()
                     if evaluated or self._is_due(config.checkpoint_every) or signals.received:
                         self._save(evaluated)
                     if self.step < config.iterations:
@@ -168,20 +153,15 @@ class _Training:
                 signals.received,
             )
         log.info("finished: %d iterations, samples in %s", self.step, self.run.samples)
-        self._report()
-        return self.state
-
-    def _report(self) -> None:
-        """Writes the page about the run; a full disk does not make a finished run a failed one."""
         try:
             log.info("report: %s", write_report(self.run.path))
-        except UserError as error:
+        except UserError as error:  # a full disk does not make a finished run a failed one
             log.warning("no report: %s", error)
+        return self.state
 
     def _feed(self, per_call: int) -> AbstractContextManager[Iterator[tuple[jax.Array, ...]]]:
         """The inputs of each call of the program, from iteration `self.step` on."""
         train, data = self.config.train, self.config.data
-        self.resident = is_resident(self.data, data.resident)
         if not self.resident:
             count = len(self.data.images)
             log.info("the set of %d images streams from the host (data.resident=%s)", count, data.resident)
@@ -189,66 +169,37 @@ class _Training:
 
     def _compile(self, per_call: int, inputs: tuple) -> tuple[Program, int]:
         """The compiled program and the bytes of device memory that it needs."""
-        on_cpu = jax.default_backend() == "cpu"
-        program = make_program(
-            self.spec,
-            iterations=per_call,
-            resident=self.resident,
-            unroll=on_cpu,
-            accumulate=self.config.train.accumulate,
-        )
+        options = {"unroll": jax.default_backend() == "cpu", "accumulate": self.config.train.accumulate}
+        program = make_program(self.spec, iterations=per_call, resident=self.resident, **options)
         started = time.perf_counter()
         compiled, needed = compile_program(program, self.state, self.pretrained, *inputs)
-        log.info(
-            "compiled in %.1f s: %d iteration(s) per call, about %.2f GB of memory on %s",
-            time.perf_counter() - started,
-            per_call,
-            needed / 1e9,
-            jax.devices()[0].device_kind,
-        )
+        facts = (time.perf_counter() - started, per_call, needed / 1e9, jax.devices()[0].device_kind)
+        log.info("compiled in %.1f s: %d iteration(s) per call, about %.2f GB of memory on %s", *facts)
         return compiled, needed
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.train.iterations
-
-    def _is_evaluation_due(self, signals: StopSignals) -> bool:
-        return self.evaluator is not None and self._is_due(self.config.eval.every) and not signals.received
 
     def _evaluate(self) -> dict[str, float]:
         """Judges the averaged generator, and writes and returns the numbers."""
         started = time.perf_counter()
         log.info("iteration %d: evaluating %d samples ...", self.step, self.config.eval.num_samples)
         values = self.evaluator.evaluate(self._sampler())
-        log.info(
-            "iteration %d: %s (%s; %.0f s)",
-            self.step,
-            ", ".join(f"{name} {value:.4g}" for name, value in values.items()),
-            self.evaluator.description,
-            time.perf_counter() - started,
-        )
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        seconds = time.perf_counter() - started
+        log.info("iteration %d: %s (%s; %.0f s)", self.step, numbers, self.evaluator.description, seconds)
         self.writer.scalars(self.step, {f"eval/{name}": value for name, value in values.items()})
         history, mirrored = evaluations(read_metrics(self.run.metrics)), self.config.data.flip
         for line in diagnose(history, self.config.eval.best_metric, mirrored=mirrored):
             log.warning("%s", line)
         return values
 
-    def _sampler(self) -> Sampler:
-        return Sampler(self.spec.generator, self._sampler_variables(), z_dim=self.spec.latent_size)
-
-    def _report_first(self, metrics: Metrics, per_call: int) -> None:
-        """Reports, once, how long it took from the start of the run to the end of the first call."""
-        if self.started is None:
-            return
-        jax.block_until_ready(metrics)
-        log.info("first %d iteration(s) done %.1f s after the start", per_call, time.perf_counter() - self.started)
-        self.started = None
-
     def _log(self, metrics: Metrics, progress: Progress) -> None:
         """Reads the metrics of the latest iteration, checks that they are finite, and writes them."""
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        broken = [name for name, value in values.items() if not math.isfinite(value)]
-        if broken:
-            raise self._diverged(f"{broken[0]} is {values[broken[0]]}")
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise self._diverged(f"{name} is {value}")
         self.last_logged = self.step
         self.writer.scalars(self.step, values)
         progress.note(" ".join(f"{name} {values[name]:.3f}" for name in SHOWN))
@@ -259,32 +210,26 @@ class _Training:
             f"{self.last_good} in {self.run.checkpoints}: resume from it with a lower optim.learning_rate"
         )
 
-    def _sampler_variables(self) -> dict:
-        """Variables of the averaged generator with standing statistics, computed once per iteration that needs them."""
-        step, variables = self.standing
-        if step != self.step:
-            g = self.state.generator
-            variables = standing_statistics(
-                self.spec.generator,
-                self.state.ema_params,
-                g.batch_stats,
-                g.spectral,
-                jax.random.key(STANDING_SEED),
-                latent_size=self.spec.latent_size,
-                batch_size=self.config.train.batch_size,
-            )
-            self.standing = (self.step, variables)
-        return variables
+    def _sampler(self) -> Sampler:
+        """The averaged generator with standing statistics, made once per iteration that needs it."""
+        if self.sampler is None or self.sampler.step != self.step:
+            generator, size, g = self.spec.generator, self.spec.latent_size, self.state.generator
+            own = (self.state.ema_params, g.batch_stats, g.spectral, jax.random.key(STANDING_SEED))
+            batch_size = self.config.train.batch_size
+            variables = standing_statistics(generator, *own, latent_size=size, batch_size=batch_size)
+            self.sampler = Sampler(generator, variables, z_dim=size, step=self.step)
+        return self.sampler
 
     def _sample(self) -> None:
         """Writes the grid of the fixed latents and, once the discriminator has learned, that of reconstructions."""
         images = self._sampler().sample(self.config.train.num_samples, self.config.train.seed)
         self._write_grid("samples", self.run.sample_path(self.step), image_grid(images))
-        if self.step and self.spec.discriminator.decoders:
+        discriminator = self.spec.discriminator
+        if self.step and discriminator.decoders:
+            real, labels = self.data.images[:NUM_RECONSTRUCTIONS], self.data.labels[:NUM_RECONSTRUCTIONS]
             variables = self.state.discriminator.variables
-            real, labels = self.data.images[: self.num_real], self.data.labels[: self.num_real]
-            made = reconstruct(self.spec.discriminator, self.spec.resize, variables, np.asarray(real), labels)
-            columns = ("real", *self.spec.discriminator.decoders)
+            made = reconstruct(discriminator, self.spec.resize, variables, np.asarray(real), labels)
+            columns = ("real", *discriminator.decoders)
             tiles = np.stack([np.asarray(made[name]) for name in columns], axis=1)
             grid = image_grid(tiles.reshape(-1, *tiles.shape[2:]), columns=len(columns))
             self._write_grid("reconstructions", self.run.reconstruction_path(self.step), grid)
@@ -297,31 +242,18 @@ class _Training:
         """Hands the state, with the metrics of an evaluation, to the checkpointer, which writes in the background."""
         if not _all_finite(self.state):
             raise self._diverged("a parameter is not finite")
-        train = self.config.train
-        position = self.step * train.batch_size
-        self.checkpoints.save(
-            self.step,
-            state=self.state,
-            sampler=self._sampler_variables(),
-            config=configuration.to_dict(self.config),
-            data={
-                "iteration": self.step,
-                "epoch": position // len(self.data.images),
-                "position": position % len(self.data.images),
-                "fingerprint": self.data.fingerprint,
-            },
-            metrics=metrics,
-        )
+        epoch, position = divmod(self.step * self.config.train.batch_size, len(self.data.images))
+        data = {"iteration": self.step, "epoch": epoch, "position": position, "fingerprint": self.data.fingerprint}
+        config, sampler = configuration.to_dict(self.config), self._sampler().variables
+        self.checkpoints.save(self.step, state=self.state, sampler=sampler, config=config, data=data, metrics=metrics)
         self.last_good = self.step
 
 
 def _warn_of_other_evaluation(saved: dict, current: dict) -> None:
-    """Tells that evaluations of a resumed run cannot be compared, if their settings were changed.
-
-    A configuration saved before there were evaluations has no group "eval", and no scores.
-    """
+    """Tells that evaluations of a resumed run cannot be compared, if their settings were changed."""
     decisive = tuple(f"eval.{name}:" for name in ("features", "resize", "num_samples", "seed", "best_metric"))
     changed = [line for line in configuration.differences(saved, current) if line.startswith(decisive)]
+    # A configuration saved before there were evaluations has no group "eval", and no scores.
     if changed and saved.get("eval", {}).get("every") and current["eval"]["every"]:
         log.warning(
             "scores so far and from here on cannot be compared, nor the best checkpoint be chosen by them (%s): judge "

@@ -16,27 +16,23 @@ from fastgan_jax.inference.sampler import Sampler, draw_noise, noise_keys
 from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
 
 
-def check_style_mix(sampler: Sampler) -> None:
-    """Raises UserError if the generator of `sampler` has nothing that a style could excite."""
-    if not sampler.style_resolutions:
+def example_inputs(sampler: Sampler, style_mix: bool, count: int) -> dict[str, np.ndarray]:
+    """Inputs of `count` images by name: the latents of seed 0, and for a conditional generator the classes in turn.
+
+    They are z, or z_content and z_style, each float32 [N, nz], and labels, int32 [N].
+
+    Raises:
+        UserError: if the generator has nothing that a style could excite.
+    """
+    if style_mix and not sampler.style_resolutions:
         raise UserError(
             "--style-mix needs skip-layer excitation, and this generator was trained without it "
             "(model.skip_excitation=False): leave --style-mix out"
         )
-
-
-def input_names(sampler: Sampler, style_mix: bool) -> list[str]:
-    """Names of the inputs: z, or z_content and z_style (each float32 [N, nz]); labels [N] if it is conditional."""
-    latents = ["z_content", "z_style"] if style_mix else ["z"]
-    return latents + (["labels"] if sampler.generator.num_classes else [])
-
-
-def example_inputs(sampler: Sampler, style_mix: bool, count: int) -> list[np.ndarray]:
-    """Inputs of `count` images: the latents of seed 0, and the classes in turn."""
     latents = sampler.latents(2 * count if style_mix else count)
-    inputs = [latents[:count], latents[count:]] if style_mix else [latents]
+    inputs = {"z_content": latents[:count], "z_style": latents[count:]} if style_mix else {"z": latents}
     if sampler.generator.num_classes:
-        inputs.append(np.arange(count, dtype=np.int32) % sampler.generator.num_classes)
+        inputs["labels"] = np.arange(count, dtype=np.int32) % sampler.generator.num_classes
     return inputs
 
 
@@ -54,7 +50,7 @@ def noise_names(resolution: int) -> list[str]:
 def image_function(
     generator: Generator, variables: dict, noise: list[np.ndarray], style_mix: bool
 ) -> Callable[..., jax.Array]:
-    """The function from inputs, in the order of `input_names`, to images.
+    """The function from inputs, in the order of `example_inputs`, to images.
 
     Args:
         generator: the module.
@@ -65,15 +61,15 @@ def image_function(
     Returns:
         A function whose result is float32 [N, H, W, C], nominally in [-1, 1], not clipped.
     """
+    maps = tuple(map(jnp.asarray, noise))
 
     def apply(*args: Any, **kwargs: Any) -> Any:
         return generator.apply(variables, *args, train=False, **kwargs)
 
     def image(z: jax.Array, labels: jax.Array | None = None) -> jax.Array:
-        return apply(z, tuple(map(jnp.asarray, noise)), labels)[0]
+        return apply(z, maps, labels)[0]
 
     def mixed(content: jax.Array, style: jax.Array, labels: jax.Array | None = None) -> jax.Array:
-        maps = tuple(map(jnp.asarray, noise))
         own, other = (apply(z, maps, labels, method=Generator.early) for z in (content, style))
         exciting = {side: other[side] for side in EXCITED_BY.values()}
         return apply(own[LAST_EARLY_SIDE], exciting, maps, method=Generator.late)[0]

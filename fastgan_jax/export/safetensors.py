@@ -16,12 +16,6 @@ def safetensors_bytes(sampler: Sampler) -> bytes:
     batch_stats.initial.norm.mean [C], spectral.to_big.u [out] and so on. The metadata holds "format" ("fastgan_jax"),
     "step", and "config", the run's configuration as JSON.
 
-    Args:
-        sampler: from `fastgan_jax.load`.
-
-    Returns:
-        The contents of a .safetensors file.
-
     Raises:
         UserError: if the package safetensors is missing.
     """

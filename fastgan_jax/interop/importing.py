@@ -12,12 +12,11 @@ import optax
 
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.errors import UserError
-from fastgan_jax.gan.state import NetworkState, TrainState, create_train_state
+from fastgan_jax.gan.state import TrainState, create_train_state
 from fastgan_jax.inference.standing_statistics import standing_statistics
 from fastgan_jax.interop.names import check_structure
 from fastgan_jax.interop.pytorch import state_dict_to_variables
-from fastgan_jax.interop.reading import NETWORK_KEYS, Arrays, Moments, ReferenceCheckpoint, sort_checkpoint
-from fastgan_jax.models.generator import Generator
+from fastgan_jax.interop.reading import NETWORK_KEYS, Arrays, ReferenceCheckpoint, sort_checkpoint
 from fastgan_jax.pretrained.torch_pickle import read_torch_file
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints
@@ -48,71 +47,59 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
             an optimizer's state, of learning rate and betas.
         overwrite: replace a run folder that is there.
 
-    Returns:
-        What was found and made.
-
     Raises:
         UserError: if the file cannot be read, does not fit, the run folder is there, or `base_config` has
             what the reference has not.
     """
     path, out = user_path(path), user_path(out_dir)
-    _check_free(out, overwrite)
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if not overwrite:
+            raise UserError(f"{out} exists already: choose another --out, or add --overwrite")
+        if not (out / "config.json").is_file():
+            raise UserError(f"{out} is not a run folder, so it is not overwritten: choose another --out")
     checkpoint = sort_checkpoint(read_torch_file(path))
     config, notes = configure(base_config, checkpoint)
-    step = step_of(path, checkpoint)
-    if step >= config.train.iterations:
-        notes.append(
-            f"iteration {step} is not below train.iterations={config.train.iterations}: to train on, set it higher"
-        )
+    step, iterations = step_of(path, checkpoint), config.train.iterations
+    if step >= iterations:
+        notes.append(f"iteration {step} is not below train.iterations={iterations}: to train on, set it higher")
     spec = spec_from_config(config)
-    state = create_train_state(jax.random.key(config.train.seed), spec)
-    state = _fill(state, checkpoint).replace(step=jnp.asarray(step, jnp.int32))
-    _write(out, step, state, _sampler_variables(spec.generator, state, config.model.nz), configuration.to_dict(config))
+    state = _fill(create_train_state(jax.random.key(config.train.seed), spec), checkpoint, step)
+    # Variables for sampling have statistics of their own; `state` keeps the file's.
+    g, key = state.generator, jax.random.key(STANDING_SEED)
+    sampler = standing_statistics(
+        spec.generator, state.ema_params, g.batch_stats, g.spectral, key, latent_size=config.model.nz
+    )
+    _write(out, step, state, sampler, configuration.to_dict(config))
     return Imported(step, config, (*checkpoint.notes, *notes))
-
-
-def _check_free(out: Path, overwrite: bool) -> None:
-    """Checks that the run folder is new, or one that may be replaced."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not overwrite:
-        raise UserError(f"{out} exists already: choose another --out, or add --overwrite")
-    if not (out / "config.json").is_file():
-        raise UserError(f"{out} is not a run folder, so it is not overwritten: choose another --out")
 
 
 def configure(base_config: Any, checkpoint: ReferenceCheckpoint) -> tuple[Any, list[str]]:
     """The configuration of the imported run, and notes about what the file lacked."""
     check_structure(base_config.model)
-    config = base_config.copy_and_resolve_references()
-    sizes, notes = checkpoint.sizes, []
-    config.model.update(resolution=sizes.resolution, channels=sizes.channels, ngf=sizes.ngf, nz=sizes.nz)
-    if checkpoint.discriminator is None:
+    config, notes = base_config.copy_and_resolve_references(), []
+    config.model.update(checkpoint.sizes)
+    if "discriminator" not in checkpoint.networks:
         notes.append(f"no discriminator in the file: a fresh one is there to train, with model.ndf={config.model.ndf}")
-    else:
-        config.model.ndf = sizes.ndf
     if checkpoint.ema is None:
         notes.append("no averaged parameters ('g_ema') in the file: those of 'g' took their place")
-    for net, keys in NETWORK_KEYS.items():
+    for net, key in NETWORK_KEYS.items():
         if net not in checkpoint.moments:
-            notes.append(f"no optimizer state ('{keys.optimizer}') of the {net} carried over: its Adam starts afresh")
-    notes += _take_options(config.optim, list(checkpoint.moments.values()))
+            notes.append(f"no optimizer state ('opt_{key}') of the {net} carried over: its Adam starts afresh")
+    options = [moments.options for moments in checkpoint.moments.values() if moments.options is not None]
+    if options:
+        rate, beta1, beta2 = options[0]
+        if rate > 0 and 0 <= beta1 < 1 and 0 <= beta2 < 1:
+            config.optim.update(learning_rate=rate, beta1=beta1, beta2=beta2)
+            if len(set(options)) > 1:
+                notes.append(
+                    f"the optimizers differ in (learning rate, betas), {options}: the first are taken for both"
+                )
+        else:
+            notes.append(
+                f"the optimizer's (learning rate, betas) {options[0]} cannot be trained with: those of optim stay"
+            )
     configuration.validate(config, check_source=False)
     return config, notes
-
-
-def _take_options(optim: Any, moments: list[Moments]) -> list[str]:
-    """Sets learning rate and betas to those of the file; both networks have the same here."""
-    options = [m.options for m in moments if m.options is not None]
-    if not options:
-        return []
-    rate, beta1, beta2 = options[0]
-    if not (rate > 0 and 0 <= beta1 < 1 and 0 <= beta2 < 1):
-        return [f"the optimizer's (learning rate, betas) {options[0]} cannot be trained with: those of optim stay"]
-    optim.learning_rate, optim.beta1, optim.beta2 = rate, beta1, beta2
-    if len(set(options)) == 1:
-        return []
-    return [f"the optimizers differ in (learning rate, betas), {options}: the first are taken for both"]
 
 
 def step_of(path: Path, checkpoint: ReferenceCheckpoint) -> int:
@@ -124,39 +111,21 @@ def step_of(path: Path, checkpoint: ReferenceCheckpoint) -> int:
     return step
 
 
-def _fill(state: TrainState, checkpoint: ReferenceCheckpoint) -> TrainState:
+def _fill(state: TrainState, checkpoint: ReferenceCheckpoint, step: int) -> TrainState:
     """The state with all that the file held in place of the initial values."""
-    networks = {"generator": state.generator, "discriminator": state.discriminator}
-    for net, tensors in (("generator", checkpoint.generator), ("discriminator", checkpoint.discriminator)):
-        if tensors is not None:
-            variables = _to_device(state_dict_to_variables(tensors, net))
-            networks[net] = networks[net].replace(**variables)
-            if net in checkpoint.moments:
-                networks[net] = _with_moments(networks[net], checkpoint.moments[net], net)
-    ema_params = jax.tree.map(jnp.copy, networks["generator"].params)
-    if checkpoint.ema is not None:
-        ema_params = _to_device(_params_tree(checkpoint.ema, "generator"))
-    return state.replace(**networks, ema_params=ema_params)
+    for net, tensors in checkpoint.networks.items():
+        network = getattr(state, net).replace(**_variables(tensors, net))
+        if moments := checkpoint.moments.get(net):
+            first, second = (_variables(arrays, net)["params"] for arrays in (moments.first, moments.second))
+            count = jnp.asarray(moments.updates, jnp.int32)
+            network = network.replace(optimizer=optax.tree.set(network.optimizer, count=count, mu=first, nu=second))
+        state = state.replace(**{net: network})
+    averaged = checkpoint.ema or checkpoint.networks["generator"]
+    return state.replace(step=jnp.asarray(step, jnp.int32), ema_params=_variables(averaged, "generator")["params"])
 
 
-def _with_moments(network: NetworkState, moments: Moments, net: str) -> NetworkState:
-    first, second = (_to_device(_params_tree(arrays, net)) for arrays in (moments.first, moments.second))
-    count = jnp.asarray(moments.updates, jnp.int32)
-    return network.replace(optimizer=optax.tree.set(network.optimizer, count=count, mu=first, nu=second))
-
-
-def _params_tree(arrays: Arrays, net: str) -> dict:
-    return state_dict_to_variables(arrays, net, ("params",))["params"]
-
-
-def _to_device(tree: dict) -> dict:
-    return jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), tree)
-
-
-def _sampler_variables(generator: Generator, state: TrainState, nz: int) -> dict:
-    """The averaged generator's variables for sampling; `state` keeps the file's own running statistics."""
-    g, key = state.generator, jax.random.key(STANDING_SEED)
-    return standing_statistics(generator, state.ema_params, g.batch_stats, g.spectral, key, latent_size=nz)
+def _variables(arrays: Arrays, net: str) -> dict:
+    return jax.tree.map(lambda array: jnp.asarray(array, jnp.float32), state_dict_to_variables(arrays, net))
 
 
 def _write(out: Path, step: int, state: TrainState, sampler: dict, config: dict[str, Any]) -> None:

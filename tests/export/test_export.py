@@ -184,7 +184,7 @@ assert "fastgan_jax" not in sys.modules
 def test_stablehlo_runs_in_a_process_without_this_package(rich, tmp_path, process_environment):
     program, inputs, result = (tmp_path / name for name in ("g.stablehlo", "inputs.npz", "images.npy"))
     program.write_bytes(stablehlo_bytes(rich, style_mix=True, noise_seed=3))
-    values = example_inputs(rich, True, 2)
+    values = list(example_inputs(rich, True, 2).values())
     np.savez(inputs, *values)
     command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(program), str(inputs), str(result)]
     subprocess.run(command, check=True, cwd=tmp_path, env=process_environment)

@@ -58,7 +58,7 @@ def test_names_shapes_and_order_are_the_references(shared_dir, resolution, net):
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_every_leaf_has_a_place_and_comes_back(resolution, net):
     state_dict = random_state_dict(net, resolution, np.float64)
-    assert names.resolution_of(net, {key: value.shape for key, value in state_dict.items()}) == resolution
+    assert names.resolution_of(net, state_dict) == resolution
     variables = state_dict_to_variables(state_dict, net)
     assert set(variables) == {"params", "batch_stats", "spectral"}
     assert_same(variables_to_state_dict(variables, net), state_dict)
@@ -88,7 +88,7 @@ def test_some_collections_alone_are_converted(small_networks):
     params = state_dict_to_variables(small_networks["d"], "discriminator")["params"]
     converted = variables_to_state_dict({"params": params}, "discriminator")
     assert list(converted) == names.parameter_keys("discriminator", 64)
-    assert state_dict_to_variables(converted, "discriminator", ("params",)).keys() == {"params"}
+    assert state_dict_to_variables(converted, "discriminator").keys() == {"params"}
 
 
 def test_counters_follow_the_passes_of_each_network(small_networks):
@@ -103,24 +103,11 @@ def test_counters_follow_the_passes_of_each_network(small_networks):
         assert all(value == 5 for name, value in counters.items() if name.startswith("decoder_"))
 
 
-def test_variables_without_a_place_or_missing_are_refused(small_networks):
+def test_variables_without_a_place_are_refused(small_networks):
     variables = state_dict_to_variables(small_networks["g"], "generator")
-    del variables["spectral"]["to_big"]["u"]
-    with pytest.raises(UserError, match="spectral/to_big/u is missing"):
-        variables_to_state_dict(variables, "generator")
     variables["params"]["embed"] = {"embedding": np.zeros(3)}
     with pytest.raises(UserError, match="params/embed/embedding has no place"):
         variables_to_state_dict(variables, "generator")
-
-
-def test_state_dicts_with_other_keys_are_refused(small_networks):
-    tensors = dict(small_networks["g"])
-    del tensors["to_big.weight_u"], tensors["to_big.weight_v"]
-    tensors["extra.weight"] = np.zeros(3)
-    with pytest.raises(UserError, match=r"2 missing \(first: to_big.weight_u\); 1 unexpected \(.*extra"):
-        state_dict_to_variables(tensors, "generator")
-    with pytest.raises(UserError, match="network 'critic' must be one of generator, discriminator"):
-        names.layers("critic", 64)
 
 
 def test_all_forms_in_circulation_read_the_same(small_networks):
@@ -152,17 +139,17 @@ def test_all_forms_in_circulation_read_the_same(small_networks):
     ]
     for form in variants:
         read = reading.sort_checkpoint(form)
-        assert read.sizes == reading.Sizes(resolution=64, channels=3, ngf=WIDTH, nz=NZ, ndf=WIDTH)
-        assert_same(read.generator, g)
-        assert_same(read.discriminator, d)
+        assert read.sizes == {"resolution": 64, "channels": 3, "ngf": WIDTH, "nz": NZ, "ndf": WIDTH}
+        assert_same(read.networks["generator"], g)
+        assert_same(read.networks["discriminator"], d)
         assert_same(read.ema, average)
         assert read.moments == {} and read.notes == ()
     for bare in (g, wrapped(g), renamed(g), {"g": g}, {"g": g, "d": None}):
         read = reading.sort_checkpoint(bare)
-        assert_same(read.generator, g)
-        assert read.discriminator is read.ema is read.sizes.ndf is None
-    assert_same(reading.sort_checkpoint({"g_ema": wrapped(g)}).generator, g)
-    assert_same(reading.sort_checkpoint(without_counters(g)).generator, without_counters(g))
+        assert_same(read.networks["generator"], g)
+        assert read.ema is None and "discriminator" not in read.networks and "ndf" not in read.sizes
+    assert_same(reading.sort_checkpoint({"g_ema": wrapped(g)}).networks["generator"], g)
+    assert_same(reading.sort_checkpoint(without_counters(g)).networks["generator"], without_counters(g))
 
 
 def test_adams_state_is_found_by_parameter(small_networks):
@@ -187,7 +174,10 @@ def test_an_optimizer_that_is_not_adam_is_left_out_and_named(small_networks):
     for optimizer, reason in (
         (shorter, "it is of 2 parameters, the network has"),
         (momentum, "it is not Adam's: init.init.1.weight has no step and exp_avg"),
-        ({**adam, "state": {1: adam["state"][1] | {"step": "many"}}}, "it has 'many' where a number belongs"),
+        (
+            {**adam, "state": {1: adam["state"][1] | {"step": "many"}}},
+            "it is not the state_dict of an optimizer (invalid",
+        ),
         ({"state": []}, "it is not the state_dict of an optimizer"),
     ):
         read = reading.sort_checkpoint({"g": g, "opt_g": optimizer})
@@ -207,8 +197,8 @@ def test_checkpoints_that_do_not_fit_are_refused(small_networks):
         ({"model": g}, "no generator: it has 'model'"),
         ({}, "no generator: it has nothing"),
         (d, "no generator"),
-        ({"g": [1]}, "'g' is not a state_dict"),
-        ({"g": {"epoch": 3}}, "'g' is not a state_dict"),
+        ({"g": [1]}, "the generator is not a state_dict"),
+        ({"g": {"epoch": 3}}, "the generator is not a state_dict"),
         ({"g_ema": list(g.values())}, "no 'g', so batch norm's state is missing"),
         ({"g": {"a.weight": np.zeros(3)}}, r"init.init.0.weight_orig is missing \(of 1 tensors\)"),
         ({"g": g | {"to_big.weight_orig": np.zeros(3)}}, r"to_big.weight_orig has shape \[3\]"),
