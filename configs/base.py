@@ -82,7 +82,7 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.num_samples = 5_000  # generated images that are evaluated (paper: 5,000)
     evaluation.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
     evaluation.features = "inception"  # network: inception (for fid) | squeeze | squeeze_caffe (small; for the others)
-    evaluation.feature_weights = placeholder(str)  # local file with their weights; None: the user's cache, then download
+    evaluation.feature_weights = placeholder(str)  # local file with its weights; None: the cache, then download
     evaluation.resize = "legacy"  # to the network's input: legacy (as most published FIDs) | clean (antialiased)
     evaluation.seed = 1_000_003  # of the latents of evaluated images
 

@@ -277,7 +277,6 @@ COUNTS = (
 )
 
 
-@functools.cache
 def rules() -> dict[str, Rule]:
     """{field: what it may hold}; the choices are the keys of the registries, which are slow to import."""
     from fastgan_jax.gan import augment, losses

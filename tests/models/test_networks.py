@@ -131,7 +131,7 @@ GENERATOR_OPTIONS = [
     {"sle_activation": "leaky_relu"},
     {"output_tanh": True},
     {"compute": Compute(upsample="phase", spectral="output")},
-    {"remat": True},
+    {"compute": Compute(remat=True)},
 ]
 DISCRIMINATOR_OPTIONS = [
     {"decoders": ()},
@@ -143,7 +143,7 @@ DISCRIMINATOR_OPTIONS = [
     {"channels": 4},
     {"sle_activation": "leaky_relu"},
     {"compute": Compute(upsample="phase", spectral="output")},
-    {"remat": True},
+    {"compute": Compute(remat=True)},
 ]
 
 
