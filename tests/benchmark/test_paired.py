@@ -22,8 +22,8 @@ paired.answer(Stub())
 """
 
 
-def side(seconds: str) -> paired.Side:
-    return paired.Side(seconds, [sys.executable, "-c", SIDE, seconds])
+def side(seconds: str):
+    return paired.started(seconds, [sys.executable, "-c", SIDE, seconds])
 
 
 def test_sides_are_timed_in_turn():
@@ -38,8 +38,9 @@ def test_sides_are_timed_in_turn():
 
 
 def test_a_side_that_ends_early_is_named():
-    with pytest.raises(UserError, match="the broken side ended with exit code 3"):
-        paired.Side("broken", [sys.executable, "-c", "raise SystemExit(3)"])
+    broken = paired.started("broken", [sys.executable, "-c", "raise SystemExit(3)"])
+    with pytest.raises(UserError, match="the broken side ended with exit code 3"), broken:
+        pass
 
 
 class Stub:
@@ -53,9 +54,10 @@ class Stub:
 
 
 @pytest.mark.parametrize("second", ["2\n", "many\n"])
-def test_requests_are_the_same_number(second):
+def test_requests_are_the_same_number(second, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", ["1\n", second])
     with pytest.raises(UserError, match="must be a number of iterations, the same in every line"):
-        paired.answer(Stub(), ["1\n", second])
+        paired.answer(Stub())
 
 
 def test_systems_that_cannot_confine_processes_say_so(monkeypatch):

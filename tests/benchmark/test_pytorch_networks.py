@@ -41,11 +41,6 @@ def test_state_dicts_are_the_references_key_for_key(shared_dir, resolution):
         assert [key for key, _ in net.named_parameters()] == parameters
 
 
-def test_other_resolutions_are_refused():
-    with pytest.raises(ValueError, match="resolution 128: the twin, as the reference, is made for"):
-        torch_networks.Generator(128)
-
-
 def test_generator_gives_the_recorded_images(shared_dir):
     arrays = recorded(shared_dir, "g_256.npz")
     net, _ = twin_networks()
