@@ -5,17 +5,17 @@ parameter. Those in the body of a loop count as often as the loop runs.
 """
 
 import collections
-import dataclasses
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}  # of types whose name does not end in their number of bits
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"}
 PARTIAL_READERS = ("gather", "dynamic-slice", "slice")  # they read of their first operand only as much as they put out
 ON_CHIP = "S(1)"  # in a layout: in a TPU core's own memory
 SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
+TILE = re.compile(r"\{([\d,]+):T\(([\d,]+)\)")
 INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?([\w.-]+) = (.+?) ([\w-]+)\((.*)$")
 COMPUTATION = re.compile(r"(ENTRY )?%?([\w.-]+) .*\{$")
 CALLED = r"(?:body|to_apply|calls)=%?([\w.-]+)"
@@ -96,7 +96,7 @@ class Program:
             written = re.sub(r", u8\[[^\]]*\]\{0\}\)$", ")", written)  # without a library's working memory
         elif instruction.op.endswith("-done"):  # the start has the operands, and a tuple for its result
             start = computation[instruction.operands[0]]
-            instruction = dataclasses.replace(start, shape=written, op=start.op.removesuffix("-start"))
+            instruction = replace(start, shape=written, op=start.op.removesuffix("-start"))
         parts, total = self._parts_read(instruction), size_of(written)
         for index, operand in enumerate(instruction.operands):
             whole = size_of(computation[operand].shape) if operand in computation else 0
@@ -124,8 +124,8 @@ class Program:
             return sum(self._flops(inner, fused) for inner in fused.values())
         if instruction.kind not in ("convolution", "matrix product", "dot"):
             return 0
-        result = dimensions(instruction.shape)
-        first, second = (dimensions(computation[name].shape) for name in instruction.operands[:2])
+        result = _dimensions(instruction.shape)
+        first, second = (_dimensions(computation[name].shape) for name in instruction.operands[:2])
         if instruction.kind != "convolution":
             axes = re.findall(r"\d+", instruction.attribute(r"lhs_contracting_dim\w*\W+([\d,\"]*)"))
             return 2 * math.prod(result) * math.prod(first[int(axis)] for axis in axes)
@@ -142,23 +142,23 @@ class Program:
 def size_of(shape: str, *, on_chip: bool = False) -> int:
     """Bytes of an array, or of all arrays of a tuple; those in a core's own memory count if `on_chip` is set."""
     total = 0
-    for kind, sides, layout in SHAPE.findall(shape):
+    for kind, numbers, layout in SHAPE.findall(shape):
+        if ON_CHIP in layout and not on_chip:
+            continue
+        sides = _integers(numbers)
+        if tile := TILE.search(layout):  # a TPU fills up the innermost sides to whole tiles
+            order, multiples = map(_integers, tile.groups())
+            for axis, multiple in zip(order, reversed(multiples), strict=False):
+                sides[axis] = -(-sides[axis] // multiple) * multiple
         bits = BITS.get(kind) or int(re.search(r"\d+|$", kind)[0] or 0)  # f32, s8, f8e4m3fn; token has none
-        if on_chip or ON_CHIP not in layout:
-            total += math.prod(_padded([int(side) for side in sides.split(",") if side], layout)) * bits // 8
+        total += math.prod(sides) * bits // 8
     return total
 
 
-def dimensions(shape: str) -> list[int]:
+def _dimensions(shape: str) -> list[int]:
     """Sides of an array, or of the first of a tuple."""
-    return [int(side) for side in SHAPE.search(shape)[2].split(",") if side]
+    return _integers(SHAPE.search(shape)[2])
 
 
-def _padded(sides: list[int], layout: str) -> list[int]:
-    """Sides as they lie in memory: a TPU fills up the innermost ones to whole tiles, `T(8,128)`."""
-    tile = re.search(r"\{([\d,]+):T\(([\d,]+)\)", layout)
-    if tile:
-        order, tile_sides = (list(map(int, numbers.split(","))) for numbers in tile.groups())
-        for axis, multiple in zip(order, reversed(tile_sides), strict=False):
-            sides[axis] = -(-sides[axis] // multiple) * multiple
-    return sides
+def _integers(numbers: str) -> list[int]:
+    return [int(number) for number in numbers.split(",") if number]

@@ -83,10 +83,8 @@ def _count_equations(jaxpr: Any) -> int:
         if needed.isdisjoint(map(id, equation.outvars)):
             continue
         needed.update(map(id, equation.invars))
-        if equation.primitive.name == "conv_general_dilated":
-            total += _count_convolution(equation)
-        elif equation.primitive.name == "dot_general":
-            total += _count_product(equation)
+        if equation.primitive.name in ("conv_general_dilated", "dot_general"):
+            total += _count_equation(equation)
         else:
             inner = (getattr(value, "jaxpr", value) for value in equation.params.values())  # closed or not
             times = equation.params["length"] if equation.primitive.name == "scan" else 1
@@ -94,16 +92,12 @@ def _count_equations(jaxpr: Any) -> int:
     return total
 
 
-def _count_convolution(equation: Any) -> int:
-    """Two operations for each tap of each output; between the pixels of a dilated input there are no taps."""
-    kernel, (_, channels, *spatial) = equation.invars[1].aval.shape, equation.params["dimension_numbers"].rhs_spec
-    taps = math.prod(kernel[axis] for axis in (channels, *spatial))
-    return 2 * equation.outvars[0].aval.size * taps // math.prod(equation.params["lhs_dilation"])
-
-
-def _count_product(equation: Any) -> int:
-    """Two operations for each factor of each output; products with a vector are those of spectral normalization."""
+def _count_equation(equation: Any) -> int:
+    """Two operations for each factor of each output of a convolution or matrix product."""
     left, right = (variable.aval for variable in equation.invars)
-    (contracted, _), _ = equation.params["dimension_numbers"]
-    factors = math.prod(left.shape[axis] for axis in contracted)
-    return 0 if min(left.ndim, right.ndim) < 2 else 2 * equation.outvars[0].aval.size * factors
+    dimensions, outputs = equation.params["dimension_numbers"], equation.outvars[0].aval.size
+    if equation.primitive.name == "dot_general":
+        factors = math.prod(left.shape[axis] for axis in dimensions[0][0])
+        return 2 * outputs * factors if min(left.ndim, right.ndim) > 1 else 0  # vectors: spectral normalization
+    taps = math.prod(right.shape[axis] for axis in dimensions.rhs_spec[1:])
+    return 2 * outputs * taps // math.prod(equation.params["lhs_dilation"])  # none between a dilated input's pixels

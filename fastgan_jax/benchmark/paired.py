@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,77 +61,63 @@ def answer(timed: Any) -> None:
         print(MARK + json.dumps(timed.result(seconds, iterations)), flush=True)
 
 
-@dataclass
 class Side:
     """A process that runs `answer`; `name` is for messages."""
 
-    name: str
-    process: subprocess.Popen
+    def __init__(self, name: str, process: subprocess.Popen):
+        """Waits until the process is warm."""
+        self.name, self._process = name, process
+        self._read()
 
     def time_block(self, iterations: int) -> float:
         """Seconds of so many iterations."""
-        self.process.stdin.write(f"{iterations}\n")
-        self.process.stdin.flush()
-        return float(self.read())
+        self._process.stdin.write(f"{iterations}\n")
+        self._process.stdin.flush()
+        return float(self._read())
 
     def finish(self) -> results.Result:
         """Lets the process end and returns its result."""
-        self.process.stdin.close()
-        result = json.loads(self.read())
-        self.process.wait()
-        return result
+        self._process.stdin.close()
+        return json.loads(self._read())
 
-    def read(self) -> str:
-        """The next answer."""
-        for line in self.process.stdout:
+    def _read(self) -> str:
+        for line in self._process.stdout:
             if line.startswith(MARK):
                 return line.removeprefix(MARK).strip()
-        code = self.process.wait()
+        code = self._process.wait()
         raise UserError(f"the {self.name} side ended with exit code {code}; its own messages are above")
 
 
 @contextlib.contextmanager
 def started(name: str, command: Sequence[str]) -> Iterator[Side]:
-    """Starts a side by its command line and waits until it is warm; at the end of the block it is killed."""
+    """Starts a side by its command line; at the end of the block it is killed."""
     # Sides share the device's memory, so none must take most of it beforehand.
     environment, pipe = child_environment(XLA_PYTHON_CLIENT_PREALLOCATE="false"), subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
         try:
-            side = Side(name, process)
-            side.read()
-            yield side
+            yield Side(name, process)
         finally:
             process.kill()
 
 
-def alternate(sides: Sequence[Side], iterations: int, blocks: int) -> dict[str, Any]:
-    """Times blocks in turn; who begins changes from block to block.
-
-    Returns:
-        "results": {name of each side: its result}; "ratios": {name of each but the first: spread of its time over that
-        of the first, block by block}.
-    """
-    first, *others = sides
-    seconds: dict[str, list[float]] = {side.name: [] for side in sides}
-    for block in range(blocks):
-        start = block % len(sides)
-        for side in (*sides[start:], *sides[:start]):
-            seconds[side.name].append(side.time_block(iterations))
-    ratios = {}
-    for side in others:
-        pairs = zip(seconds[side.name], seconds[first.name], strict=True)
-        ratios[side.name] = results.spread([own / base for own, base in pairs])
-    return {"results": {side.name: side.finish() for side in sides}, "ratios": ratios}
-
-
 def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int, json_path: Path | None) -> None:
-    """Starts programs that run `answer`, times them in turn, and prints (and writes) what `alternate` returns.
+    """Times blocks of programs in turn; who begins changes from block to block. Prints (and writes) the outcome.
 
-    `commands` are {name: program and arguments}; the others are compared with the first.
+    `commands` are {name: program and arguments} of processes that run `answer`. The outcome is "results": {name:
+    result}, and "ratios": {name of each but the first: spread of its time over that of the first, block by block}.
     """
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
     with contextlib.ExitStack() as stack:
         sides = [stack.enter_context(started(name, command)) for name, command in commands.items()]
-        outcome = alternate(sides, iterations, blocks)
+        for block in range(blocks):
+            start = block % len(sides)
+            for side in (*sides[start:], *sides[:start]):
+                seconds[side.name].append(side.time_block(iterations))
+        outcome = {"results": {side.name: side.finish() for side in sides}, "ratios": {}}
+    first, *others = seconds
+    for name in others:
+        ratios = [own / base for own, base in zip(seconds[name], seconds[first], strict=True)]
+        outcome["ratios"][name] = results.spread(ratios)
     print(results.markdown([results.cells(one | {"program": name}) for name, one in outcome["results"].items()]))
     print("\n".join(results.ratio_lines(outcome)))
     if json_path:

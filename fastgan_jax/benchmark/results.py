@@ -1,17 +1,11 @@
 """Results of timing a program, ours or PyTorch's: statistics, shares of a device's peak, tables, ratios.
 
-A result is a dict fit for JSON with the keys of `RESULT_KEYS`; a value that is not known is None. What the names leave
-open:
-    program: what was timed, such as "fastgan_jax" or "pytorch eager"; date: UTC; backend: cpu | gpu | tpu
-    machine: processor, cores that this process may use
-    arithmetic: what convolutions multiply in, float32 | tfloat32 | bfloat16; config: all fields
-    ms_per_iteration: see `spread`; each of its blocks is the mean of iterations_per_block
-    minutes_per_10k: of 10,000 iterations; compile_seconds: cold, cached
-    memory: bytes, allocator_peak, and the compiled program's own analysis
-    flops_per_iteration: counted, of the reference variants, with their parts per image; executed, of the program (see
-        `operation_counts`); teraflops: achieved, and share_of_peak: counted, executed
-    peak_teraflops: of the device in this arithmetic; parameters: generator, discriminator
-    notes: what else the reader must know
+A result is a dict fit for JSON with the keys of `RESULT_KEYS`; a value that is not known is None. "machine" is
+{processor, cores that this process may use}, "config" all fields, "arithmetic" what convolutions multiply in (float32 |
+tfloat32 | bfloat16); "ms_per_iteration" is the `spread` of blocks, each the mean of its iterations, "compile_seconds"
+{cold, cached}, "memory" bytes {allocator_peak, program: its own analysis}. Operations are "counted", those of the
+reference variants, with their parts per image, or "executed", those of the program (see `operation_counts`), and so are
+"teraflops" and "share_of_peak"; "peak_teraflops" are the device's in this arithmetic.
 """
 
 import datetime

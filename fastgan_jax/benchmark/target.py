@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +113,8 @@ def main() -> None:
 def count(device: Device, config: Any, hlo: str | None = None) -> Result:
     """Compiles for a device in this process, and counts; all but memory and compile_seconds are per iteration.
 
-    Returns:
-        "kernels", also "kernels_by_kind"; "bytes_moved" and "bytes_by_kind": of every kernel's operands and results;
-        "flops": of convolutions and matrix products; "peak_memory": bytes by XLA's buffer assignment, without the
-        "resident_set" of images; "roofline_ms", see `roofline`, with its "assumptions"; "compile_seconds": tracing and
-        compilation; "heaviest": the kernels that take the longest by the roofline; and what was compiled.
+    Bytes moved are those of every kernel's operands and results, flops those of convolutions and matrix products.
+    "peak_memory" is bytes by XLA's buffer assignment, without the "resident_set" of images.
     """
     backend = BACKENDS[device["platform"]]
     program, shapes, per_call = training_program(config, backend)
@@ -134,21 +131,23 @@ def count(device: Device, config: Any, hlo: str | None = None) -> Result:
     compile_seconds, text, memory = time.perf_counter() - start, compiled.as_text(), compiled.memory_analysis()
     if hlo:
         write_text(hlo, text)
-    kernels = list(Program(text).kernels())
+    kernels, numbers, moved = list(Program(text).kernels()), collections.Counter(), collections.Counter()
+    for kernel in kernels:
+        numbers[kernel.kind] += kernel.times
+        moved[kernel.kind] += kernel.times * kernel.bytes
     resident_set = 0 if config.data.resident == "false" else sum(x.size * x.dtype.itemsize for x in shapes[2:4])
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
-    peak_memory = memory.peak_memory_in_bytes or needed - memory.alias_size_in_bytes
     estimate = roofline(device, kernels, arithmetic(config.train.precision, backend))
     return results.config_facts(config) | {
         "target": device["target"],
         "device": device["device"],
         "iterations_per_call": per_call,
-        "kernels": round(sum(k.times for k in kernels) / per_call),
-        "kernels_by_kind": _by_kind(kernels, per_call, lambda kernel: 1),
-        "bytes_moved": round(sum(k.times * k.bytes for k in kernels) / per_call),
-        "bytes_by_kind": _by_kind(kernels, per_call, lambda kernel: kernel.bytes),
-        "flops": round(sum(k.times * k.flops for k in kernels) / per_call),
-        "peak_memory": peak_memory - resident_set,
+        "kernels": round(numbers.total() / per_call),
+        "kernels_by_kind": {kind: round(number / per_call) for kind, number in numbers.most_common()},
+        "bytes_moved": round(moved.total() / per_call),
+        "bytes_by_kind": {kind: round(size / per_call) for kind, size in moved.most_common()},
+        "flops": round(sum(kernel.times * kernel.flops for kernel in kernels) / per_call),
+        "peak_memory": (memory.peak_memory_in_bytes or needed - memory.alias_size_in_bytes) - resident_set,
         "resident_set": resident_set,
         "roofline_ms": estimate.pop("seconds") / per_call * 1e3,
         "compile_seconds": compile_seconds,
@@ -170,10 +169,9 @@ def training_program(config: Any, backend: str) -> tuple[Any, tuple, int]:
 
 
 def roofline(device: Device, kernels: Sequence[Kernel], arithmetic: str) -> dict[str, Any]:
-    """Seconds of kernels that run one after the other, each at the device's bandwidth or its peak in this arithmetic.
+    """Kernels that run one after the other, each at the device's bandwidth or its peak in this arithmetic.
 
-    Returns:
-        "seconds"; "assumptions" in words; "heaviest": kernels {kind, times, bytes, flops, source, seconds of all runs}.
+    "seconds" of all; "heaviest", those that take the longest, as dicts with seconds of all their runs; "assumptions".
     """
     bandwidth, launch = device["memory_bandwidth"], LAUNCH_MICROSECONDS[device["platform"]] * 1e-6
     peak, in_words = _peak(device, arithmetic)
@@ -209,11 +207,11 @@ def _peak(device: Device, arithmetic: str) -> tuple[float | None, str]:
 def _abstract_device(device: Device) -> Any:
     """A device of this kind that programs can be compiled for."""
     if device["platform"] == "tpu":
-        return topologies.get_topology_desc(platform="tpu", topology_name=device["topology"]).devices[0]
+        return topologies.get_topology_desc(device["topology"], "tpu").devices[0]
     config = device["target_config"] | {"device_description_str": device["device"]}
     config["gpu_device_info"]["memory_bandwidth"] = device["memory_bandwidth"]
-    options = {"target_config": _as_text(config), "topology": "1x1x1"}
-    return topologies.get_topology_desc(platform="cuda", topology_name="", **options).devices[0]
+    text = _as_text(config)
+    return topologies.get_topology_desc("", "cuda", target_config=text, topology="1x1x1").devices[0]
 
 
 def _as_text(message: Mapping[str, Any]) -> str:
@@ -222,14 +220,6 @@ def _as_text(message: Mapping[str, Any]) -> str:
         f"{name} {{ {_as_text(value)} }}" if isinstance(value, Mapping) else f"{name}: {json.dumps(value)}"
         for name, value in message.items()
     )
-
-
-def _by_kind(kernels: Sequence[Kernel], per_call: int, measure: Callable[[Kernel], int]) -> dict[str, int]:
-    """Sums over an iteration's kernels of each kind, the largest first."""
-    sums = collections.Counter()
-    for kernel in kernels:
-        sums[kernel.kind] += kernel.times * measure(kernel)
-    return {kind: round(total / per_call) for kind, total in sums.most_common()}
 
 
 def report(counts: Mapping[str, Result]) -> str:

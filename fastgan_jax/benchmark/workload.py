@@ -95,9 +95,9 @@ def random_pretrained(config: Any) -> dict[str, Any] | None:
     backbone, draws = BACKBONES[PERCEPTUAL[config.loss.perceptual_net].backbone], np.random.default_rng(0)
 
     def layer(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-        deviation = np.sqrt(2 / np.prod(shape[:-1]))  # keeps the size of features through all depths (He et al. 2015)
+        deviation = np.float32(np.sqrt(2 / np.prod(shape[:-1])))  # keeps the size of features (He et al. 2015)
         kernel = deviation * draws.standard_normal(shape, np.float32)
-        return {"kernel": kernel.astype(np.float32), "bias": np.zeros(shape[-1], np.float32)}
+        return {"kernel": kernel, "bias": np.zeros(shape[-1], np.float32)}
 
     return {
         "input": {"shift": np.zeros(3, np.float32), "scale": np.ones(3, np.float32)},

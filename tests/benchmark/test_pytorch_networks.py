@@ -77,7 +77,7 @@ def test_iteration_is_the_recorded_one():
     for name, net in (("G", g), ("D", d)):
         shapes = {key: tuple(value.shape) for key, value in net.state_dict().items()}
         load(net, {key: values.state_value(SEED, name, key, shape) for key, shape in shapes.items()})
-    twin = torch_step.create_twin(g, d)
+    twin = torch_step.Twin(g, d)
 
     def uniforms(name: str) -> "torch.Tensor":
         return tensor(np.random.RandomState(zlib.crc32(f"{SEED}/{name}/0".encode())).random_sample(50 * BATCH))
