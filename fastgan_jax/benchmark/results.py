@@ -94,23 +94,18 @@ def complete(known: Mapping[str, Any], seconds: Sequence[float], iterations: int
 
 def config_facts(config: Any) -> dict[str, Any]:
     """The keys of a result that follow from a configuration."""
-    loss = config.loss
-    return {
-        "resolution": config.model.resolution,
-        "batch_size": config.train.batch_size,
-        "precision": config.train.precision,
-        "remat": config.train.remat,
-        "reconstruction": f"lpips {loss.perceptual_net}" if loss.reconstruction == "lpips" else loss.reconstruction,
-        "config": config.to_dict(),
-    }
+    train, loss = config.train, config.loss
+    facts = {"resolution": config.model.resolution, "config": config.to_dict()}
+    facts["reconstruction"] = f"lpips {loss.perceptual_net}" if loss.reconstruction == "lpips" else loss.reconstruction
+    return facts | {name: train[name] for name in ("batch_size", "precision", "remat")}
 
 
 def versions(*packages: str) -> dict[str, str]:
     """Versions of Python, this package and others."""
     from fastgan_jax import __version__
 
-    installed = {package: metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), "fastgan_jax": __version__, **installed}
+    ours = {"python": platform.python_version(), "fastgan_jax": __version__}
+    return ours | {package: metadata.version(package) for package in packages}
 
 
 def usable_cores() -> int:
@@ -211,8 +206,8 @@ def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
 
 def _differences(first: Result, second: Result) -> list[str]:
     """A line for each of `MUST_AGREE` in which two results are not of the same thing."""
-    pairs = {key: (first.get(key), second.get(key)) for key in MUST_AGREE}
-    return [f"  not the same {key}: {one} and {other}" for key, (one, other) in pairs.items() if one != other]
+    differing = (key for key in MUST_AGREE if first[key] != second[key])
+    return [f"  not the same {key}: {first[key]} and {second[key]}" for key in differing]
 
 
 def _text(value: Any, form: str = "", unit: float = 1) -> str:

@@ -239,10 +239,8 @@ def report(counts: Mapping[str, Result]) -> str:
         }
         for name, result in counts.items()
     ]
-    kinds = [
-        {"kernels": kind, "number": number, "GB": f"{first['bytes_by_kind'][kind] / 1e9:.2f}"}
-        for kind, number in first["kernels_by_kind"].items()
-    ]
+    sizes, kinds = first["bytes_by_kind"], first["kernels_by_kind"].items()
+    kinds = [{"kernels": kind, "number": number, "GB": f"{sizes[kind] / 1e9:.2f}"} for kind, number in kinds]
     heaviest = [
         {
             "heaviest kernels": kernel["kind"],
@@ -256,8 +254,7 @@ def report(counts: Mapping[str, Result]) -> str:
     tables = [rows] if len(counts) > 1 else [rows, kinds, heaviest]
     heading = f"{first['target']} ({first['device']}), per iteration: batch {first['batch_size']}, {what}"
     assumptions = dict.fromkeys(words for result in counts.values() for words in result["assumptions"])
-    ending = "\n- ".join(["The roofline assumes:", *assumptions])
-    return "\n\n".join([heading, *map(results.markdown, tables), ending])
+    return "\n\n".join([heading, *map(results.markdown, tables), "\n- ".join(["The roofline assumes:", *assumptions])])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ from fastgan_jax.utils.devices import memory_advice
 
 NUM_IMAGES = 64  # of the synthetic set; a batch may repeat some
 WARM_UP_CALLS = 2
-NOTE = "synthetic images; compile seconds include tracing; perceptual parameters, if any, are random"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +142,15 @@ class Runner:
         work, device, backend = self.workload, jax.local_devices()[0], jax.default_backend()
         executed = operation_counts.count(work.program(), work.state, *work.inputs) / work.per_call
         networks = {"generator": work.state.generator, "discriminator": work.state.discriminator}
+        analysis, images = self.compiled.memory_analysis(), work.inputs[1].nbytes
+        memory = {
+            "arguments": analysis.argument_size_in_bytes,
+            "temporary": analysis.temp_size_in_bytes,
+            "outputs": analysis.output_size_in_bytes,
+            "aliased": analysis.alias_size_in_bytes,  # outputs that take the place of arguments
+            "images": images,
+            "total": self.needed - images,  # without the images, as many as one chooses
+        }
         facts = results.config_facts(work.config) | {
             "program": "fastgan_jax",
             "device": device.device_kind,
@@ -151,27 +159,13 @@ class Runner:
             "arithmetic": arithmetic(work.config.train.precision, backend),
             "iterations_per_call": work.per_call,
             "compile_seconds": self.compile_seconds,
-            "memory": {
-                "allocator_peak": (device.memory_stats() or {}).get("peak_bytes_in_use"),  # CPUs have no such numbers
-                "program": self._program_memory(),
-            },
+            "memory": {"allocator_peak": (device.memory_stats() or {}).get("peak_bytes_in_use"), "program": memory},
             "flops_per_iteration": counted_flops(work.config) | {"executed": executed},
             "parameters": {name: sum(x.size for x in jax.tree.leaves(n.params)) for name, n in networks.items()},
-            "notes": f"set {'in device' if work.streamed is None else 'streamed from host'} memory; {NOTE}",
+            "notes": f"set {'in device' if work.streamed is None else 'streamed from host'} memory; synthetic images; "
+            "compile seconds include tracing; perceptual parameters, if any, are random",
         }
         return results.complete(facts, seconds, iterations)
-
-    def _program_memory(self) -> dict[str, int]:
-        """Bytes that the program needs, by its own analysis; "total" is without the images, as many as one chooses."""
-        analysis, images = self.compiled.memory_analysis(), self.workload.inputs[1].nbytes
-        return {
-            "arguments": analysis.argument_size_in_bytes,
-            "temporary": analysis.temp_size_in_bytes,
-            "outputs": analysis.output_size_in_bytes,
-            "aliased": analysis.alias_size_in_bytes,  # outputs that take the place of arguments
-            "images": images,
-            "total": self.needed - images,
-        }
 
 
 def counted_flops(config: Any) -> dict[str, Any]:
@@ -181,10 +175,7 @@ def counted_flops(config: Any) -> dict[str, Any]:
 
 
 def arithmetic(precision: str, backend: str) -> str:
-    """What convolutions multiply in on a backend (cpu, gpu, tpu): float32 | tfloat32 | bfloat16.
-
-    For float32 that is the backend's choice, unless `jax_default_matmul_precision` asks for the highest.
-    """
+    """What convolutions multiply in: for float32 the backend's choice, unless JAX is set to the highest precision."""
     if precision == "bfloat16" or jax.config.jax_default_matmul_precision in ("highest", "float32"):
         return precision
     return {"gpu": "tfloat32", "tpu": "bfloat16"}.get(backend, "float32")

@@ -22,17 +22,12 @@ from fastgan_jax.interop.names import check_expressible
 from fastgan_jax.models.lpips import SMALLEST_NORM, VGG_BLOCKS
 
 NUM_IMAGES = 64  # of the synthetic set
-# Fields in which the twin is fixed, beside those of the group `model`: name and value.
+# Fields, by group, in which the twin is fixed beside those that `check_expressible` looks at.
 FIXED_FIELDS = {
-    "augment.policy": "color,translation",
-    "augment.probability": 1.0,
-    "augment.shared": False,
-    "loss.adversarial": "hinge",
-    "loss.reconstruction_weight": None,
-    "model.resize": "nearest",
-    "optim.ema_decay": 0.999,
-    "optim.beta1": 0.5,
-    "optim.beta2": 0.999,
+    "augment": {"policy": "color,translation", "probability": 1.0, "shared": False},
+    "loss": {"adversarial": "hinge", "reconstruction_weight": None},
+    "model": {"resize": "nearest"},
+    "optim": {"ema_decay": 0.999, "beta1": 0.5, "beta2": 0.999},
 }
 
 
@@ -65,10 +60,10 @@ class PerceptualVgg(nn.Module):
 def check_config(config: Any) -> None:
     """Raises UserError, naming the field, if PyTorch's side cannot run a configuration."""
     check_expressible(config.model)
-    for name, value in FIXED_FIELDS.items():
-        group, field = name.split(".")
-        if config[group][field] != value:
-            raise UserError(f"{name}={config[group][field]}: the PyTorch side has {value} only")
+    for group, fields in FIXED_FIELDS.items():
+        for field, value in fields.items():
+            if config[group][field] != value:
+                raise UserError(f"{group}.{field}={config[group][field]}: the PyTorch side has {value} only")
     if config.loss.reconstruction == "lpips" and config.loss.perceptual_net != "vgg":
         raise UserError(f"loss.perceptual_net={config.loss.perceptual_net}: the PyTorch side has vgg only")
 
@@ -106,24 +101,21 @@ class Runner:
         """Seconds of an iteration for each quadrant that D is to reconstruct; None: a random one."""
         start = time.perf_counter()
         for quadrant in quadrants:
-            self._iterate(quadrant)
+            draws = draw(self.config.train.batch_size, self.config.model.nz, self.device)
+            if quadrant is not None:
+                draws.quadrant = quadrant
+            train_iteration(self.twin, self._batch(), draws, self.distance, diff_augment)
         if self.device.type == "cuda":
             torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    def _iterate(self, quadrant: int | None) -> None:
+    def _batch(self) -> Tensor:
         batch = self.config.train.batch_size
-        rows = torch.randint(0, NUM_IMAGES, (batch,), device=self.device)
-        real = self.images[rows].float() / 127.5 - 1
+        real = self.images[torch.randint(0, NUM_IMAGES, (batch,), device=self.device)].float() / 127.5 - 1
         if self.config.data.flip:
             mirrored = torch.rand(batch, 1, 1, 1, device=self.device) < 0.5
             real = torch.where(mirrored, real.flip(3), real)
-        if self.variant == "compiled":
-            real = real.contiguous(memory_format=torch.channels_last)
-        draws = draw(batch, self.config.model.nz, self.device)
-        if quadrant is not None:
-            draws.quadrant = quadrant
-        train_iteration(self.twin, real, draws, self.distance, diff_augment)
+        return real.contiguous(memory_format=torch.channels_last) if self.variant == "compiled" else real
 
     def result(self, seconds: Sequence[float], iterations: int) -> results.Result:
         """The result of blocks of so many iterations, see `results.RESULT_KEYS`."""
