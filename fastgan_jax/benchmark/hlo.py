@@ -48,18 +48,12 @@ class Instruction:
         return found[1] if found else default
 
     @property
-    def target(self) -> str:
-        """The library's function that a custom call runs."""
-        return self.attribute(r'custom_call_target="([^"]*)"')
-
-    @property
     def kind(self) -> str:
         """That of its kernel."""
-        if "conv" in self.target.lower():
+        target = self.attribute(r'custom_call_target="([^"]*)"')
+        if "conv" in target.lower():
             return "convolution"
-        if "gemm" in self.target or "matmul" in self.target:
-            return "matrix product"
-        return self.target or self.op.removesuffix("-done")
+        return "matrix product" if "gemm" in target or "matmul" in target else target or self.op.removesuffix("-done")
 
 
 class Program:
@@ -130,9 +124,9 @@ class Program:
             axes = re.findall(r"\d+", instruction.attribute(r"lhs_contracting_dim\w*\W+([\d,\"]*)"))
             return 2 * math.prod(result) * math.prod(first[int(axis)] for axis in axes)
         outputs, kernel = result, second
-        if "BackwardInput" in instruction.target:  # cuDNN's gradients: each output of the convolution meets each tap
+        if "convBackwardInput" in instruction.text:  # cuDNN's gradients: each output of the convolution meets each tap
             outputs, kernel = first, second
-        elif "BackwardFilter" in instruction.target:
+        elif "convBackwardFilter" in instruction.text:
             outputs, kernel = second, result
         taps = math.prod(kernel) // kernel[instruction.attribute(r"dim_labels=\w+_(\w+)->").index("o")]
         holes = instruction.attribute(r"lhs_dilate=([\dx]+)", "1").split("x")

@@ -30,7 +30,6 @@ RESULT_KEYS = (
     *("iterations_per_block", "images_per_second", "minutes_per_10k", "compile_seconds", "memory"),
     *("flops_per_iteration", "teraflops", "peak_teraflops", "share_of_peak", "parameters", "notes"),
 )
-RATIOS = {"ms_per_iteration": "median", "compile_seconds": "cold", "memory": "allocator_peak"}
 MUST_AGREE = ("device", "resolution", "batch_size", "precision", "arithmetic", "reconstruction", "iterations_per_block")
 
 # Dense teraflops of devices whose name in JAX and PyTorch matches, the first match counting; from the makers' data
@@ -181,7 +180,7 @@ def comparison(first: Result, second: Result) -> str:
     """Lines with the ratios second / first; above 1, the first is faster or smaller."""
     lines = [f"ratios of {second['program']} to {first['program']}; above 1, {first['program']} is better"]
     lines += _differences(first, second)
-    for key, field in RATIOS.items():
+    for key, field in (("ms_per_iteration", "median"), ("compile_seconds", "cold"), ("memory", "allocator_peak")):
         values = first[key][field], second[key][field]
         lines.append(f"  {key} ({field}): " + (f"{values[1] / values[0]:.3f}" if all(values) else "not known of both"))
     a, b = first["ms_per_iteration"], second["ms_per_iteration"]
