@@ -9,15 +9,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fastgan_jax.benchmark import results
-from fastgan_jax.benchmark.results import Result, spread
 from fastgan_jax.errors import UserError
 from fastgan_jax.runs import config as configuration
-from fastgan_jax.utils.files import user_path, write_json
+from fastgan_jax.utils.files import write_json
 
 MARK = "benchmark: "  # in front of the lines that are answers; libraries may print others
 OURS = "fastgan_jax"  # the program of the configuration as given
@@ -25,22 +24,8 @@ OURS = "fastgan_jax"  # the program of the configuration as given
 Overrides = Sequence[tuple[str, str]]  # (field, value) as on a command line
 
 
-class Timed(Protocol):
-    """A program that is timed."""
-
-    def time_block(self, iterations: int) -> float:
-        """Seconds of so many iterations."""
-
-    def result(self, seconds: Sequence[float], iterations: int) -> Result:
-        """The result of blocks of so many iterations."""
-
-
 def read_config(path: str | None, overrides: Iterable[tuple[str, str]]) -> Any:
-    """The configuration of a command line; its source of images need not be set.
-
-    Raises:
-        UserError: if there is none, or it is not valid.
-    """
+    """The valid configuration of a command line; its source of images need not be set."""
     if path is None:
         raise UserError("no configuration: add --config, such as --config configs/fewshot256.py")
     config = configuration.load_config(path)
@@ -50,32 +35,23 @@ def read_config(path: str | None, overrides: Iterable[tuple[str, str]]) -> Any:
 
 
 def limit_cores(cores: int) -> None:
-    """Confines this process, and those that it starts, to the first of its cores; call it before libraries load.
-
-    Raises:
-        UserError: if there are fewer, or the system cannot do it.
-    """
+    """Confines this process, and those that it starts, to the first of its cores; call it before libraries load."""
     if not hasattr(os, "sched_setaffinity"):
         raise UserError(f"--threads {cores}: this system cannot confine a process to cores; leave the option out")
     usable = sorted(os.sched_getaffinity(0))
-    if not 1 <= cores <= len(usable):
+    if cores > len(usable):
         raise UserError(f"--threads {cores}: this process may use 1 to {len(usable)} cores")
     os.sched_setaffinity(0, usable[:cores])
 
 
-def answer(timed: Timed, lines: Iterable[str] | None = None) -> None:
-    """Times a block of N iterations for each line N and prints its seconds; at the end, prints the result of all.
+def answer(timed: Any) -> None:
+    """Times a block of N iterations for each line N of standard input and prints its seconds, then the result of all.
 
-    Args:
-        timed: the program.
-        lines: the requests, all with the same N; None: standard input.
-
-    Raises:
-        UserError: for any other line.
+    `timed` has the methods `time_block` and `result` of `workload.Runner`. N must be the same in every line.
     """
     seconds, iterations = [], None
     print(f"{MARK}ready", flush=True)
-    for line in lines or sys.stdin:
+    for line in sys.stdin:
         if not line.strip().isdecimal() or iterations not in (None, int(line)):
             raise UserError(f"{line.strip()!r}: must be a number of iterations, the same in every line")
         iterations = int(line)
@@ -86,125 +62,82 @@ def answer(timed: Timed, lines: Iterable[str] | None = None) -> None:
 
 
 class Side:
-    """A process that runs `answer`."""
+    """A process that runs `answer`; `name` is for messages."""
 
-    def __init__(self, name: str, command: Sequence[str], environment: dict[str, str] | None = None):
-        """Starts the process and waits until it is warm.
-
-        Args:
-            name: for messages.
-            command: program and arguments.
-            environment: variables to set besides those of `child_environment`.
-
-        Raises:
-            UserError: if the process ends instead.
-        """
-        self.name = name
-        variables = child_environment(**(environment or {}))
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=variables
-        )
-        try:
-            self._answer()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __enter__(self) -> "Side":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
+    def __init__(self, name: str, process: subprocess.Popen):
+        """Waits until the process is warm."""
+        self.name, self._process = name, process
+        self._read()
 
     def time_block(self, iterations: int) -> float:
         """Seconds of so many iterations."""
-        self.process.stdin.write(f"{iterations}\n")
-        self.process.stdin.flush()
-        return float(self._answer())
+        self._process.stdin.write(f"{iterations}\n")
+        self._process.stdin.flush()
+        return float(self._read())
 
-    def finish(self) -> Result:
+    def finish(self) -> results.Result:
         """Lets the process end and returns its result."""
-        self.process.stdin.close()
-        result = json.loads(self._answer())
-        self.process.wait()
-        return result
+        self._process.stdin.close()
+        return json.loads(self._read())
 
-    def stop(self) -> None:
-        """Kills the process."""
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            stream.close()
-
-    def _answer(self) -> str:
-        for line in self.process.stdout:
+    def _read(self) -> str:
+        for line in self._process.stdout:
             if line.startswith(MARK):
                 return line.removeprefix(MARK).strip()
-        code = self.process.wait()
+        code = self._process.wait()
         raise UserError(f"the {self.name} side ended with exit code {code}; its own messages are above")
 
 
-def alternate(sides: Sequence[Side], iterations: int, blocks: int) -> dict[str, Any]:
-    """Times blocks in turn.
+@contextlib.contextmanager
+def started(name: str, command: Sequence[str]) -> Iterator[Side]:
+    """Starts a side by its command line; at the end of the block it is killed."""
+    # Sides share the device's memory, so none must take most of it beforehand.
+    environment, pipe = child_environment(XLA_PYTHON_CLIENT_PREALLOCATE="false"), subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+        try:
+            yield Side(name, process)
+        finally:
+            process.kill()
 
-    Who begins changes from block to block.
 
-    Returns:
-        "results": {name of each side: its result}; "ratios": {name of each but the first: spread of its time over that
-        of the first, block by block}.
+def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int, json_path: Path | None) -> None:
+    """Times blocks of programs in turn; who begins changes from block to block. Prints (and writes) the outcome.
+
+    `commands` are {name: program and arguments} of processes that run `answer`. The outcome is "results": {name:
+    result}, and "ratios": {name of each but the first: spread of its time over that of the first, block by block}.
     """
-    first, *others = sides
-    ratios: dict[str, list[float]] = {side.name: [] for side in others}
-    for block in range(blocks):
-        start = block % len(sides)
-        seconds = {side.name: side.time_block(iterations) for side in (*sides[start:], *sides[:start])}
-        for side in others:
-            ratios[side.name].append(seconds[side.name] / seconds[first.name])
-    finished = {side.name: side.finish() for side in sides}
-    return {"results": finished, "ratios": {name: spread(values) for name, values in ratios.items()}}
-
-
-def compare(commands: Mapping[str, Sequence[str]], iterations: int, blocks: int, json_path: str | Path | None) -> None:
-    """Starts programs that run `answer`, times them in turn, and prints (and writes) results and ratios.
-
-    Args:
-        commands: {name: program and arguments}; the others are compared with the first.
-        iterations: in a block.
-        blocks: of each program.
-        json_path: also write what `alternate` returns here.
-    """
-    # They share the device's memory, so none must take most of it beforehand.
-    environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
     with contextlib.ExitStack() as stack:
-        sides = [stack.enter_context(Side(name, command, environment)) for name, command in commands.items()]
-        outcome = alternate(sides, iterations, blocks)
-    rows = (result | {"program": name} for name, result in outcome["results"].items())
-    print(results.markdown([results.cells(row) for row in rows]))
+        sides = [stack.enter_context(started(name, command)) for name, command in commands.items()]
+        for block in range(blocks):
+            start = block % len(sides)
+            for side in (*sides[start:], *sides[:start]):
+                seconds[side.name].append(side.time_block(iterations))
+        outcome = {"results": {side.name: side.finish() for side in sides}, "ratios": {}}
+    first, *others = seconds
+    for name in others:
+        ratios = [own / base for own, base in zip(seconds[name], seconds[first], strict=True)]
+        outcome["ratios"][name] = results.spread(ratios)
+    print(results.markdown([results.cells(one | {"program": name}) for name, one in outcome["results"].items()]))
     print("\n".join(results.ratio_lines(outcome)))
     if json_path:
-        write_json(user_path(json_path), outcome)
+        write_json(json_path, outcome)
 
 
 def variations(config_path: str, overrides: Overrides, against: Sequence[str]) -> dict[str, Overrides]:
-    """The configuration of a command line, and the same with other fields set: {name: overrides}.
+    """{name: overrides} of a configuration with overrides of its own, and of it with other fields set, all valid.
 
-    Args:
-        config_path: of the configuration.
-        overrides: its own.
-        against: of each variation the fields, as words NAME=VALUE joined by spaces.
-
-    Raises:
-        UserError: if a configuration is not valid.
+    `against` has of each variation the fields, as words NAME=VALUE joined by spaces.
     """
     found = {OURS: overrides}
     for words in against:
-        if not words.strip() or any("=" not in word for word in words.split()):
+        changes = [tuple(word.split("=", 1)) for word in words.split()]
+        if not changes or any(len(change) == 1 for change in changes):
             raise UserError(f"--against {words!r}: give fields as NAME=VALUE, such as train.precision=bfloat16")
         if f"{OURS}, {words}" in found:
             raise UserError(f"--against {words!r} is given twice")
-        changes = [(name, value) for name, _, value in (word.partition("=") for word in words.split())]
-        read_config(config_path, [*overrides, *changes])
         found[f"{OURS}, {words}"] = [*overrides, *changes]
+        read_config(config_path, found[f"{OURS}, {words}"])
     return found
 
 

@@ -1,84 +1,83 @@
 """Results of timing a program, ours or PyTorch's: statistics, shares of a device's peak, tables, ratios.
 
-A result is a dict fit for JSON with the keys of `RESULT_KEYS`; a value that is not known is None.
+A result is a dict fit for JSON with the keys of `RESULT_KEYS`; a value that is not known is None. "machine" is
+{processor, cores that this process may use}, "config" all fields, "arithmetic" what convolutions multiply in (float32 |
+tfloat32 | bfloat16); "ms_per_iteration" is the `spread` of blocks, each the mean of its iterations, "compile_seconds"
+{cold, cached}, "memory" bytes {allocator_peak, program: its own analysis}. Operations are "counted", those of the
+reference variants, with their parts per image, or "executed", those of the program (see `operation_counts`), and so are
+"teraflops" and "share_of_peak"; "peak_teraflops" are the device's in this arithmetic.
 """
 
 import datetime
 import json
 import os
 import platform
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fastgan_jax.benchmark.device_peaks import peak_teraflops
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path, write_json
 
 Result = dict[str, Any]
 
 RESULT_KEYS = (
-    "program",  # what was timed, such as "fastgan_jax" or "pytorch eager"
-    "date",  # UTC
-    "device",
-    "backend",  # cpu | gpu | tpu
-    "machine",  # processor, cores that this process may use
-    "versions",
-    "resolution",
-    "batch_size",
-    "precision",
-    "arithmetic",  # what convolutions multiply in: float32 | tfloat32 | bfloat16
-    "remat",
-    "reconstruction",
-    "iterations_per_call",
-    "config",  # all fields
-    "ms_per_iteration",  # see `spread`; each of its blocks is the mean of so many iterations
-    "iterations_per_block",
-    "images_per_second",
-    "minutes_per_10k",  # of 10,000 iterations
-    "compile_seconds",  # cold, cached
-    "memory",  # bytes: allocator_peak, and the compiled program's own analysis
-    # counted: of the reference variants, with their parts per image; executed: of the program (operation_counts)
-    "flops_per_iteration",
-    "teraflops",  # achieved: counted, executed
-    "peak_teraflops",  # of the device in this arithmetic
-    "share_of_peak",  # counted, executed
-    "parameters",  # generator, discriminator
-    "notes",  # what else the reader must know
+    *("program", "date", "device", "backend", "machine", "versions", "resolution", "batch_size", "precision"),
+    *("arithmetic", "remat", "reconstruction", "iterations_per_call", "config", "ms_per_iteration"),
+    *("iterations_per_block", "images_per_second", "minutes_per_10k", "compile_seconds", "memory"),
+    *("flops_per_iteration", "teraflops", "peak_teraflops", "share_of_peak", "parameters", "notes"),
 )
-
-RATIOS = {"ms_per_iteration": "median", "compile_seconds": "cold", "memory": "allocator_peak"}
 MUST_AGREE = ("device", "resolution", "batch_size", "precision", "arithmetic", "reconstruction", "iterations_per_block")
+
+# Dense teraflops of devices whose name in JAX and PyTorch matches, the first match counting; from the makers' data
+# sheets: NVIDIA's of H100, H200, A100, T4 and V100 (halved where they count zeros skipped), NVIDIA's papers on Turing,
+# GA102 and AD102 (sums in float32), Cloud TPU's documentation. None: no such units, or the maker does not say.
+ARITHMETICS = ("bfloat16", "tfloat32", "float32")
+PEAKS: dict[str, tuple[float | None, float | None, float | None]] = {
+    r"H[12]00 NVL": (835, 417, 60),
+    r"H100 PCIe": (756, 378, 51),
+    r"H[12]00\b": (989, 494, 67),
+    r"A100\b": (312, 156, 19.5),
+    r"\bT4$": (None, None, 8.1),
+    r"V100-PCIE": (None, None, 14),
+    r"V100-SXM2": (None, None, 15.7),
+    r"GTX 1650$": (None, None, 3.0),
+    r"RTX 2080 Ti$": (None, None, 13.4),
+    r"RTX 3090$": (71, 35.6, 35.6),
+    r"RTX 4090$": (165.2, 82.6, 82.6),
+    r"TPU v4$": (275, None, None),
+    r"TPU v5( lite|e)$": (197, None, None),
+    r"TPU v6( lite|e)$": (918, None, None),
+}
+
+
+def peak_teraflops(device: str, arithmetic: str) -> float | None:
+    """Peak teraflops of a device of this name in one of ARITHMETICS; None: not known here."""
+    peaks = next((peaks for name, peaks in PEAKS.items() if re.search(name, device)), (None,) * 3)
+    return peaks[ARITHMETICS.index(arithmetic)]
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
     """Median, smallest, largest and quartiles of one value or more, and the values as "blocks"."""
-    low, _, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * list(values)
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "quartile_1": low,
-        "quartile_3": high,
-        "max": max(values),
-        "blocks": list(values),
-    }
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else 3 * list(values)
+    ends = {"min": min(values), "quartile_1": low, "quartile_3": high, "max": max(values)}
+    return {"median": median, **ends, "blocks": list(values)}
 
 
 def complete(known: Mapping[str, Any], seconds: Sequence[float], iterations: int) -> Result:
-    """A whole result.
+    """A whole result from what each block of so many iterations took.
 
-    Args:
-        known: values of RESULT_KEYS, among them those that the rates are computed from; missing ones become None.
-        seconds: what each block took.
-        iterations: in a block.
+    `known` has values of RESULT_KEYS, among them those that the rates are computed from; missing ones become None.
     """
     times = spread([1e3 * block / iterations for block in seconds])
     per_second = 1e3 / times["median"]
     flops, peak = known["flops_per_iteration"], peak_teraflops(known["device"], known["arithmetic"])
     achieved = {name: flops[name] and flops[name] * per_second / 1e12 for name in ("counted", "executed")}
-    derived = {
+    values = {
+        **known,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": {"processor": processor_name(), "cores": usable_cores()},
         "ms_per_iteration": times,
@@ -89,29 +88,23 @@ def complete(known: Mapping[str, Any], seconds: Sequence[float], iterations: int
         "peak_teraflops": peak,
         "share_of_peak": {name: peak and value and value / peak for name, value in achieved.items()},
     }
-    values = {**known, **derived}
     return {key: values.get(key) for key in RESULT_KEYS}
 
 
 def config_facts(config: Any) -> dict[str, Any]:
     """The keys of a result that follow from a configuration."""
-    loss = config.loss
-    return {
-        "resolution": config.model.resolution,
-        "batch_size": config.train.batch_size,
-        "precision": config.train.precision,
-        "remat": config.train.remat,
-        "reconstruction": f"lpips {loss.perceptual_net}" if loss.reconstruction == "lpips" else loss.reconstruction,
-        "config": config.to_dict(),
-    }
+    train, loss = config.train, config.loss
+    facts = {"resolution": config.model.resolution, "config": config.to_dict()}
+    facts["reconstruction"] = f"lpips {loss.perceptual_net}" if loss.reconstruction == "lpips" else loss.reconstruction
+    return facts | {name: train[name] for name in ("batch_size", "precision", "remat")}
 
 
 def versions(*packages: str) -> dict[str, str]:
     """Versions of Python, this package and others."""
     from fastgan_jax import __version__
 
-    installed = {package: metadata.version(package) for package in packages}
-    return {"python": platform.python_version(), "fastgan_jax": __version__, **installed}
+    ours = {"python": platform.python_version(), "fastgan_jax": __version__}
+    return ours | {package: metadata.version(package) for package in packages}
 
 
 def usable_cores() -> int:
@@ -163,20 +156,16 @@ def cells(result: Result) -> dict[str, Any]:
     }
 
 
-def show(result: Result, json_path: str | Path | None = None) -> None:
+def show(result: Result, json_path: Path | None = None) -> None:
     """Prints a result, as JSON and as a row of Markdown, and writes it if a path is given."""
     print(json.dumps({key: value for key, value in result.items() if key != "config"}, indent=2))
     print(markdown([cells(result)]), flush=True)
     if json_path:
-        write_json(user_path(json_path), result)
+        write_json(json_path, result)
 
 
-def read_json(path: str) -> Result:
-    """Reads a result; one of an older version may have more keys.
-
-    Raises:
-        UserError: if the file is not a result.
-    """
+def read_json(path: str | Path) -> Result:
+    """Reads a result; one of an older version may have more keys."""
     try:
         result = json.loads(user_path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -190,20 +179,14 @@ def read_json(path: str) -> Result:
 def comparison(first: Result, second: Result) -> str:
     """Lines with the ratios second / first; above 1, the first is faster or smaller."""
     lines = [f"ratios of {second['program']} to {first['program']}; above 1, {first['program']} is better"]
-    lines += [f"  {line}" for line in differences(first, second)]
-    for key, field in RATIOS.items():
+    lines += _differences(first, second)
+    for key, field in (("ms_per_iteration", "median"), ("compile_seconds", "cold"), ("memory", "allocator_peak")):
         values = first[key][field], second[key][field]
         lines.append(f"  {key} ({field}): " + (f"{values[1] / values[0]:.3f}" if all(values) else "not known of both"))
     a, b = first["ms_per_iteration"], second["ms_per_iteration"]
     lowest, highest = b["quartile_1"] / a["quartile_3"], b["quartile_3"] / a["quartile_1"]
     lines.append(f"  ms_per_iteration (quartiles of both): {lowest:.3f} to {highest:.3f}")
     return "\n".join(lines)
-
-
-def differences(first: Result, second: Result) -> list[str]:
-    """A line for each of `MUST_AGREE` in which two results are not of the same thing."""
-    pairs = {key: (first.get(key), second.get(key)) for key in MUST_AGREE}
-    return [f"not the same {key}: {one} and {other}" for key, (one, other) in pairs.items() if one != other]
 
 
 def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
@@ -216,10 +199,16 @@ def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
             f"{ratio['quartile_3']:.3f}, {ratio['min']:.3f} to {ratio['max']:.3f} in {len(ratio['blocks'])} pairs of "
             "blocks"
         )
-        lines += [f"  {line}" for line in differences(results[first], results[name])]
+        lines += _differences(results[first], results[name])
     return lines
 
 
-def _text(value: Any, form: str = "", unit: float | None = None) -> str:
+def _differences(first: Result, second: Result) -> list[str]:
+    """A line for each of `MUST_AGREE` in which two results are not of the same thing."""
+    differing = (key for key in MUST_AGREE if first[key] != second[key])
+    return [f"  not the same {key}: {first[key]} and {second[key]}" for key in differing]
+
+
+def _text(value: Any, form: str = "", unit: float = 1) -> str:
     """A value in a format, "-" for None; numbers may be in some unit."""
-    return "-" if value is None else format(value / unit if unit else value, form)
+    return "-" if value is None else format(value / unit if unit != 1 else value, form)

@@ -1,35 +1,46 @@
 """Compiles the training program for a device that is not here, and says what it would do there.
 
 XLA compiles for GPUs and TPUs on any x86 machine: the kernels, the bytes that they move and the memory that they need
-are those of the very program that training runs there. Times are an estimate (`target_process.roofline`). The compiler
-runs in a process of its own, because it takes its settings from the environment, ends its process when it fails, and
-must not touch a device that is here.
+are those of the very program that training runs there. Times are an estimate (`roofline`). The compiler runs in a
+process of its own, this module's `main`, because it takes its settings from the environment, ends its process when it
+fails, and must not touch a device that is here.
 """
 
+import collections
+import dataclasses
 import importlib.util
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+import ml_collections
+import numpy as np
+from jax.experimental import topologies
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fastgan_jax.benchmark import results
+from fastgan_jax.benchmark.hlo import Kernel, Program
 from fastgan_jax.benchmark.paired import child_environment
-from fastgan_jax.benchmark.results import markdown
+from fastgan_jax.benchmark.workload import arithmetic, make_workload
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.files import check_outputs, user_path
+from fastgan_jax.utils.files import check_outputs, user_path, write_text
 
 DEVICES = Path(__file__).with_name("devices")
-KEYS = {
-    "cuda": ("target_config",),
-    "tpu": ("topology", "accelerator_type"),
-}  # of a description, besides the common ones
+KEYS = {"cuda": ["target_config"], "tpu": ["topology", "accelerator_type"]}  # of a description, besides the common ones
 BACKENDS = {"cuda": "gpu", "tpu": "tpu"}
 PACKAGES = {"cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"), "tpu": ("libtpu",)}  # the compilers
+LAUNCH_MICROSECONDS = {"cuda": 2.5, "tpu": 0.0}  # from one kernel's end to the next one's start
+NUM_IMAGES = 1000  # of the resident set
+HEAVIEST = 15  # kernels that the report lists
 
 Device = dict[str, Any]  # see `read_device`
-Result = dict[str, Any]  # see `target_process.count`
+Result = dict[str, Any]  # see `count`
 
 
 def read_device(name: str) -> Device:
@@ -37,42 +48,32 @@ def read_device(name: str) -> Device:
 
     Its keys: device (as JAX calls it), platform (cuda | tpu), memory_bandwidth (bytes a second), sources; for cuda
     target_config (XLA's GpuTargetConfigProto), for tpu topology and accelerator_type. A device without an entry in
-    `device_peaks` may have teraflops, {bfloat16, tfloat32, float32: dense products}.
-
-    Raises:
-        UserError: if there is no such device or file, or it lacks something.
+    `results.PEAKS` may have teraflops, {bfloat16, tfloat32, float32: dense products}.
     """
     known = {path.stem: path for path in sorted(DEVICES.glob("*.json"))}
     path = known.get(name) or user_path(name)
     if not path.is_file():
         raise UserError(f"--target {name}: must be one of {', '.join(known)}, or a file of the same form")
+    example = f"see {known['h100']}"
     try:
         device = json.loads(path.read_text(encoding="utf-8"))
         missing = [key for key in ("device", "memory_bandwidth", *KEYS[device["platform"]]) if key not in device]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"--target {name}: {path} does not describe a device ({error!r}): see {known['h100']}"
-        ) from None
+        raise UserError(f"--target {name}: {path} does not describe a device ({error!r}): {example}") from None
     if missing:
-        raise UserError(f"--target {name}: {path} has no {missing[0]!r}: see {known['h100']}")
+        raise UserError(f"--target {name}: {path} has no {missing[0]!r}: {example}")
     return {"target": path.stem} | device
 
 
 def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
-    """Compiles in a process of its own and returns what `target_process.count` says.
-
-    Args:
-        device: from `read_device`.
-        config: the configuration; its source of images is not used.
-        hlo: also write the compiled program's text here.
+    """Lets a process of its own `count`, and write the compiled program's text to `hlo` if that is given.
 
     Raises:
         UserError: if the compiler is not installed, or fails.
     """
-    platform = device["platform"]
+    platform, name = device["platform"], f"--target {device['target']}"
     if not any(map(_installed, PACKAGES[platform])):
-        extra = f"fastgan_jax[target-{platform}]"
-        raise UserError(f"--target {device['target']} needs the compiler for {platform}: pip install '{extra}'")
+        raise UserError(f"{name} needs the compiler for {platform}: pip install 'fastgan_jax[target-{platform}]'")
     variables = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
     if platform == "cuda":  # algorithms cannot be tried out
         variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
@@ -80,13 +81,12 @@ def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
         variables |= {"TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost"}
         variables["TPU_ACCELERATOR_TYPE"] = device["accelerator_type"]
     if hlo:
-        check_outputs([user_path(hlo)], overwrite=True, option="--hlo")
+        check_outputs([hlo], overwrite=True, option="--hlo")
     request = json.dumps({"device": device, "config": config.to_dict(), "hlo": hlo})
-    command = [sys.executable, "-m", "fastgan_jax.benchmark.target_process"]
+    command = [sys.executable, "-m", "fastgan_jax.benchmark.target"]
     done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, env=child_environment(**variables))
     if done.returncode:
-        code = f"exit code {done.returncode}"
-        raise UserError(f"--target {device['target']}: the compiler ended with {code}; its own messages are above")
+        raise UserError(f"{name}: the compiler ended with exit code {done.returncode}; its own messages are above")
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         raise UserError(answer["error"])
@@ -100,9 +100,132 @@ def _installed(package: str) -> bool:
         return False
 
 
-def report(results: Mapping[str, Result]) -> str:
+def main() -> None:
+    """Answers a request of `compile_for` on standard input with a line of JSON."""
+    request = json.load(sys.stdin)
+    try:
+        answer = count(request["device"], ml_collections.ConfigDict(request["config"]), request["hlo"])
+    except UserError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer))
+
+
+def count(device: Device, config: Any, hlo: str | None = None) -> Result:
+    """Compiles for a device in this process, and counts; all but memory and compile_seconds are per iteration.
+
+    Bytes moved are those of every kernel's operands and results, flops those of convolutions and matrix products.
+    "peak_memory" is bytes by XLA's buffer assignment, without the "resident_set" of images.
+    """
+    backend = BACKENDS[device["platform"]]
+    program, shapes, per_call = training_program(config, backend)
+    sharding = NamedSharding(Mesh(np.array([_abstract_device(device)]), ("device",)), PartitionSpec())
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+    start = time.perf_counter()
+    try:
+        compiled = jax.jit(program, donate_argnums=0).lower(*shapes).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise UserError(f"the program does not fit the memory of {device['device']} ({reason})") from None
+    compile_seconds, text, memory = time.perf_counter() - start, compiled.as_text(), compiled.memory_analysis()
+    if hlo:
+        write_text(hlo, text)
+    kernels, numbers, moved = list(Program(text).kernels()), collections.Counter(), collections.Counter()
+    for kernel in kernels:
+        numbers[kernel.kind] += kernel.times
+        moved[kernel.kind] += kernel.times * kernel.bytes
+    resident_set = 0 if config.data.resident == "false" else sum(x.size * x.dtype.itemsize for x in shapes[2:4])
+    needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
+    estimate = roofline(device, kernels, arithmetic(config.train.precision, backend))
+    return results.config_facts(config) | {
+        "target": device["target"],
+        "device": device["device"],
+        "iterations_per_call": per_call,
+        "kernels": round(numbers.total() / per_call),
+        "kernels_by_kind": {kind: round(number / per_call) for kind, number in numbers.most_common()},
+        "bytes_moved": round(moved.total() / per_call),
+        "bytes_by_kind": {kind: round(size / per_call) for kind, size in moved.most_common()},
+        "flops": round(sum(kernel.times * kernel.flops for kernel in kernels) / per_call),
+        "peak_memory": (memory.peak_memory_in_bytes or needed - memory.alias_size_in_bytes) - resident_set,
+        "resident_set": resident_set,
+        "roofline_ms": estimate.pop("seconds") / per_call * 1e3,
+        "compile_seconds": compile_seconds,
+        "versions": results.versions("jax", "jaxlib", "flax"),
+        **estimate,
+    }
+
+
+def training_program(config: Any, backend: str) -> tuple[Any, tuple, int]:
+    """What training would compile on a backend: the program, the shapes of its arguments, and iterations per call.
+
+    The set of images, of NUM_IMAGES, is resident unless data.resident=false.
+    """
+    work = make_workload(config, backend)
+    state, pretrained, *arrays = jax.eval_shape(lambda *arguments: arguments, work.state, *work.inputs)
+    if work.streamed is None:
+        arrays[:2] = (jax.ShapeDtypeStruct((NUM_IMAGES, *x.shape[1:]), x.dtype) for x in arrays[:2])
+    return work.program(), (state, pretrained, *arrays), work.per_call
+
+
+def roofline(device: Device, kernels: Sequence[Kernel], arithmetic: str) -> dict[str, Any]:
+    """Kernels that run one after the other, each at the device's bandwidth or its peak in this arithmetic.
+
+    "seconds" of all; "heaviest", those that take the longest, as dicts with seconds of all their runs; "assumptions".
+    """
+    bandwidth, launch = device["memory_bandwidth"], LAUNCH_MICROSECONDS[device["platform"]] * 1e-6
+    peak, in_words = _peak(device, arithmetic)
+
+    def seconds(kernel: Kernel) -> float:
+        return kernel.times * (launch + max(kernel.bytes / bandwidth, kernel.flops / peak if peak else 0))
+
+    heaviest = sorted(kernels, key=seconds, reverse=True)[:HEAVIEST]
+    return {
+        "seconds": sum(map(seconds, kernels)),
+        "heaviest": [dataclasses.asdict(kernel) | {"seconds": seconds(kernel)} for kernel in heaviest],
+        "assumptions": [
+            f"every kernel reads its operands from memory and writes its results there, at {bandwidth / 1e9:.0f} GB/s",
+            in_words,
+            "a kernel takes the longer of the two, and no two run at the same time",
+            f"{launch * 1e6:g} microseconds from each kernel's end to the next one's start",
+            "caches, working memory of libraries and the choice of algorithms by trial are left out",
+            f"the resident set, if any, has {NUM_IMAGES} images; of it, kernels read the images of a batch",
+        ],
+    }
+
+
+def _peak(device: Device, arithmetic: str) -> tuple[float | None, str]:
+    """Operations a second of a device, None if unknown, and what is assumed of them."""
+    for kind in (arithmetic, "float32"):
+        own = device.get("teraflops", {}).get(kind)
+        if peak := own or results.peak_teraflops(device["device"], kind):
+            note = "" if kind == arithmetic else f", since the device has no units for {arithmetic}"
+            return peak * 1e12, f"convolutions and matrix products in {kind} at {peak:g} TFLOP/s{note}"
+    return None, f"convolutions and matrix products take no time: the peak of {device['device']} is not known"
+
+
+def _abstract_device(device: Device) -> Any:
+    """A device of this kind that programs can be compiled for."""
+    if device["platform"] == "tpu":
+        return topologies.get_topology_desc(device["topology"], "tpu").devices[0]
+    config = device["target_config"] | {"device_description_str": device["device"]}
+    config["gpu_device_info"]["memory_bandwidth"] = device["memory_bandwidth"]
+    text = _as_text(config)
+    return topologies.get_topology_desc("", "cuda", target_config=text, topology="1x1x1").devices[0]
+
+
+def _as_text(message: Mapping[str, Any]) -> str:
+    """A protocol buffer's fields in its text format."""
+    return " ".join(
+        f"{name} {{ {_as_text(value)} }}" if isinstance(value, Mapping) else f"{name}: {json.dumps(value)}"
+        for name, value in message.items()
+    )
+
+
+def report(counts: Mapping[str, Result]) -> str:
     """A table of counts {name of the configuration: result}; of a single result also its kernels."""
-    first = next(iter(results.values()))
+    first = next(iter(counts.values()))
+    what = f"{first['resolution']} pixels, {first['precision']}, remat {first['remat']}, {first['reconstruction']}"
     rows = [
         {
             "program": name,
@@ -114,27 +237,25 @@ def report(results: Mapping[str, Result]) -> str:
             "roofline, ms": f"{result['roofline_ms']:.2f}",
             "compile, s": f"{result['compile_seconds']:.0f}",
         }
-        for name, result in results.items()
+        for name, result in counts.items()
     ]
-    what = f"{first['resolution']} pixels, {first['precision']}, remat {first['remat']}, {first['reconstruction']}"
-    parts = [
-        f"{first['target']} ({first['device']}), per iteration: batch {first['batch_size']}, {what}",
-        markdown(rows),
+    sizes, kinds = first["bytes_by_kind"], first["kernels_by_kind"].items()
+    kinds = [{"kernels": kind, "number": number, "GB": f"{sizes[kind] / 1e9:.2f}"} for kind, number in kinds]
+    heaviest = [
+        {
+            "heaviest kernels": kernel["kind"],
+            "microseconds": f"{kernel['seconds'] / kernel['times'] * 1e6:.1f}",
+            "MB": f"{kernel['bytes'] / 1e6:.1f}",
+            "GFLOP": f"{kernel['flops'] / 1e9:.1f}",
+            "of": kernel["source"],
+        }
+        for kernel in first["heaviest"]
     ]
-    if len(results) == 1:
-        sizes = first["bytes_by_kind"]
-        kinds = first["kernels_by_kind"].items()
-        parts.append(markdown([{"kernels": k, "number": n, "GB": f"{sizes[k] / 1e9:.2f}"} for k, n in kinds]))
-        heaviest = [
-            {
-                "heaviest kernels": kernel["kind"],
-                "microseconds": f"{kernel['seconds'] / kernel['times'] * 1e6:.1f}",
-                "MB": f"{kernel['bytes'] / 1e6:.1f}",
-                "GFLOP": f"{kernel['flops'] / 1e9:.1f}",
-                "of": kernel["source"],
-            }
-            for kernel in first["heaviest"]
-        ]
-        parts.append(markdown(heaviest))
-    assumptions = dict.fromkeys(words for result in results.values() for words in result["assumptions"])
-    return "\n\n".join([*parts, "\n- ".join(["The roofline assumes:", *assumptions])])
+    tables = [rows] if len(counts) > 1 else [rows, kinds, heaviest]
+    heading = f"{first['target']} ({first['device']}), per iteration: batch {first['batch_size']}, {what}"
+    assumptions = dict.fromkeys(words for result in counts.values() for words in result["assumptions"])
+    return "\n\n".join([heading, *map(results.markdown, tables), "\n- ".join(["The roofline assumes:", *assumptions])])
+
+
+if __name__ == "__main__":
+    main()

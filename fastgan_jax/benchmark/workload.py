@@ -4,79 +4,57 @@ Parameters of a perceptual network are random here, since time does not depend o
 """
 
 import contextlib
+import dataclasses
 import itertools
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from fastgan_jax.benchmark import operation_counts, results
-from fastgan_jax.build import spec_from_config
+from fastgan_jax.build import compute_from_config, spec_from_config
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import feed
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.program import TRAINING_CURE, Program, compile_program, iterations_per_call, make_program
 from fastgan_jax.gan.spec import Spec
-from fastgan_jax.gan.state import NetworkState, TrainState, create_train_state
-from fastgan_jax.models import discriminator as d_shapes
-from fastgan_jax.models import generator as g_shapes
+from fastgan_jax.gan.state import TrainState, create_train_state
 from fastgan_jax.models.lpips import BACKBONES
 from fastgan_jax.pretrained.networks import PERCEPTUAL
-from fastgan_jax.runs import config as configuration
 from fastgan_jax.utils.devices import memory_advice
 
 NUM_IMAGES = 64  # of the synthetic set; a batch may repeat some
 WARM_UP_CALLS = 2
-NOTE = "synthetic images; compile seconds include tracing; perceptual parameters, if any, are random"
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Workload:
-    """The program that training would run for a configuration, with data to run it on.
-
-    Attributes:
-        config: the configuration.
-        spec: networks and options.
-        state: before the first iteration.
-        inputs: the program's other arguments: pretrained parameters, images, labels, and for a resident set indices.
-        per_call: iterations in a call of the program.
-        unroll: whether a call's iterations are written out instead of looped over.
-        streamed: the set in host memory that batches are read from; None: it is in device memory.
-    """
+    """The program that training would run for a configuration, with data to run it on."""
 
     config: Any
     spec: Spec
-    state: TrainState
-    inputs: tuple
-    per_call: int
-    unroll: bool
-    streamed: ImageSet | None = None
+    state: TrainState  # before the first iteration
+    inputs: tuple  # the program's other arguments: pretrained parameters, images, labels; for a resident set indices
+    per_call: int  # iterations in a call of the program
+    unroll: bool  # whether a call's iterations are written out instead of looped over
+    streamed: ImageSet | None = None  # the set in host memory that batches are read from; None: it is on the device
 
     def program(self) -> Program:
         """The program; it is traced anew each time that it is compiled."""
-        return make_program(
-            self.spec,
-            iterations=self.per_call,
-            resident=self.streamed is None,
-            unroll=self.unroll,
-            accumulate=self.config.train.accumulate,
-        )
+        options = {"unroll": self.unroll, "accumulate": self.config.train.accumulate}
+        return make_program(self.spec, iterations=self.per_call, resident=self.streamed is None, **options)
 
     def calls(self) -> Iterator[tuple]:
         """The inputs of each call of the program."""
-        pretrained, *rest = self.inputs
         if self.streamed is None:
             yield from itertools.repeat(self.inputs)
         else:
             with feed(self.streamed, False, 0, self.config.train.batch_size, self.per_call) as batches:
-                yield from ((pretrained, *batch) for batch in batches)
+                yield from ((self.inputs[0], *batch) for batch in batches)
 
     def check_block(self, iterations: int) -> None:
         """Raises UserError if a block cannot be of so many iterations."""
@@ -87,19 +65,17 @@ class Workload:
             )
 
 
-def make_workload(config: Any) -> Workload:
-    """The workload of a configuration; its source of images is not used.
+def make_workload(config: Any, backend: str | None = None) -> Workload:
+    """The workload of a valid configuration as on a backend (None: the one that is here), of synthetic images.
 
     With data.resident=false batches are streamed from host memory as in training, else the set is in device memory.
-
-    Raises:
-        UserError: for a configuration that training would refuse.
     """
-    configuration.validate(config, check_source=False)
-    spec, backend = spec_from_config(config), jax.default_backend()
+    backend = backend or jax.default_backend()
+    spec, compute = spec_from_config(config), compute_from_config(config.train, backend)
+    networks = {name: getattr(spec, name).clone(compute=compute) for name in ("generator", "discriminator")}
+    spec = dataclasses.replace(spec, **networks)
     state = create_train_state(jax.random.key(config.train.seed), spec)
-    per_call = iterations_per_call(config, 0, backend)
-    draws = np.random.default_rng(0)
+    per_call, draws = iterations_per_call(config, 0, backend), np.random.default_rng(0)
     side, channels = config.model.resolution, config.model.channels
     images = draws.integers(0, 256, (NUM_IMAGES, side, side, channels), np.uint8)
     labels = draws.integers(0, max(1, config.model.num_classes), NUM_IMAGES).astype(np.int32)
@@ -118,9 +94,9 @@ def random_pretrained(config: Any) -> dict[str, Any] | None:
     backbone, draws = BACKBONES[PERCEPTUAL[config.loss.perceptual_net].backbone], np.random.default_rng(0)
 
     def layer(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-        deviation = np.sqrt(2 / np.prod(shape[:-1]))  # keeps the size of features through all depths (He et al. 2015)
+        deviation = np.float32(np.sqrt(2 / np.prod(shape[:-1])))  # keeps the size of features (He et al. 2015)
         kernel = deviation * draws.standard_normal(shape, np.float32)
-        return {"kernel": kernel.astype(np.float32), "bias": np.zeros(shape[-1], np.float32)}
+        return {"kernel": kernel, "bias": np.zeros(shape[-1], np.float32)}
 
     return {
         "input": {"shift": np.zeros(3, np.float32), "scale": np.ones(3, np.float32)},
@@ -135,12 +111,11 @@ class Runner:
     def __init__(self, workload: Workload):
         """Compiles twice, into an empty cache of programs and from it, and warms up."""
         self.workload, self.state, self._calls = workload, workload.state, workload.calls()
-        arguments = (workload.state, *workload.inputs)
         self.compile_seconds = {}
         with _empty_cache():
             for cache in ("cold", "cached"):
                 start = time.perf_counter()
-                self.compiled, self.needed = compile_program(workload.program(), *arguments)
+                self.compiled, self.needed = compile_program(workload.program(), workload.state, *workload.inputs)
                 self.compile_seconds[cache] = time.perf_counter() - start
         self._run(WARM_UP_CALLS)
 
@@ -151,41 +126,46 @@ class Runner:
         self._run(iterations // self.workload.per_call)
         return time.perf_counter() - start
 
+    def profile(self, folder: str, calls: int = 3) -> None:
+        """Writes a trace of a few calls that TensorBoard and Perfetto open."""
+        with jax.profiler.trace(folder):
+            self._run(calls)
+
     def _run(self, calls: int) -> None:
         with memory_advice(TRAINING_CURE, self.needed):
             for inputs in itertools.islice(self._calls, calls):
                 self.state, metrics = self.compiled(self.state, *inputs)
             jax.block_until_ready((self.state, metrics))
 
-    def profile(self, folder: str, calls: int = 3) -> None:
-        """Writes a trace of a few calls that TensorBoard and Perfetto open."""
-        with jax.profiler.trace(folder):
-            self._run(calls)
-
     def result(self, seconds: Sequence[float], iterations: int) -> results.Result:
         """The result of blocks of so many iterations, see `results.RESULT_KEYS`."""
-        return results.complete(self._facts(), seconds, iterations)
-
-    def _facts(self) -> dict[str, Any]:
-        workload, device = self.workload, jax.local_devices()[0]
-        allocator = device.memory_stats() or {}  # None on CPU
-        return {
+        work, device, backend = self.workload, jax.local_devices()[0], jax.default_backend()
+        executed = operation_counts.count(work.program(), work.state, *work.inputs) / work.per_call
+        networks = {"generator": work.state.generator, "discriminator": work.state.discriminator}
+        analysis, images = self.compiled.memory_analysis(), work.inputs[1].nbytes
+        memory = {
+            "arguments": analysis.argument_size_in_bytes,
+            "temporary": analysis.temp_size_in_bytes,
+            "outputs": analysis.output_size_in_bytes,
+            "aliased": analysis.alias_size_in_bytes,  # outputs that take the place of arguments
+            "images": images,
+            "total": self.needed - images,  # without the images, as many as one chooses
+        }
+        facts = results.config_facts(work.config) | {
             "program": "fastgan_jax",
             "device": device.device_kind,
-            "backend": jax.default_backend(),
+            "backend": backend,
             "versions": results.versions("jax", "jaxlib", "flax", "numpy"),
-            **results.config_facts(workload.config),
-            "arithmetic": arithmetic(workload.config.train.precision, jax.default_backend()),
-            "iterations_per_call": workload.per_call,
+            "arithmetic": arithmetic(work.config.train.precision, backend),
+            "iterations_per_call": work.per_call,
             "compile_seconds": self.compile_seconds,
-            "memory": {
-                "allocator_peak": allocator.get("peak_bytes_in_use"),
-                "program": program_memory(self.compiled, workload.inputs),
-            },
-            "flops_per_iteration": counted_flops(workload.config) | {"executed": executed_flops(workload)},
-            "parameters": count_parameters(workload.state),
-            "notes": f"set {'in device' if workload.streamed is None else 'streamed from host'} memory; {NOTE}",
+            "memory": {"allocator_peak": (device.memory_stats() or {}).get("peak_bytes_in_use"), "program": memory},
+            "flops_per_iteration": counted_flops(work.config) | {"executed": executed},
+            "parameters": {name: sum(x.size for x in jax.tree.leaves(n.params)) for name, n in networks.items()},
+            "notes": f"set {'in device' if work.streamed is None else 'streamed from host'} memory; synthetic images; "
+            "compile seconds include tracing; perceptual parameters, if any, are random",
         }
+        return results.complete(facts, seconds, iterations)
 
 
 def counted_flops(config: Any) -> dict[str, Any]:
@@ -194,70 +174,26 @@ def counted_flops(config: Any) -> dict[str, Any]:
     return {"counted": config.train.batch_size * sum(parts.values()), "parts": parts}
 
 
-def executed_flops(workload: Workload) -> float:
-    """Operations of an iteration as the program computes it: fast variants, rematerialization and loops included."""
-    return operation_counts.count(workload.program(), workload.state, *workload.inputs) / workload.per_call
-
-
-def count_parameters(state: TrainState) -> dict[str, int]:
-    """Parameters of each network."""
-    networks = {"generator": state.generator, "discriminator": state.discriminator}
-    return {name: sum(leaf.size for leaf in jax.tree.leaves(n.params)) for name, n in networks.items()}
-
-
 def arithmetic(precision: str, backend: str) -> str:
-    """What convolutions multiply in on a backend (cpu, gpu, tpu): float32 | tfloat32 | bfloat16.
-
-    For float32 that is the backend's choice, unless `jax_default_matmul_precision` asks for the highest.
-    """
+    """What convolutions multiply in: for float32 the backend's choice, unless JAX is set to the highest precision."""
     if precision == "bfloat16" or jax.config.jax_default_matmul_precision in ("highest", "float32"):
         return precision
     return {"gpu": "tfloat32", "tpu": "bfloat16"}.get(backend, "float32")
 
 
-def abstract_state(spec: Spec) -> TrainState:
-    """Shapes of the state of training."""
-
-    def network(module: nn.Module, *shapes: Any) -> NetworkState:
-        params, others = operation_counts.variable_shapes(module, *shapes)
-        return NetworkState(params, **others, optimizer=jax.eval_shape(spec.optimizer.init, params))
-
-    generator = network(spec.generator, *g_shapes.input_shapes(spec.generator, spec.latent_size))
-    discriminator = network(spec.discriminator, *d_shapes.input_shapes(spec.discriminator))
-    key = jax.eval_shape(jax.random.key, 0)
-    return TrainState(jax.ShapeDtypeStruct((), jnp.int32), generator, discriminator, generator.params, key)
-
-
-def program_memory(compiled: Any, inputs: tuple) -> dict[str, int]:
-    """Bytes of device memory that a compiled program needs, by its own analysis.
-
-    "total" is without the set of images, which is as large as one chooses: arguments + temporary + outputs -
-    aliased (outputs that take the place of arguments) - images.
-    """
-    analysis = compiled.memory_analysis()
-    parts = {
-        "arguments": analysis.argument_size_in_bytes,
-        "temporary": analysis.temp_size_in_bytes,
-        "outputs": analysis.output_size_in_bytes,
-        "aliased": analysis.alias_size_in_bytes,
-        "images": inputs[1].nbytes,
-    }
-    needed = parts["arguments"] + parts["temporary"] + parts["outputs"]
-    return parts | {"total": needed - parts["aliased"] - parts["images"]}
-
-
 @contextlib.contextmanager
 def _empty_cache() -> Iterator[None]:
     """Keeps compiled programs in a new folder, which is deleted afterwards."""
-    settings = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
-    before = {name: getattr(jax.config, name) for name in settings}
+
+    def use(folder: str | None, least_seconds: float) -> None:
+        jax.config.update("jax_compilation_cache_dir", folder)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", least_seconds)
+        compilation_cache.reset_cache()
+
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
     with tempfile.TemporaryDirectory(prefix="fastgan-jax-benchmark-") as folder:
         try:
-            for name, value in zip(settings, (folder, 0.0), strict=True):
-                jax.config.update(name, value)
-            compilation_cache.reset_cache()
+            use(folder, 0.0)
             yield
         finally:
-            for name, value in before.items():
-                jax.config.update(name, value)
-            compilation_cache.reset_cache()
+            use(*before)

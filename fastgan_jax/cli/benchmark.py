@@ -42,14 +42,11 @@ def add_timing(parser: argparse.ArgumentParser) -> Any:
     add("--blocks", type=options.count, default=5, metavar="B", help="that are timed (default: 5)")
     add("--json", type=options.path, metavar="FILE", help="also write the result here")
     add("--threads", type=options.count, metavar="T", help="cores to use (default: all; needs Linux)")
-    add(
-        "--against",
-        action="append",
-        default=[],
-        metavar="FIELDS",
-        help="compare with the same configuration but for these fields, NAME=VALUE joined by spaces, in neighboring "
-        "blocks; may be given several times",
+    against = (
+        "compare with the same configuration but for these fields, NAME=VALUE joined by spaces, in neighboring blocks; "
+        "may be given several times"
     )
+    add("--against", action="append", default=[], metavar="FIELDS", help=against)
     options.take_overrides(parser)
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--on-command", action="store_true", help="time a block of N for each line N of standard input")
@@ -70,10 +67,17 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.target:
         compile_for_target(arguments)
     elif arguments.against:
-        commands = commands_of(arguments)
-        paired.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
+        paired.compare(commands_of(arguments), arguments.iterations, arguments.blocks, arguments.json)
     else:
-        time(arguments, config)
+        from fastgan_jax.benchmark import workload
+
+        work = workload.make_workload(config)
+        if not arguments.on_command:
+            work.check_block(arguments.iterations)
+        runner = workload.Runner(work)
+        time_blocks(runner, arguments)
+        if arguments.profile:
+            runner.profile(str(arguments.profile))
 
 
 def check_combination(arguments: argparse.Namespace) -> None:
@@ -110,19 +114,6 @@ def compile_for_target(arguments: argparse.Namespace) -> None:
     print(target.report(results))
     if arguments.json:
         write_json(arguments.json, {"results": results} if arguments.against else results[paired.OURS])
-
-
-def time(arguments: argparse.Namespace, config: Any) -> None:
-    """Times the configuration, and prints and writes the result."""
-    from fastgan_jax.benchmark import workload
-
-    work = workload.make_workload(config)
-    if not arguments.on_command:
-        work.check_block(arguments.iterations)
-    runner = workload.Runner(work)
-    time_blocks(runner, arguments)
-    if arguments.profile:
-        runner.profile(str(arguments.profile))
 
 
 def time_blocks(runner: Any, arguments: argparse.Namespace) -> None:

@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.threads is not None:
         paired.limit_cores(arguments.threads)
     try:
-        from fastgan_jax.benchmark.pytorch.runner import check_config
+        from fastgan_jax.benchmark.pytorch.runner import Runner, check_config
     except ModuleNotFoundError as error:
         raise UserError(f"PyTorch is not installed ({error}): pip install 'fastgan_jax[torch]'") from None
     check_config(config)
@@ -44,10 +44,6 @@ def run(arguments: argparse.Namespace) -> None:
         commands = commands_of(arguments) | {f"pytorch {arguments.variant}": [*theirs, "--variant", arguments.variant]}
         paired.compare(commands, arguments.iterations, arguments.blocks, arguments.json)
         return
-
-    from fastgan_jax.benchmark import results
-    from fastgan_jax.benchmark.pytorch.runner import Runner
-
     if arguments.variant == "compiled":
         print("torch.compile takes minutes", file=sys.stderr)
-    time_blocks(Runner(config, arguments.variant, results.usable_cores()), arguments)
+    time_blocks(Runner(config, arguments.variant), arguments)

@@ -1,5 +1,6 @@
 """The PyTorch side of benchmarks: that it does the same work as ours, and says so in the same words."""
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -12,7 +13,6 @@ from tool_modules import load_tool
 
 from configs import fewshot256
 from fastgan_jax.benchmark import paired, results
-from fastgan_jax.errors import UserError
 from fastgan_jax.models import lpips
 
 torch = pytest.importorskip("torch", reason="needs PyTorch (fastgan_jax[torch])")
@@ -39,7 +39,7 @@ def tiny_config():
 @pytest.fixture(scope="module")
 def runner():
     threads = torch.get_num_threads()
-    yield pytorch_runner.Runner(tiny_config(), "eager", threads=threads)
+    yield pytorch_runner.Runner(tiny_config(), "eager")
     torch.set_num_threads(threads)
 
 
@@ -105,6 +105,7 @@ def test_the_compiled_variant_computes_in_bfloat16_with_channels_last(monkeypatc
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
+        ("model.resolution", 128, "model.resolution=128: the reference program has 256, 512 and 1024 only"),
         ("model.num_classes", 3, "model.num_classes=3: the reference program has 0 only"),
         ("loss.perceptual_net", "squeeze", "loss.perceptual_net=squeeze: the PyTorch side has vgg only"),
         ("loss.adversarial", "relativistic_hinge", "loss.adversarial=relativistic_hinge: the PyTorch side has hinge"),
@@ -129,15 +130,15 @@ def test_without_pytorch_the_tool_says_what_to_install(monkeypatch, capsys):
 def test_the_tool_prints_and_writes(runner, monkeypatch, tmp_path, capsys):
     made = []
 
-    def stand_in(config, variant, threads):
-        made.append((config.model.ngf, variant, threads))
+    def stand_in(config, variant):
+        made.append((config.model.ngf, variant))
         return runner
 
     monkeypatch.setattr(pytorch_runner, "Runner", stand_in)
     path = tmp_path / "result.json"
     options = ["--config.model.ngf=8", "--iterations", "1", "--blocks", "1", "--json", str(path)]
     assert tool.main(["--config", CONFIG, *options]) == 0
-    assert made == [(8, "eager", results.usable_cores())]
+    assert made == [(8, "eager")]
     assert results.markdown([results.cells(results.read_json(str(path)))]) in capsys.readouterr().out
 
 
@@ -147,16 +148,8 @@ def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypat
     commands = []
 
     class StubSide:
-        def __init__(self, name, command, environment=None):
-            commands.append(command)
+        def __init__(self, name):
             self.name = name
-            assert environment == {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
 
         def time_block(self, iterations):
             return {"fastgan_jax": 1.0, "pytorch compiled": 3.0}.get(self.name, 2.0)
@@ -164,7 +157,11 @@ def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypat
         def finish(self):
             return result | {"program": self.name}
 
-    monkeypatch.setattr(paired, "Side", StubSide)
+    def started(name, command):
+        commands.append(command)
+        return contextlib.nullcontext(StubSide(name))
+
+    monkeypatch.setattr(paired, "started", started)
     path = tmp_path / "both.json"
     options = [
         "--compare",
@@ -197,10 +194,3 @@ def test_against_goes_with_compare(capsys):
     assert "error: --against 'train.remat=full': add --compare" in capsys.readouterr().err
     assert tool.main(["--config", CONFIG, "--compare", "--against", "train.remate=full"]) == 2
     assert "nearest: train.remat" in capsys.readouterr().err
-
-
-def test_the_runner_checks_its_configuration():
-    config = tiny_config()
-    config.model.resolution = 128
-    with pytest.raises(UserError, match="model.resolution=128"):
-        pytorch_runner.Runner(config, "eager", threads=1)

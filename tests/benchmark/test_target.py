@@ -10,7 +10,7 @@ import pytest
 from tool_modules import load_tool
 
 from configs import smoke
-from fastgan_jax.benchmark import target, target_process
+from fastgan_jax.benchmark import target
 from fastgan_jax.benchmark.hlo import Kernel
 from fastgan_jax.errors import UserError
 
@@ -26,7 +26,7 @@ def test_every_device_is_described_with_its_sources_and_peak(name):
     device = target.read_device(name)
     assert device["target"] == name and device["sources"]
     assert 1e11 < device["memory_bandwidth"] < 1e13
-    peak, words = target_process._peak(device, "bfloat16")
+    peak, words = target._peak(device, "bfloat16")
     assert 2e12 < peak < 1e15 and "TFLOP/s" in words
 
 
@@ -35,8 +35,8 @@ def test_a_users_file_describes_a_device(tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps(own))
     device = target.read_device(str(tmp_path / "mine.json"))
     assert device["target"] == "mine"
-    assert target_process._peak(device, "bfloat16")[0] == 7.5e12
-    assert target_process._peak(device, "float32") == (
+    assert target._peak(device, "bfloat16")[0] == 7.5e12
+    assert target._peak(device, "float32") == (
         None,
         "convolutions and matrix products take no time: the peak of Mine is not known",
     )
@@ -63,7 +63,7 @@ def test_the_program_is_that_of_training_on_the_targets_backend():
     config = smoke.get_config()
     config.train.iterations = config.train.log_every = config.train.sample_every = config.train.checkpoint_every = 20
     config.eval.every = None
-    program, shapes, per_call = target_process.training_program(config, "gpu")
+    program, shapes, per_call = target.training_program(config, "gpu")
     assert per_call == 10, "as on a GPU"
     _, pretrained, images, labels, indices = shapes
     assert (pretrained, images.shape, labels.shape) == (None, (1000, 64, 64, 3), (1000,))
@@ -71,7 +71,7 @@ def test_the_program_is_that_of_training_on_the_targets_backend():
     state, metrics = jax.eval_shape(program, *shapes)
     assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, shapes[0]) and "loss/g" in metrics
     config.data.resident = "false"
-    _, shapes, _ = target_process.training_program(config, "tpu")
+    _, shapes, _ = target.training_program(config, "tpu")
     assert [shape.shape for shape in shapes[2:]] == [(10, config.train.batch_size, 64, 64, 3), (10, 4)]
 
 
@@ -79,11 +79,11 @@ def test_the_roofline_is_the_longer_of_memory_and_arithmetic_and_a_launch():
     device = target.read_device("h100")
     moving = Kernel("copy", 3, bytes=3352320000, flops=0, source="")  # a millisecond each
     multiplying = Kernel("convolution", 1, bytes=8, flops=2 * 989 * 10**9, source="jit(program)/D")
-    found = target_process.roofline(device, [moving, multiplying], "bfloat16")
+    found = target.roofline(device, [moving, multiplying], "bfloat16")
     assert found["seconds"] == pytest.approx(3e-3 + 2e-3 + 4 * 2.5e-6)
     assert [kernel["kind"] for kernel in found["heaviest"]] == ["copy", "convolution"]
     assert "3352 GB/s" in found["assumptions"][0] and "bfloat16 at 989 TFLOP/s" in found["assumptions"][1]
-    turing = target_process.roofline(target.read_device("gtx1650"), [multiplying], "bfloat16")
+    turing = target.roofline(target.read_device("gtx1650"), [multiplying], "bfloat16")
     assert "in float32 at 3 TFLOP/s, since the device has no units for bfloat16" in turing["assumptions"][1]
 
 

@@ -5,33 +5,29 @@ Two variants: "eager", in float32 as PyTorch does it by default (convolutions in
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import jax
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fastgan_jax.benchmark import results
 from fastgan_jax.benchmark.pytorch.networks import Discriminator, Generator
-from fastgan_jax.benchmark.pytorch.step import Distance, create_twin, diff_augment, draw, train_iteration
+from fastgan_jax.benchmark.pytorch.step import Distance, Twin, diff_augment, draw, train_iteration
+from fastgan_jax.benchmark.workload import counted_flops
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop.names import check_expressible
+from fastgan_jax.models.lpips import SMALLEST_NORM, VGG_BLOCKS
 
-VARIANTS = ("eager", "compiled")
 NUM_IMAGES = 64  # of the synthetic set
-VGG_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions and channels between two poolings
-# Fields in which the twin is fixed, beside those of the group `model`: name and value.
+# Fields, by group, in which the twin is fixed beside those that `check_expressible` looks at.
 FIXED_FIELDS = {
-    "augment.policy": "color,translation",
-    "augment.probability": 1.0,
-    "augment.shared": False,
-    "loss.adversarial": "hinge",
-    "loss.reconstruction_weight": None,
-    "model.resize": "nearest",
-    "optim.ema_decay": 0.999,
-    "optim.beta1": 0.5,
-    "optim.beta2": 0.999,
+    "augment": {"policy": "color,translation", "probability": 1.0, "shared": False},
+    "loss": {"adversarial": "hinge", "reconstruction_weight": None},
+    "model": {"resize": "nearest"},
+    "optim": {"ema_decay": 0.999, "beta1": 0.5, "beta2": 0.999},
 }
 
 
@@ -40,41 +36,34 @@ class PerceptualVgg(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        width, blocks = 3, []
+        width, self.blocks, self.heads = 3, nn.ModuleList(), nn.ParameterList()
         for convolutions, channels in VGG_BLOCKS:
-            layers = []
+            layers = [nn.MaxPool2d(2)] if self.blocks else []
             for _ in range(convolutions):
                 layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU()]
                 nn.init.kaiming_normal_(layers[-2].weight, nonlinearity="relu")
                 width = channels
-            blocks.append(nn.Sequential(*layers))
-        self.blocks = nn.ModuleList(blocks)
-        self.heads = nn.ParameterList([torch.ones(1, channels, 1, 1) for _, channels in VGG_BLOCKS])
+            self.blocks.append(nn.Sequential(*layers))
+            self.heads.append(torch.ones(channels, 1, 1))
         self.requires_grad_(False)
 
     def forward(self, images: Tensor, targets: Tensor) -> Tensor:
         """Distance of each image [B, 3, H, W] in [-1, 1] from its target, summed over the batch."""
         total = images.new_zeros(())
-        for index, block in enumerate(self.blocks):
-            if index:
-                images, targets = functional.max_pool2d(images, 2), functional.max_pool2d(targets, 2)
+        for block, head in zip(self.blocks, self.heads, strict=True):
             images, targets = block(images), block(targets)
-            difference = _unit_length(images) - _unit_length(targets)
-            total = total + (difference.square() * self.heads[index]).sum(1).mean((1, 2)).sum()
+            first, second = (functional.normalize(features, eps=SMALLEST_NORM) for features in (images, targets))
+            total = total + ((first - second).square() * head).sum(1).mean((1, 2)).sum()
         return total
-
-
-def _unit_length(features: Tensor) -> Tensor:
-    return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
 def check_config(config: Any) -> None:
     """Raises UserError, naming the field, if PyTorch's side cannot run a configuration."""
     check_expressible(config.model)
-    for name, value in FIXED_FIELDS.items():
-        group, field = name.split(".")
-        if config[group][field] != value:
-            raise UserError(f"{name}={config[group][field]}: the PyTorch side has {value} only")
+    for group, fields in FIXED_FIELDS.items():
+        for field, value in fields.items():
+            if config[group][field] != value:
+                raise UserError(f"{group}.{field}={config[group][field]}: the PyTorch side has {value} only")
     if config.loss.reconstruction == "lpips" and config.loss.perceptual_net != "vgg":
         raise UserError(f"loss.perceptual_net={config.loss.perceptual_net}: the PyTorch side has vgg only")
 
@@ -82,100 +71,74 @@ def check_config(config: Any) -> None:
 class Runner:
     """The twin, warm, timed block by block."""
 
-    def __init__(self, config: Any, variant: str, threads: int):
+    def __init__(self, config: Any, variant: str):
         """Builds networks and a synthetic set on the GPU if PyTorch sees one, else on the CPU, and warms up.
 
-        Args:
-            config: a configuration that `check_config` accepts; its precision, remat and scan have no counterpart.
-            variant: of VARIANTS.
-            threads: of PyTorch on the CPU.
+        `config` is one that `check_config` accepts; its precision, remat and scan have no counterpart. `variant` is
+        "eager" or "compiled".
         """
-        check_config(config)
         torch.manual_seed(config.train.seed)
-        torch.set_num_threads(threads)
+        torch.set_num_threads(results.usable_cores())
         torch.backends.cudnn.benchmark = True  # shapes never change: the fastest algorithms are worth a search
-        self.config, self.variant = config, variant
+        self.config, self.variant, model = config, variant, config.model
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = config.model
         generator = Generator(model.resolution, model.ngf, model.nz).to(self.device)
         discriminator = Discriminator(model.resolution, model.ndf).to(self.device)
         self.distance = _distance(config.loss.reconstruction, self.device)
-        if variant == "compiled":
-            modules = [generator, discriminator, *([self.distance] if isinstance(self.distance, nn.Module) else [])]
-            for module in modules:
+        for module in (generator, discriminator, self.distance):
+            if variant == "compiled" and isinstance(module, nn.Module):  # a plain distance is none
                 _speed_up(module, self.device)
-        self.twin = create_twin(generator, discriminator, config.optim.learning_rate)
-        side = model.resolution
-        self.images = torch.randint(0, 256, (NUM_IMAGES, 3, side, side), dtype=torch.uint8, device=self.device)
-        start = time.perf_counter()
-        for quadrant in range(4):  # each is a program of its own where iterations are compiled
-            self._iterate(quadrant)
-        self._synchronize()
-        self.warm_up_seconds = time.perf_counter() - start
+        self.twin = Twin(generator, discriminator, config.optim.learning_rate)
+        shape = (NUM_IMAGES, 3, model.resolution, model.resolution)
+        self.images = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
+        self.warm_up_seconds = self._time(range(4))  # each is a program of its own where iterations are compiled
 
     def time_block(self, iterations: int) -> float:
         """Seconds of so many iterations."""
+        return self._time([None] * iterations)
+
+    def _time(self, quadrants: Iterable[int | None]) -> float:
+        """Seconds of an iteration for each quadrant that D is to reconstruct; None: a random one."""
         start = time.perf_counter()
-        for _ in range(iterations):
-            self._iterate()
-        self._synchronize()
+        for quadrant in quadrants:
+            draws = draw(self.config.train.batch_size, self.config.model.nz, self.device)
+            if quadrant is not None:
+                draws.quadrant = quadrant
+            train_iteration(self.twin, self._batch(), draws, self.distance, diff_augment)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
         return time.perf_counter() - start
 
-    def _iterate(self, quadrant: int | None = None) -> None:
+    def _batch(self) -> Tensor:
         batch = self.config.train.batch_size
-        rows = torch.randint(0, NUM_IMAGES, (batch,), device=self.device)
-        real = self.images[rows].float() / 127.5 - 1
+        real = self.images[torch.randint(0, NUM_IMAGES, (batch,), device=self.device)].float() / 127.5 - 1
         if self.config.data.flip:
             mirrored = torch.rand(batch, 1, 1, 1, device=self.device) < 0.5
             real = torch.where(mirrored, real.flip(3), real)
-        if self.variant == "compiled":
-            real = real.contiguous(memory_format=torch.channels_last)
-        draws = draw(batch, self.config.model.nz, self.device)
-        if quadrant is not None:
-            draws.quadrant = quadrant
-        train_iteration(self.twin, real, draws, self.distance, diff_augment)
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        return real.contiguous(memory_format=torch.channels_last) if self.variant == "compiled" else real
 
     def result(self, seconds: Sequence[float], iterations: int) -> results.Result:
         """The result of blocks of so many iterations, see `results.RESULT_KEYS`."""
+        jax.config.update("jax_platforms", "cpu")  # JAX counts operations, and must not touch the GPU that PyTorch uses
         networks = {"generator": self.twin.generator, "discriminator": self.twin.discriminator}
-        on_gpu = self.device.type == "cuda"
+        on_gpu, compiled = self.device.type == "cuda", self.variant == "compiled"
+        on_tensor_cores = on_gpu and torch.cuda.get_device_capability() >= (8, 0) and torch.backends.cudnn.allow_tf32
         facts = results.config_facts(self.config) | {
             "program": f"pytorch {self.variant}",
             "device": torch.cuda.get_device_name() if on_gpu else "cpu",
             "backend": "gpu" if on_gpu else "cpu",
             "versions": results.versions("torch", "numpy"),
-            "precision": "bfloat16" if self.variant == "compiled" else "float32",
-            "arithmetic": self._arithmetic(),
+            "precision": "bfloat16" if compiled else "float32",
+            "arithmetic": "bfloat16" if compiled else "tfloat32" if on_tensor_cores else "float32",
             "remat": None,
-            "iterations_per_call": None,
-            "compile_seconds": {"cold": self.warm_up_seconds if self.variant == "compiled" else None, "cached": None},
+            "compile_seconds": {"cold": self.warm_up_seconds if compiled else None, "cached": None},
             "memory": {"allocator_peak": torch.cuda.max_memory_allocated() if on_gpu else None, "program": None},
-            "flops_per_iteration": _counted_flops(self.config) | {"executed": None},
+            "flops_per_iteration": counted_flops(self.config) | {"executed": None},
             "parameters": {name: sum(p.numel() for p in net.parameters()) for name, net in networks.items()},
             "notes": f"{torch.get_num_threads()} threads; torch.backends.cudnn.benchmark; compile seconds are those of "
             "four iterations, compilation included; random perceptual parameters, if any",
         }
         return results.complete(facts, seconds, iterations)
-
-    def _arithmetic(self) -> str:
-        if self.variant == "compiled":
-            return "bfloat16"
-        on_tensor_cores = self.device.type == "cuda" and torch.cuda.get_device_capability() >= (8, 0)
-        return "tfloat32" if on_tensor_cores and torch.backends.cudnn.allow_tf32 else "float32"
-
-
-def _counted_flops(config: Any) -> dict[str, Any]:
-    """The count of our side, which depends on the networks alone; JAX must not touch the GPU that PyTorch uses."""
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")
-    from fastgan_jax.benchmark.workload import counted_flops
-
-    return counted_flops(config)
 
 
 def _distance(reconstruction: str, device: torch.device) -> Distance:

@@ -3,10 +3,8 @@
 Images are [B, C, H, W] here. Needs the extra `fastgan_jax[torch]`; nothing in training imports this module.
 """
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,34 +17,16 @@ EMA_DECAY = 0.999
 Distance = Callable[[Tensor, Tensor], Tensor]  # of a batch of reconstructions from their targets, as one number
 
 
-@dataclass
 class Twin:
-    """Both networks with what trains them."""
+    """Both networks, already on their device and in their dtype, with what trains them."""
 
-    generator: Generator
-    discriminator: Discriminator
-    generator_optimizer: torch.optim.Adam
-    discriminator_optimizer: torch.optim.Adam
-    ema: list[Tensor]  # averages of the generator's parameters, in their order
-
-    def checkpoint(self) -> dict[str, Any]:
-        """What the reference saves."""
-        return {
-            "g": self.generator.state_dict(),
-            "d": self.discriminator.state_dict(),
-            "g_ema": self.ema,
-            "opt_g": self.generator_optimizer.state_dict(),
-            "opt_d": self.discriminator_optimizer.state_dict(),
-        }
-
-
-def create_twin(generator: Generator, discriminator: Discriminator, learning_rate: float = 2e-4) -> Twin:
-    """The state before the first iteration of networks that already are on their device, in their dtype."""
-    optimizers = (
-        torch.optim.Adam(net.parameters(), lr=learning_rate, betas=(0.5, 0.999)) for net in (generator, discriminator)
-    )
-    ema = [copy.deepcopy(parameter.detach()) for parameter in generator.parameters()]
-    return Twin(generator, discriminator, *optimizers, ema)
+    def __init__(self, generator: Generator, discriminator: Discriminator, learning_rate: float = 2e-4) -> None:
+        """The state before the first iteration."""
+        options = {"lr": learning_rate, "betas": (0.5, 0.999)}
+        self.generator, self.discriminator = generator, discriminator
+        self.generator_optimizer = torch.optim.Adam(generator.parameters(), **options)
+        self.discriminator_optimizer = torch.optim.Adam(discriminator.parameters(), **options)
+        self.ema = [parameter.detach().clone() for parameter in generator.parameters()]  # their averages, in order
 
 
 @dataclass
@@ -62,31 +42,18 @@ class Draws:
 
 def draw(batch: int, nz: int, device: torch.device | str = "cpu") -> Draws:
     """The random numbers of an iteration from PyTorch's generators."""
-    return Draws(
-        z=torch.randn(batch, nz, device=device),
-        quadrant=int(torch.randint(0, 4, ())),
-        real_margins=torch.rand(50 * batch, device=device),
-        fake_margins=torch.rand(50 * batch, device=device),
-    )
+    margins = (torch.rand(50 * batch, device=device) for _ in range(2))
+    return Draws(torch.randn(batch, nz, device=device), int(torch.randint(0, 4, ())), *margins)
 
 
 def train_iteration(
-    twin: Twin, real: Tensor, draws: Draws, distance: Distance, augment: Callable[[Tensor], Tensor] | None = None
+    twin: Twin, real: Tensor, draws: Draws, distance: Distance, augment: Callable[[Tensor], Tensor] = lambda x: x
 ) -> dict[str, Tensor]:
-    """One iteration, in place: D on real and generated images, G, moving average.
+    """One iteration on images [B, 3, R, R] in [-1, 1], in place: D on real and generated images, G, moving average.
 
-    Args:
-        twin: networks and optimizers.
-        real: images [B, 3, R, R] in [-1, 1].
-        draws: from `draw`.
-        distance: of reconstructions from targets, summed over the decoders and added to D's loss.
-        augment: such as `diff_augment`; None for no augmentation.
-
-    Returns:
-        Scalars d_real (with the reconstructions), d_fake and g.
+    The distance of each decoder's reconstructions is added to D's loss. Returns scalars d_real (with them), d_fake, g.
     """
     g, d = twin.generator, twin.discriminator
-    augment = augment or (lambda x: x)
     real = augment(real)
     g.inject_noise(draws.noise)
     fakes = [augment(image) for image in g(draws.z)]
@@ -94,11 +61,11 @@ def train_iteration(
     d.zero_grad()
     logits, images = d(real, to_128(real), draws.quadrant)
     targets = {"big": to_128(real), "small": to_128(real), "part": to_128(crop_quadrant(real, draws.quadrant))}
-    d_real = functional.relu(margins(draws.real_margins) - logits).mean()
+    d_real = functional.relu(0.8 + 0.2 * draws.real_margins - logits).mean()  # margins of the hinge from 0.8 to 1
     d_real = d_real + sum(distance(image, targets[name]) for name, image in images.items())
     d_real.backward()
     logits, _ = d(*[image.detach() for image in fakes])
-    d_fake = functional.relu(margins(draws.fake_margins) + logits).mean()
+    d_fake = functional.relu(0.8 + 0.2 * draws.fake_margins + logits).mean()
     d_fake.backward()
     twin.discriminator_optimizer.step()
 
@@ -110,11 +77,6 @@ def train_iteration(
         for average, parameter in zip(twin.ema, g.parameters(), strict=True):
             average.mul_(EMA_DECAY).add_(parameter, alpha=1 - EMA_DECAY)
     return {"d_real": d_real.detach(), "d_fake": d_fake.detach(), "g": loss_g.detach()}
-
-
-def margins(uniforms: Tensor) -> Tensor:
-    """Margins of the hinge, uniform in [0.8, 1), from numbers uniform in [0, 1)."""
-    return 0.8 + 0.2 * uniforms
 
 
 def diff_augment(x: Tensor) -> Tensor:
