@@ -35,11 +35,7 @@ BRIGHTNESS = Metric(
 @pytest.fixture
 def brightness(monkeypatch):
     """The new metric among the others."""
-    with monkeypatch.context() as patch:
-        patch.setitem(METRICS, "brightness", BRIGHTNESS)
-        configuration.rules.cache_clear()
-        yield
-    configuration.rules.cache_clear()
+    monkeypatch.setitem(METRICS, "brightness", BRIGHTNESS)
 
 
 @pytest.mark.usefixtures("brightness")
