@@ -1,5 +1,7 @@
 """Fixtures shared by all tests: the local data folder, and one small model whose programs are compiled once."""
 
+import functools
+import logging
 import os
 import tempfile
 from dataclasses import dataclass
@@ -49,7 +51,7 @@ def own_cores(cores: list[int]) -> list[int]:
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, own_cores(sorted(os.sched_getaffinity(0))))
 
-LONG_FILES = ("parity_iteration", "train", "benchmark", "train_step", "tools_media", "program", "export", "evaluate")
+LONG_FILES = ("parity_iteration", "parity_optimized", "program", "accumulation", "step", "workload")
 
 # The same settings for the processes that tests start.
 PROCESS_SETTINGS = {
@@ -62,7 +64,25 @@ PROCESS_SETTINGS = {
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that both processes are busy to the end."""
     order = {f"test_{name}": place for place, name in enumerate(LONG_FILES)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+    items.sort(key=lambda item: -1 if needs_smoke_run(item.path) else order.get(item.path.stem, len(order)))
+
+
+@functools.cache
+def needs_smoke_run(path: Path) -> bool:
+    """Whether tests in a file use the fixture `smoke_run`."""
+    return "smoke_run" in path.read_text(encoding="utf-8")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Files stay together, and all that need the run of configs/smoke.py go to one process, which makes it once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.split("::")[0]
+            return "smoke run" if needs_smoke_run(config.rootpath / path) else path
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +97,17 @@ def shared_dir() -> Path:
 def process_environment() -> dict[str, str]:
     """Environment for processes that tests start."""
     return os.environ | PROCESS_SETTINGS
+
+
+@pytest.fixture(autouse=True)
+def own_logging():
+    """Commands set up logging for their process; the next test starts without."""
+    loggers = [logging.getLogger(name) for name in ("fastgan_jax", "absl", "jax")]
+    before = [(each.level, list(each.handlers), each.propagate) for each in loggers]
+    yield
+    for each, (level, handlers, propagate) in zip(loggers, before, strict=True):
+        each.setLevel(level)
+        each.handlers[:], each.propagate = handlers, propagate
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ def test_runs_of_0_2_0_give_the_same_images(runs, name, statistics):
     assert difference.max() <= 1 and (difference > 0).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_a_run_of_0_2_0_resumes(runs):
     config = smoke.get_config()
     config.model.update(ngf=1, ndf=1, nz=2, decoders="")

@@ -84,6 +84,7 @@ def test_a_finished_run_says_so_and_stays_as_it_is(smoke_run, caplog):
     assert (path / "metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on_exactly(smoke_run, tmp_path, monkeypatch):
     original = train._Training._log
 
@@ -103,6 +104,7 @@ def test_sigterm_saves_and_the_same_command_goes_on_exactly(smoke_run, tmp_path,
     assert_same_state(tmp_path, smoke_run)
 
 
+@pytest.mark.slow
 def test_kill_loses_at_most_the_work_since_the_last_checkpoint(smoke_run, tmp_path, process_environment):
     command = [sys.executable, "-m", "fastgan_jax.main", "--config", "configs/smoke.py", "--workdir", str(tmp_path)]
     options = {"cwd": ROOT, "env": process_environment, "stderr": subprocess.PIPE, "text": True}
@@ -119,6 +121,7 @@ def test_kill_loses_at_most_the_work_since_the_last_checkpoint(smoke_run, tmp_pa
     assert_same_state(tmp_path, smoke_run)
 
 
+@pytest.mark.slow
 def test_a_streamed_set_gives_the_same_run(smoke_run, tmp_path):
     config = smoke.get_config()
     config.data.resident = "false"
@@ -127,6 +130,7 @@ def test_a_streamed_set_gives_the_same_run(smoke_run, tmp_path):
         assert line["loss/reconstruction"] == pytest.approx(expected["loss/reconstruction"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_stop_the_run(tmp_path):
     config = smoke.get_config()
     config.optim.learning_rate = 1e30
@@ -143,6 +147,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_field(smoke_run):
         train.train_and_evaluate(config, str(smoke_run))
 
 
+@pytest.mark.slow
 def test_longer_training_may_go_on_from_a_finished_run(smoke_run, tmp_path, caplog):
     import shutil
 

@@ -41,6 +41,7 @@ def test_counts_are_those_of_the_reference(index):
     assert counts["counted"] / 1e9 == pytest.approx(PER_ITERATION[index], rel=0.002)
 
 
+@pytest.mark.slow
 def test_counts_do_not_depend_on_how_the_networks_are_computed(small):
     computes = (REFERENCE, Compute("phase", "space_to_depth", "products", "output", "joint", jnp.bfloat16, remat=True))
     plain, special = (

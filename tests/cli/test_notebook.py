@@ -26,6 +26,7 @@ def sizes(cell) -> list[tuple[int, int]]:
 
 
 # Libraries of the kernel and its client warn of their own future; nothing here can be done about it.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning", "ignore::FutureWarning")
 def test_the_notebook_runs_and_shows_its_images(smoke_run, process_environment, monkeypatch):
     notebook = nbformat.read(NOTEBOOK, as_version=4)

@@ -78,6 +78,7 @@ def test_the_tool_shows_what_reconstruct_makes(tool, trained, smoke_run, folder,
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_probe_writes_what_it_prints(tool, smoke_run, images, tmp_path, capsys):
     out = tmp_path / "probe.png"
     options = ["--distance", "l1", "--iterations", "3", "--batch-size", "4", "--learning-rate", "0.005"]
@@ -97,6 +98,7 @@ def test_the_probe_writes_what_it_prints(tool, smoke_run, images, tmp_path, caps
     assert grid.shape[1] == 3 * 66 - 2
 
 
+@pytest.mark.slow
 def test_a_perceptual_distance_has_parameters(tool, trained, images, tmp_path, monkeypatch):
     params = perceptual_params("squeeze")
     arrays = {f"input/{name}": array for name, array in params["input"].items()}

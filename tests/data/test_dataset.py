@@ -17,7 +17,7 @@ from fastgan_jax.errors import UserError
 
 
 def test_a_folder_is_read_with_its_faults_named(folder, tmp_path, caplog):
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger=dataset.__name__):
         images = load(tmp_path, path=str(folder))
     assert images.names == ["a.PNG", "sub/b.jpeg", "sub/d.gif", "sub/ünïcode/ç.webp"]
     assert images.images.shape == (4, 16, 16, 3)
@@ -142,6 +142,7 @@ def test_a_demo_set_is_drawn_once_and_known_by_its_settings(tmp_path, monkeypatc
     np.testing.assert_array_equal(load(tmp_path, demo_images=2).images, first.images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "count", "skipped"),
     [("raccoon", 200, 0), ("region_flags", 359, 8), ("noto_smileys", 108, 0), ("panda", 100, 0)],

@@ -183,6 +183,7 @@ def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp
     assert "will be computed again next time" in caplog.text
 
 
+@pytest.mark.slow
 def test_every_real_image_counts_once(evaluator, config, real, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "IMAGES_AT_ONCE", 7)  # so that they are read in parts, the last one smaller
     features = evaluate.Evaluator(config, real, "content", tmp_path).real_features
@@ -223,6 +224,7 @@ def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
     assert shown == [("samples, by 64", 3), ("real images, by 64", 1), ("metrics", 2)]
 
 
+@pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     first, second = (evaluate.evaluate_run(smoke_run, ["latest"], config) for _ in range(2))
     assert first == second

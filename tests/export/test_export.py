@@ -130,6 +130,7 @@ def test_onnx_with_every_part_equals_jax(rich, tmp_path):
     check(rich, tmp_path / "g.onnx", style_mix=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [{"resolution": 1024, "output_tanh": None}, {"skip_excitation": False, "output_tanh": True, "channels": 1}],

@@ -16,6 +16,8 @@ from fastgan_jax.gan.state import create_train_state
 from fastgan_jax.gan.step import update
 from fastgan_jax.runs.config import validate
 
+pytestmark = pytest.mark.slow
+
 PARTS = 2
 
 

@@ -117,6 +117,7 @@ def test_translation_by_hand():
     np.testing.assert_array_equal(wrapped[0, :, :, 0], [[6, 4, 5], [9, 7, 8], [3, 1, 2]])
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=6)
 @given(st.integers(0, 2**31 - 1), st.booleans())
 def test_translate_has_the_gradient_of_its_plain_form(seed, wrap):
@@ -137,6 +138,7 @@ def test_translate_has_the_gradient_of_its_plain_form(seed, wrap):
         np.testing.assert_array_equal(pull_back(cotangent)[0], pull_back_plain(cotangent)[0])
 
 
+@pytest.mark.slow
 def test_gradient_of_everything_matches_finite_differences():
     with jax.enable_x64(True):
         x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 8, 8, 3)))
@@ -152,6 +154,7 @@ def test_gradient_of_everything_matches_finite_differences():
         np.testing.assert_allclose(jax.grad(value)(0.0), expected, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", [EVERYTHING, "offset_h,cutout", "color,offset_v"])
 def test_the_draws_of_one_image_change_that_image_alone(policy):
     x = images()

@@ -64,6 +64,7 @@ def test_distances_differ_off_the_unit():
     np.testing.assert_allclose(losses.l2(prediction, target), [9.0])
 
 
+@pytest.mark.slow
 def test_a_new_loss_is_one_entry(small, monkeypatch):
     """The logistic loss and a Charbonnier distance, from the configuration to the step."""
 

@@ -31,6 +31,8 @@ from fastgan_jax.gan.step import update
 from fastgan_jax.interop.pytorch import state_dict_to_variables, variables_to_state_dict
 from fastgan_jax.models.generator import noise_sides, small_side
 
+pytestmark = pytest.mark.slow
+
 SEED, BATCH, RESOLUTION, WIDTH, NZ = 7, 4, 256, 8, 32
 ITERATIONS = 3
 NETWORKS = {"G": "generator", "D": "discriminator"}

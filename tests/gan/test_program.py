@@ -12,6 +12,8 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.gan import program
 from fastgan_jax.gan.state import create_train_state
 
+pytestmark = pytest.mark.slow
+
 
 def copy(state):
     return jax.tree.map(lambda x: x.copy(), state)

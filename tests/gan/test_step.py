@@ -83,6 +83,7 @@ def test_the_part_target_is_the_quadrant_at_the_decoders_size(small):
     np.testing.assert_array_equal(targets["part"][0, 1::2, 1::2], real[0, :32, 32:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preset", "generator_count", "discriminator_count"),
     [(fewshot256, 29_127_846, 11_526_160), (art512, 29_174_392, 11_526_496), (art1024, 29_176_512, 11_528_192)],
@@ -106,6 +107,7 @@ def test_full_size_presets_trace_and_have_the_published_parameter_counts(preset,
     assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
 
 
+@pytest.mark.slow
 def test_real_and_generated_images_are_judged_alike_in_one_batch_and_apart(small):
     """D's gradient, running averages and metrics in float64, where only the order of summation may differ."""
     config = small.config.copy_and_resolve_references()
@@ -130,6 +132,7 @@ def test_real_and_generated_images_are_judged_alike_in_one_batch_and_apart(small
         jax.tree.map(partial(assert_close, rtol=1e-11), joint, apart)
 
 
+@pytest.mark.slow
 def test_conditional_networks_train_and_use_their_labels(small):
     spec = dataclasses.replace(
         small.spec,

@@ -97,6 +97,7 @@ def test_held_out_images_are_not_learned_from(trained, images, result, monkeypat
         np.testing.assert_array_equal(nothing.before[name], nothing.after[name])
 
 
+@pytest.mark.slow
 def test_decoders_read_the_discriminators_maps_of_the_images(probe, trained, images):
     batch = jnp.asarray(images[:4])
     read, targets = probing._features_and_targets(probe, trained.variables, batch)

@@ -39,6 +39,7 @@ def folder(tmp_path_factory, images) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quadrant", [0, 3])
 def test_every_decoder_for_any_number_of_images_and_without_classes(images, quadrant):
     d = Discriminator(64, ndf=2, num_classes=2, decoders=("small", "part"))

@@ -49,6 +49,7 @@ def file(content, tmp_path_factory) -> Path:
     return save(content, tmp_path_factory.mktemp("file") / "60000.pth")
 
 
+@pytest.mark.slow
 def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys):
     run = tmp_path / "a run"
     settings = ["--config.train.batch_size=4", "--config.data.path=/images"]

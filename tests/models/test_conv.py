@@ -67,6 +67,7 @@ def values_and_gradients(function, x: np.ndarray, kernel: np.ndarray) -> dict[st
     return {"value": value, "dx": dx, "dkernel": dkernel}
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=3)
 @example(height=1, width=1)
 @example(height=5, width=7)

@@ -110,6 +110,7 @@ def test_max_pool_equals_pytorch(side, window, beyond_edge):
     np.testing.assert_array_equal(pooled, expected.numpy().transpose(0, 2, 3, 1))
 
 
+@pytest.mark.slow
 def test_without_heads_the_distance_is_one_minus_the_cosine(shared_dir):
     params = load_perceptual("squeeze_caffe", shared_dir / "weights" / "squeezenet_v1.1_features.npz")
     first, second = images(0), images(1)

@@ -28,6 +28,8 @@ from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator, noise_sides, small_side
 from fastgan_jax.models.spectral_norm import power_iterate
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 8  # ngf and ndf of the recordings
 IMAGES, LOGITS, RECONSTRUCTIONS, STATE = 2e-5, 2e-5, 1e-4, 5e-6
 SETTLED = 5e-5  # vectors that have not converged after forty steps carry the rounding of all of them

@@ -45,6 +45,7 @@ def test_nearest_doubling_repeats_pixels():
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 20))
 def test_nearest_reads_the_floor_of_the_scaled_position(height, width, side):
