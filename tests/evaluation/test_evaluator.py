@@ -250,6 +250,7 @@ def test_too_few_images_are_refused_before_training(config, real, tmp_path, metr
         evaluate.Evaluator(own, real[:num_real], "content", tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_the_fewest_images_are_enough(config, real, tmp_path, metric):
     own = config.copy_and_resolve_references()

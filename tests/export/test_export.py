@@ -105,6 +105,7 @@ def test_onnx_equals_jax_for_the_default_noise_and_for_given_noise(sampler):
     np.testing.assert_allclose(image, expected, atol=ROUNDING)
 
 
+@pytest.mark.slow
 def test_onnx_style_mix_equals_jax_with_noise_of_each_latent(rich):
     """The sampler's own style mixing, to a step of uint8: content and style with the noise of their own latents."""
     from fastgan_jax.inference.sampler import draw_noise, noise_keys

@@ -50,6 +50,7 @@ def _cutout_counts(height: int, width: int) -> list[int]:
     return [side + 1 - int(side * 0.5 + 0.5) % 2 for side in (height, width)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["color", "translation", "color,translation", "cutout", "color,translation,cutout"])
 @pytest.mark.parametrize("case", ["sq64", "odd33x50"])
 def test_recorded_draws_give_the_recorded_images_and_gradients(shared_dir, case, policy):
@@ -165,7 +166,8 @@ def test_the_draws_of_one_image_change_that_image_alone(policy):
     assert changed == [False, False, True, False]
 
 
-def test_a_image_does_not_see_its_batch_mates():
+@pytest.mark.slow
+def test_an_image_does_not_see_its_batch_mates():
     x, draws = images(), augment.draw(jax.random.key(0), EVERYTHING, 4)
     whole = augment.apply(x, draws, EVERYTHING)
     for index in range(4):

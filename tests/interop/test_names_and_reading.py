@@ -39,6 +39,7 @@ def assert_same(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) 
         np.testing.assert_array_equal(actual[key], value, err_msg=key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("resolution", [256, 512, 1024])
 def test_names_shapes_and_order_are_the_references(shared_dir, resolution, net):
@@ -54,6 +55,7 @@ def test_names_shapes_and_order_are_the_references(shared_dir, resolution, net):
     assert_same(variables_to_state_dict(state_dict_to_variables(zeros, net), net), zeros)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("resolution", RESOLUTIONS)
 def test_every_leaf_has_a_place_and_comes_back(resolution, net):

@@ -268,6 +268,7 @@ def inputs_of(name: str, arrays: list[np.ndarray]) -> list:
     return [first, tuple(rest)] if name == "UpBlockComp" else [first, *rest]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("name", BLOCKS)
 def test_block_equals_pytorch(name, precision):

@@ -19,6 +19,8 @@ from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.init import initial_variables
 from fastgan_jax.models.variants import FASTEST, VARIANTS, Compute
 
+pytestmark = pytest.mark.slow  # many shapes of whole networks
+
 NZ = 256
 
 FASTEST_ON_CPU = Compute(**FASTEST["cpu"])
@@ -180,7 +182,6 @@ def test_discriminator_options_build_and_run(options):
     assert jax.tree.structure(mutated["batch_stats"]) == jax.tree.structure(variables["batch_stats"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("resolution", "compute"), [(256, Compute()), (256, FASTEST_ON_CPU), (256, LAST), (1024, Compute())]
 )
@@ -238,7 +239,6 @@ def value_state_gradient(module, variables: dict, args: tuple) -> tuple:
     return jax.tree.leaves(output), mutated, gradient
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("network", ["generator", "discriminator"])
 def test_remat_changes_neither_variables_nor_results(network, request):
     """Rematerialization only recomputes: the same tree, outputs, state and gradients, to rounding in float32."""
@@ -380,7 +380,6 @@ def test_class_changes_the_image_of_a_conditional_generator():
     assert float(jnp.max(jnp.abs(one[1] - other[1]))) > 1e-4 * float(jnp.max(jnp.abs(one)))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "module",
     [Generator(64, ngf=16, num_classes=200, attention=True), Discriminator(64, ndf=16, num_classes=200)],

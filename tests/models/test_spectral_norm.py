@@ -99,6 +99,7 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_training_calls_equal_pytorch(name, precision):

@@ -233,6 +233,7 @@ def empty_checkpoints(run):
     (run / "checkpoints").mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
