@@ -13,7 +13,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.sampler import Sampler, draw_noise, noise_keys
-from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
+from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator, noise_sides
 
 
 def example_inputs(sampler: Sampler, style_mix: bool, count: int) -> dict[str, np.ndarray]:
@@ -71,7 +71,7 @@ def image_function(
 
     def mixed(content: jax.Array, style: jax.Array, labels: jax.Array | None = None) -> jax.Array:
         own, other = (apply(z, maps, labels, method=Generator.early) for z in (content, style))
-        exciting = {side: other[side] for side in EXCITED_BY.values()}
+        exciting = {side: other[side] for side in SKIP_PAIRS.values()}
         return apply(own[LAST_EARLY_SIDE], exciting, maps, method=Generator.late)[0]
 
     return mixed if style_mix else image

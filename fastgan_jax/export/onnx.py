@@ -19,7 +19,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.export.forward import example_inputs, fixed_noise, image_function, noise_names
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models import generator as g_sizes
-from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, stage_sides
+from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, stage_sides
 from fastgan_jax.models.layers import BATCH_NORM_EPSILON, LEAKY_SLOPE
 from fastgan_jax.utils.devices import in_full_precision
 
@@ -54,7 +54,7 @@ def onnx_bytes(sampler: Sampler, *, batch: int | None = None, style_mix: bool = 
     own = exciting = graph.early(names[0], "", LAST_EARLY_SIDE)
     if style_mix:
         # The style's pass ends with the last map that excites; noise beyond it would be an input without effect.
-        last = EXCITED_BY[max(sampler.style_resolutions)]
+        last = SKIP_PAIRS[max(sampler.style_resolutions)]
         noise |= {f"style_{name}": array for name, array in noise.items() if array.shape[1] <= last}
         exciting = graph.early(names[1], "style_", last)
     graph.op("Transpose", graph.late(own[LAST_EARLY_SIDE], exciting), perm=[0, 2, 3, 1])
@@ -202,7 +202,7 @@ class Graph:
 
     def excite(self, low: str, high: str, side: int) -> str:
         """`models.blocks.SkipLayerExcitation` of the map `high`."""
-        block = EXCITED_BY[side] // 4
+        block = SKIP_PAIRS[side] // 4
         gate = self.op("AveragePool", low, kernel_shape=[block] * 2, strides=[block] * 2)
         gate = self.conv(gate, f"sle_{side}/conv_0")
         if self.generator.sle_activation == "swish":
@@ -243,8 +243,8 @@ class Graph:
         resolution, tanh = self.generator.resolution, self.generator.output_tanh
         for side in stage_sides(resolution)[len(stage_sides(LAST_EARLY_SIDE)) :]:
             x = self.stage(side, x, "")
-            if self.generator.skip_excitation and side in EXCITED_BY:
-                x = self.excite(exciting[EXCITED_BY[side]], x, side)
+            if self.generator.skip_excitation and side in SKIP_PAIRS:
+                x = self.excite(exciting[SKIP_PAIRS[side]], x, side)
         x = self.conv(x, "to_big", padding=1)
         tanh = resolution >= g_sizes.TANH_FROM_RESOLUTION if tanh is None else tanh
         return self.op("Tanh", x) if tanh else x

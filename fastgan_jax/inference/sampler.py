@@ -15,7 +15,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.interpolation import interpolate_keyframes
-from fastgan_jax.models.generator import EXCITED_BY, LAST_EARLY_SIDE, Generator, noise_sides
+from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator, noise_sides
 from fastgan_jax.utils.images import map_batches, to_uint8
 
 CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
@@ -39,7 +39,7 @@ class Sampler:
     @property
     def style_resolutions(self) -> tuple[int, ...]:
         """Sides of the maps that skip-layer excitation gates: what `style_mix` can take from the style."""
-        return tuple(side for side in EXCITED_BY if side <= self.resolution and self.generator.skip_excitation)
+        return tuple(side for side in SKIP_PAIRS if side <= self.resolution and self.generator.skip_excitation)
 
     def latents(self, num: int, seed: int = 0, *, first: int = 0, truncation: float = 1.0) -> np.ndarray:
         """Latents of the indices first, ..., first + num - 1 of a seed from 0 to 2^32 - 1: float32 [num, z_dim].
@@ -223,6 +223,6 @@ def _style_mix(
     noise = draw_noise(generator.resolution, content_keys)
     own = early(content, noise)
     other = early(style, draw_noise(generator.resolution, style_keys))
-    exciting = own | {EXCITED_BY[side]: other[EXCITED_BY[side]] for side in resolutions}
+    exciting = own | {SKIP_PAIRS[side]: other[SKIP_PAIRS[side]] for side in resolutions}
     last = own[LAST_EARLY_SIDE]
     return to_uint8(generator.apply(variables, last, exciting, noise, train=False, method=Generator.late)[0])

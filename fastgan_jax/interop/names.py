@@ -102,7 +102,7 @@ def _generator(resolution: int) -> dict[str, str]:
     stages, excitations = {}, {}
     for side in g_sizes.stage_sides(resolution):
         stages[side] = _block(f"feat_{side}", f"up_{side}", UP_COMPOSITE if g_sizes.is_composite(side) else UP)
-        excitations[side] = _block(f"se_{side}", f"sle_{side}", EXCITATION) if side in g_sizes.EXCITED_BY else {}
+        excitations[side] = _block(f"se_{side}", f"sle_{side}", EXCITATION) if side in g_sizes.SKIP_PAIRS else {}
     layers = {"init.init.0": "initial/conv", "init.init.1": "initial/norm"}
     for blocks in (stages, excitations):
         for side in stages:
@@ -123,7 +123,7 @@ def _discriminator(resolution: int) -> dict[str, str]:
     for side in sides:
         layers |= _block(f"down_{DOWN_ORIGIN // side}", f"down_{side}", DOWN_COMPOSITE)
     layers |= {"rf_big.0": "head_big_0", "rf_big.1": "head_big_norm", "rf_big.3": "head_big_1"}
-    for side, exciting in d_sizes.EXCITED_BY.items():
+    for side, exciting in d_sizes.TRUNK_SKIP_PAIRS.items():
         if side in sides and exciting <= first:
             layers |= _block(f"se_{DOWN_ORIGIN // exciting}_{DOWN_ORIGIN // side}", f"sle_{side}", EXCITATION)
     layers["down_from_small.0"] = "from_small"

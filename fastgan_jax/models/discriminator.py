@@ -14,7 +14,7 @@ from fastgan_jax.utils.images import crop_quadrant
 
 TRUNK_SIDE = 256  # the trunk starts from a map of this side, or of the image's where that is smaller
 LAST_SIDE = 8  # both branches end here
-EXCITED_BY = {32: 256, 16: 128, 8: 64}  # side of the excited trunk map: side of the map that excites it
+TRUNK_SKIP_PAIRS = {32: 256, 16: 128, 8: 64}  # side of the excited trunk map: side of the map that excites it
 DECODER_SIDE = 128  # decoders put out images of this side, or of the resolution where that is smaller
 DECODER_WIDTHS = {16: 128, 32: 64, 64: 64, 128: 32}  # side of a decoder's map: its channels, whatever ndf
 DECODER_PREFIX = "decoder_"  # of the decoders' names among the variables
@@ -138,9 +138,9 @@ class Discriminator(nn.Module):
         for side in halvings(x.shape[1], LAST_SIDE):
             block = self._block(DownBlockComp)(trunk_width(side, self.ndf), compute=self.compute, name=f"down_{side}")
             maps[side] = block(maps[2 * side], train)
-            if EXCITED_BY.get(side) in maps:
+            if TRUNK_SKIP_PAIRS.get(side) in maps:
                 sle = SkipLayerExcitation(self.sle_activation, compute=self.compute, name=f"sle_{side}")
-                maps[side] = sle(maps[EXCITED_BY[side]], maps[side])
+                maps[side] = sle(maps[TRUNK_SKIP_PAIRS[side]], maps[side])
         return maps
 
     def _small_branch(self, x: jax.Array, train: bool) -> jax.Array:

@@ -8,7 +8,7 @@ from fastgan_jax.models.blocks import EfficientAttention, InitBlock, SkipLayerEx
 from fastgan_jax.models.layers import Embedding, SpectralConv
 from fastgan_jax.models.variants import REFERENCE, Compute
 
-EXCITED_BY = {64: 4, 128: 8, 256: 16, 512: 32}  # side of the excited map: side of the map that excites it
+SKIP_PAIRS = {64: 4, 128: 8, 256: 16, 512: 32}  # side of the excited map: side of the map that excites it
 LAST_EARLY_SIDE = 32  # the early half ends here: its maps are all that excitation reads
 ATTENTION_SIDES = (4, 8, 16)
 TANH_FROM_RESOLUTION = 1024  # the reference puts tanh on its outputs only from here up
@@ -71,7 +71,7 @@ class Generator(nn.Module):
         if self.skip_excitation:
             self.sle = {
                 str(side): SkipLayerExcitation(self.sle_activation, compute=self.compute)
-                for side in EXCITED_BY
+                for side in SKIP_PAIRS
                 if side <= self.resolution
             }
         if self.attention:
@@ -119,8 +119,8 @@ class Generator(nn.Module):
         for side in stage_sides(self.resolution):
             if side > LAST_EARLY_SIDE:
                 x = self._stage(side, x, noise, train)
-                if self.skip_excitation and side in EXCITED_BY:
-                    x = self.sle[str(side)](exciting[EXCITED_BY[side]], x)
+                if self.skip_excitation and side in SKIP_PAIRS:
+                    x = self.sle[str(side)](exciting[SKIP_PAIRS[side]], x)
             if side == small_side(self.resolution):
                 small = self.to_small(x)
         return self._output(self.to_big(x)), self._output(small)

@@ -69,7 +69,7 @@ class Generator(nn.Module):
         for side in sides:
             self.add_module(f"feat_{side}", _up(width[side // 2], width[side], composite=is_composite(side)))
         for side in sides:
-            if low := g_sizes.EXCITED_BY.get(side):
+            if low := g_sizes.SKIP_PAIRS.get(side):
                 self.add_module(f"se_{side}", SkipLayerExcitation(width[low], width[side]))
 
     def inject_noise(self, maps: list[Tensor] | None) -> None:
@@ -82,7 +82,7 @@ class Generator(nn.Module):
         maps = {4: self.init(z[:, :, None, None])}
         for side in stage_sides(self.resolution):
             maps[side] = getattr(self, f"feat_{side}")(maps[side // 2])
-            if low := g_sizes.EXCITED_BY.get(side):
+            if low := g_sizes.SKIP_PAIRS.get(side):
                 maps[side] = getattr(self, f"se_{side}")(maps[low], maps[side])
         images = self.to_big(maps[self.resolution]), self.to_128(maps[SMALL_SIDE])
         return tuple(map(torch.tanh, images)) if self.resolution >= g_sizes.TANH_FROM_RESOLUTION else images
@@ -119,7 +119,7 @@ class Discriminator(nn.Module):
         for side in down_sides:
             self.add_module(f"down_{DOWN_ORIGIN // side}", DownBlockComp(width[2 * side], width[side]))
         self.rf_big = nn.Sequential(*_layer(width[LAST_SIDE], 16 * ndf, 1), _conv(16 * ndf, 1, 4))
-        for side, low in d_sizes.EXCITED_BY.items():
+        for side, low in d_sizes.TRUNK_SKIP_PAIRS.items():
             name = f"se_{DOWN_ORIGIN // low}_{DOWN_ORIGIN // side}"
             self.add_module(name, SkipLayerExcitation(width[low], width[side]))
         first, *rest = small
@@ -136,7 +136,7 @@ class Discriminator(nn.Module):
         maps = {d_sizes.TRUNK_SIDE: self.down_from_big(full)}
         for side in halvings(d_sizes.TRUNK_SIDE, LAST_SIDE):
             maps[side] = getattr(self, f"down_{DOWN_ORIGIN // side}")(maps[2 * side])
-            if low := d_sizes.EXCITED_BY.get(side):
+            if low := d_sizes.TRUNK_SKIP_PAIRS.get(side):
                 maps[side] = getattr(self, f"se_{DOWN_ORIGIN // low}_{DOWN_ORIGIN // side}")(maps[low], maps[side])
         small8 = self.down_from_small(small)
         logits = torch.cat([self.rf_big(maps[8]).flatten(), self.rf_small(small8).flatten()])
