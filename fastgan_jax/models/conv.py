@@ -47,6 +47,22 @@ def convolve(
     return _convolve(x, kernel, stride, padding, groups)
 
 
+def depthwise_convolve(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding) -> jax.Array:
+    """Each channel of [B, H, W, C] by its own kernel, [k, k, 1, C], as a sum of shifted maps: [B, H', W', C].
+
+    XLA's grouped convolution takes CPUs five times as long (docs/performance.md).
+    """
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    size = kernel.shape[0]
+    height, width = ((side - size) // stride * stride + 1 for side in padded.shape[1:3])
+    taps = [
+        padded[:, i : i + height : stride, j : j + width : stride] * kernel[i, j, 0].reshape(1, 1, 1, -1)
+        for i in range(size)
+        for j in range(size)
+    ]
+    return sum(taps[1:], start=taps[0])
+
+
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, groups: int = 1) -> jax.Array:
     return lax.conv_general_dilated(
         x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS, feature_group_count=groups

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics import inception
+from fastgan_jax.models import efficientnet
 from fastgan_jax.models.lpips import BACKBONES, FIRST_FIRE
 from fastgan_jax.pretrained.formats import Arrays
 
@@ -20,6 +21,7 @@ CAFFE_INPUT = {"shift": [mean / 127.5 - 1 for mean in (123.68, 116.779, 103.939)
 
 VGG_INDICES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolutions in torchvision's `features`
 FIRE_INDICES = (3, 4, 6, 7, 9, 10, 11, 12)
+EFFICIENTNET_NORMS = {"expand": 0, "depthwise": 1, "project": 2}  # numbers of a block's batch norms in the file
 FIRE_PARTS = {"squeeze1x1": "squeeze", "expand1x1": "expand1x1", "expand3x3": "expand3x3"}
 
 
@@ -31,6 +33,8 @@ def convert(name: str, arrays: Arrays) -> Arrays:
     """
     if name == "inception":
         return _convert_inception(arrays)
+    if name == "efficientnet_lite0":
+        return _convert_efficientnet(arrays)
     if name.startswith("lpips_"):
         return _convert_heads(name.removeprefix("lpips_"), arrays)
     return _convert_backbone(name, arrays)
@@ -50,21 +54,46 @@ def _convert_inception(arrays: Arrays) -> Arrays:
     head = arrays.get("fc.weight")
     if head is not None and head.shape[:1] != (inception.CLASSES,):  # torchvision's classifier fits every other shape
         raise UserError(f"the file's array fc.weight has {len(head)} classes, not {inception.CLASSES}: other weights")
-    stored = any("/" in name for name in arrays)
     converted: Arrays = {}
     for name, shape in inception.layer_shapes().items():
-        if stored:
-            kernel, bias = _array(arrays, f"{name}/kernel", shape), _array(arrays, f"{name}/bias", shape[-1:])
-        else:
-            kernel = _array(arrays, f"{name}.conv.weight", shape, _hwio).astype(np.float64)
-            scale, shift, mean, variance = (
-                _array(arrays, f"{name}.bn.{part}", shape[-1:]).astype(np.float64)
-                for part in ("weight", "bias", "running_mean", "running_var")
-            )
-            factor = scale / np.sqrt(variance + inception.BATCH_NORM_EPSILON)
-            kernel, bias = kernel * factor, shift - mean * factor
-        converted |= {f"{name}/kernel": np.float32(kernel), f"{name}/bias": np.float32(bias)}
+        names = (f"{name}.conv.weight", f"{name}.bn")
+        converted |= _folded(arrays, name, shape, *names, inception.BATCH_NORM_EPSILON)
     return converted
+
+
+def _convert_efficientnet(arrays: Arrays) -> Arrays:
+    """Folds batch norm into kernels and biases, with float64; in the file, a block's batch norms are numbered."""
+    converted: Arrays = {}
+    for name, shape in efficientnet.kernel_shapes().items():
+        if name == "classifier":
+            published = "_fc.weight" in arrays
+            kernel, bias = ("_fc.weight", "_fc.bias") if published else (f"{name}/kernel", f"{name}/bias")
+            converted[f"{name}/kernel"] = _array(arrays, kernel, shape, _hwio)
+            converted[f"{name}/bias"] = _array(arrays, bias, shape[-1:])
+            continue
+        block, _, layer = name.partition("/")
+        if layer:
+            prefix = f"_blocks.{block.removeprefix('block')}."
+            names = (f"{prefix}_{layer}_conv.weight", f"{prefix}_bn{EFFICIENTNET_NORMS[layer]}")
+        else:
+            names = (f"_conv_{name}.weight", "_bn0" if name == "stem" else "_bn1")
+        converted |= _folded(arrays, name, shape, *names, efficientnet.BATCH_NORM_EPSILON)
+    return converted
+
+
+def _folded(arrays: Arrays, name: str, shape: tuple[int, ...], weight: str, norm: str, epsilon: float) -> Arrays:
+    """Kernel and bias of the layer `name`: as they are stored, or from PyTorch's arrays of convolution and norm."""
+    if any("/" in stored for stored in arrays):
+        kernel, bias = _array(arrays, f"{name}/kernel", shape), _array(arrays, f"{name}/bias", shape[-1:])
+    else:
+        kernel = _array(arrays, weight, shape, _hwio).astype(np.float64)
+        scale, shift, mean, variance = (
+            _array(arrays, f"{norm}.{part}", shape[-1:]).astype(np.float64)
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
+        factor = scale / np.sqrt(variance + epsilon)
+        kernel, bias = kernel * factor, shift - mean * factor
+    return {f"{name}/kernel": np.float32(kernel), f"{name}/bias": np.float32(bias)}
 
 
 def _convert_heads(network: str, arrays: Arrays) -> Arrays:
@@ -115,7 +144,9 @@ def _ending(arrays: Arrays, name: str) -> str:
 
 
 def _hwio(kernel: np.ndarray) -> np.ndarray:
-    """PyTorch's kernel [out, in, kh, kw] as [kh, kw, in, out]."""
+    """PyTorch's kernel [out, in, kh, kw] as [kh, kw, in, out], a matrix [out, in] as [1, 1, in, out]."""
+    if kernel.ndim == 2:
+        kernel = kernel[:, :, None, None]
     return kernel.transpose(2, 3, 1, 0) if kernel.ndim == 4 else kernel
 
 

