@@ -32,14 +32,20 @@ def get_config() -> ml_collections.ConfigDict:
     model.num_classes = 0  # classes the generator is conditioned on (first-level subfolders); 0: unconditional
     model.skip_excitation = True  # skip-layer excitation in the generator; False: the paper's ablation
     model.attention = False  # efficient attention in the generator at 4, 8 and 16 pixels
+    model.discriminator = "fastgan"  # fastgan | projected (features of a frozen network, Sauer et al. 2021) | both
+    model.feature_weights = placeholder(str)  # file with the weights of that network; None: the package of [projected]
     model.decoders = "big,part,small"  # reconstruction decoders of the discriminator, also: mid; "" for none
     model.sle_activation = "swish"  # inside skip-layer excitation: swish (reference) | leaky_relu (paper's text)
     model.output_tanh = placeholder(bool)  # tanh on the generator's outputs; None: only from 1024 up (reference)
     model.logits_map = 5  # side of each head's map of logits: 5 (reference) | 1
+    model.output_bias = False  # a bias on the generator's last convolution
+    model.stages = "alternating"  # upsampling stages: alternating (reference) | composite (all) | simple (all)
+    model.normalize_latent = False  # scale latents to mean square 1, as projected GANs do
     model.resize = "nearest"  # how the discriminator's small view and targets are made: nearest (reference) | antialias
 
     loss = config.loss = ml_collections.ConfigDict()
     loss.adversarial = "hinge"  # hinge | relativistic_hinge
+    loss.smoothing = 0.2  # margins of the hinge are uniform from 1 - this to 1: 0.2 (reference) | 0 (paper)
     loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2
     loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference's sum)
     loss.perceptual_net = "vgg"  # of lpips: vgg (reference) | squeeze (forty times cheaper) | squeeze_caffe (not LPIPS)

@@ -8,11 +8,12 @@ import optax
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan import losses
-from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.spec import Pretrained, Spec
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator
+from fastgan_jax.models.projected import ProjectedDiscriminator
 from fastgan_jax.models.variants import FIELDS, REFERENCE, Compute, choose
-from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
+from fastgan_jax.pretrained.networks import PERCEPTUAL, load_efficientnet, load_perceptual
 from fastgan_jax.runs.config import split_names
 
 PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: dtype of the computation, None: parameters'
@@ -32,24 +33,37 @@ def compute_from_config(train: Any, backend: str | None = None) -> Compute:
 def build_generator(model: Any, compute: Compute = REFERENCE) -> Generator:
     """The generator that the group `model` (resolution, channels, ngf, ...) describes."""
     names = ("resolution", "channels", "ngf", "num_classes", "skip_excitation", "attention", "sle_activation")
-    return Generator(**{name: model[name] for name in (*names, "output_tanh")}, compute=compute)
+    names += ("output_tanh", "output_bias", "stages", "normalize_latent")
+    return Generator(**{name: model[name] for name in names}, compute=compute)
 
 
-def build_discriminator(model: Any, compute: Compute = REFERENCE) -> Discriminator:
-    """The discriminator that the group `model` (resolution, channels, ndf, ...) describes."""
+def build_discriminator(model: Any, compute: Compute = REFERENCE) -> Discriminator | ProjectedDiscriminator:
+    """The discriminator that the group `model` (discriminator, resolution, channels, ndf, ...) describes."""
+    kind, image = model.discriminator, build_image_discriminator(model, compute)
+    if kind == "fastgan":
+        return image
+    fields = {name: model[name] for name in ("resolution", "channels", "num_classes")}
+    return ProjectedDiscriminator(**fields, image=image, compute=compute)
+
+
+def build_image_discriminator(model: Any, compute: Compute = REFERENCE) -> Discriminator | None:
+    """FastGAN's discriminator of the group `model`; None if the images are judged by their features alone."""
+    if model.discriminator == "projected":
+        return None
     names = ("resolution", "channels", "ndf", "num_classes", "sle_activation", "logits_map")
     fields = {name: model[name] for name in names} | {"decoders": split_names(model.decoders)}
     return Discriminator(**fields, compute=compute)
 
 
-def spec_from_config(config: Any) -> Spec:
-    """Networks, optimizer and losses of a configuration (see configs/base.py)."""
-    optim, compute = config.optim, compute_from_config(config.train)
+def spec_from_config(config: Any, backend: str | None = None) -> Spec:
+    """Networks, optimizer and losses of a configuration (see configs/base.py), as on a backend (None: the default)."""
+    optim, compute = config.optim, compute_from_config(config.train, backend)
     return Spec(
         generator=build_generator(config.model, compute),
         discriminator=build_discriminator(config.model, compute),
         optimizer=optax.adam(optim.learning_rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8),
         discriminator_loss=losses.ADVERSARIAL[config.loss.adversarial],
+        smoothing=config.loss.smoothing,
         distance=distance_from_config(config.loss, config.train.precision),
         latent_size=config.model.nz,
         reconstruction_weight=config.loss.reconstruction_weight,
@@ -68,17 +82,27 @@ def distance_from_config(loss: Any, precision: str = "float32") -> losses.Distan
     return losses.RECONSTRUCTION[loss.reconstruction](PERCEPTUAL[loss.perceptual_net].backbone, PRECISIONS[precision])
 
 
-def pretrained_from_config(config: Any) -> dict[str, Any] | None:
-    """The parameters of the distance: of the perceptual network for lpips, None for the others.
+def pretrained_from_config(config: Any) -> Pretrained:
+    """The parameters of the perceptual network, for lpips, and of the feature network of a projected discriminator.
 
     Raises:
         UserError: if weights are needed that cannot be had; the line says where they are published and what can be
             done without.
     """
-    if config.loss.reconstruction != "lpips" or not config.model.decoders:
-        return None
+    distance = _perceptual_from_config(config.loss) if uses_perceptual(config) else None
+    features = None if config.model.discriminator == "fastgan" else load_efficientnet(config.model.feature_weights)
+    return Pretrained(distance, features)
+
+
+def uses_perceptual(config: Any) -> bool:
+    """Whether reconstructions are compared by a pretrained network."""
+    reconstructs = config.model.decoders and config.model.discriminator != "projected"
+    return bool(config.loss.reconstruction == "lpips" and reconstructs)
+
+
+def _perceptual_from_config(loss: Any) -> dict[str, Any]:
     try:
-        return load_perceptual(config.loss.perceptual_net, config.loss.perceptual_weights)
+        return load_perceptual(loss.perceptual_net, loss.perceptual_weights)
     except UserError as error:
         raise UserError(
             f"{error}; or set loss.perceptual_weights=FILE or another loss.perceptual_net, or use "

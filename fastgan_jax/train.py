@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
-from fastgan_jax.build import pretrained_from_config, spec_from_config
+from fastgan_jax.build import build_image_discriminator, pretrained_from_config, spec_from_config
 from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
@@ -224,8 +224,8 @@ class _Training:
         """Writes the grid of the fixed latents and, once the discriminator has learned, that of reconstructions."""
         images = self._sampler().sample(self.config.train.num_samples, self.config.train.seed)
         self._write_grid("samples", self.run.sample_path(self.step), image_grid(images))
-        discriminator = self.spec.discriminator
-        if self.step and discriminator.decoders:
+        discriminator = build_image_discriminator(self.config.model, self.spec.discriminator.compute)
+        if self.step and discriminator and discriminator.decoders:
             real, labels = self.data.images[:NUM_RECONSTRUCTIONS], self.data.labels[:NUM_RECONSTRUCTIONS]
             variables = self.state.discriminator.variables
             made = reconstruct(discriminator, self.spec.resize, variables, np.asarray(real), labels)

@@ -46,7 +46,7 @@ def test_lpips_is_computed_by_the_network_and_in_the_precision_of_the_configurat
     config = base.get_config()
     config.loss.perceptual_net = "squeeze"
     config.loss.perceptual_weights = "weights.npz"
-    assert pretrained_from_config(config) == {} and loaded == [("squeeze", "weights.npz")]
+    assert pretrained_from_config(config) == ({}, None) and loaded == [("squeeze", "weights.npz")]
     distance = distance_from_config(config.loss, "bfloat16")
     params = perceptual_params("squeeze")
     features = jax.eval_shape(distance.embed, params, jnp.zeros((2, 64, 64, 3)))
@@ -58,6 +58,6 @@ def test_lpips_is_computed_by_the_network_and_in_the_precision_of_the_configurat
 def test_what_needs_no_network_loads_none():
     config = base.get_config()
     config.loss.reconstruction = "l1"
-    assert pretrained_from_config(config) is None
+    assert pretrained_from_config(config) == (None, None)
     config.loss.reconstruction, config.model.decoders = "lpips", ""
-    assert pretrained_from_config(config) is None
+    assert pretrained_from_config(config) == (None, None)

@@ -1,19 +1,20 @@
 """Multiplications and additions of a training iteration, counted from the networks: what a benchmark divides by time.
 
 A multiply-add is two operations. Counted are convolutions (positions in the zero padding included) and matrix products.
-Not counted, since they are small: spectral normalization, batch norm, activations, augmentation, optimizer. XLA's own
-figure for a compiled program counts the body of a loop once.
+Not counted, since they are small: depthwise convolutions of a feature network, spectral normalization, batch norm,
+activations, augmentation, optimizer. XLA's own figure for a compiled program counts the body of a loop once.
 """
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.spec import Pretrained, Spec
 from fastgan_jax.models import discriminator as d_shapes
 from fastgan_jax.models import generator as g_shapes
 from fastgan_jax.models.variants import REFERENCE
@@ -21,41 +22,53 @@ from fastgan_jax.models.variants import REFERENCE
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
 
 
-def count_iteration(spec: Spec, pretrained: Shapes) -> dict[str, int]:
+def count_iteration(spec: Spec, pretrained: Pretrained) -> dict[str, int]:
     """Operations per image of each part of an iteration; their sum times the batch size is an iteration's.
 
     The parts are those of the reference program, whatever the variants of `spec`: it computes D's parameter gradients
     in the G step too, though nothing uses them, and the features of one target for each decoder. "perceptual" parts are
-    0 for distances without a network. `pretrained` has the shapes of the parameters of `spec.distance`.
+    0 for distances without a network. `pretrained` has the shapes of pretrained parameters.
     """
     latents = g_shapes.input_shapes(spec.generator, spec.latent_size, batch=1)
-    full, small, quadrant, labels = d_shapes.input_shapes(spec.discriminator, batch=1)
+    inputs, named = spec.discriminator.call_shapes(batch=1)
     generate, g_params, g_state = _training_pass(spec.generator, *latents)
-    discriminate, d_params, d_state = _training_pass(spec.discriminator, full, small, quadrant, labels)
-    on_real = (discriminate, d_params, full, small, quadrant, labels, d_state)
-    on_fake = (discriminate, d_params, full, small, None, labels, d_state)
+    discriminate, d_params, d_state = _training_pass(spec.discriminator, *inputs, **named)
+    on_real = (discriminate, d_params, *inputs, d_state, named)
+    on_fake = (discriminate, d_params, *inputs, d_state, named | {"quadrant": None})
     counts = {}
-    counts["G forward"], g_backward = _count_both_ways(1, generate, g_params, *latents, g_state)
+    counts["G forward"], g_backward = _count_both_ways(1, generate, g_params, *latents, g_state, {})
     counts["D on real, forward"], counts["D on real, backward"] = _count_both_ways(1, *on_real)
     counts["D on fake, forward"], counts["D on fake, backward"] = _count_both_ways(1, *on_fake)
-    counts["G step: D forward"], counts["G step: backward through D"] = _count_both_ways(3, *on_fake)
+    counts["G step: D forward"], counts["G step: backward through D"] = _count_both_ways(1 + len(inputs), *on_fake)
     counts["G step: backward through G"] = g_backward
 
     side, decoders = d_shapes.decoder_side(spec.generator.resolution), len(spec.discriminator.decoders)
     image = jax.ShapeDtypeStruct((1, side, side, spec.generator.channels), jnp.float32)
-    forward, backward = _count_both_ways(1, lambda image, params: spec.distance.embed(params, image), image, pretrained)
-    return counts | {"perceptual forward": 2 * decoders * forward, "perceptual backward": decoders * backward}
+    embedded = _count_both_ways(1, lambda image, params: spec.distance.embed(params, image), image, pretrained.distance)
+    counts["perceptual forward"], counts["perceptual backward"] = 2 * decoders * embedded[0], decoders * embedded[1]
+    if pretrained.features is not None:  # of real and of generated images; the gradient of the latter alone
+        side = spec.generator.resolution
+        full = jax.ShapeDtypeStruct((1, side, side, spec.generator.channels), jnp.float32)
+
+        def project(full: jax.Array, params: Any, layers: Any) -> tuple[jax.Array, ...]:
+            return spec.discriminator.inputs(params, layers, (full, full))
+
+        forward, backward = _count_both_ways(1, project, full, d_params, pretrained.features)
+        counts["feature network forward"], counts["feature network backward"] = 2 * forward, backward
+    return counts
 
 
-def _training_pass(network: nn.Module, *inputs: Shapes) -> tuple[Callable, Shapes, Shapes]:
+def _training_pass(network: nn.Module, *inputs: Shapes, **named: Shapes) -> tuple[Callable, Shapes, Shapes]:
     """A pass of a network's reference variant, a function of parameters, inputs and state; shapes of first and last."""
     network = network.clone(compute=REFERENCE)
-    state = jax.eval_shape(lambda *inputs: network.init(jax.random.key(0), *inputs, train=True), *inputs)
+    if getattr(network, "image", None) is not None:
+        network = network.clone(image=network.image.clone(compute=REFERENCE))
+    state = jax.eval_shape(partial(network.init, jax.random.key(0), train=True), *inputs, **named)
     params = state.pop("params")
 
     def run(params: Any, *inputs_and_state: Any) -> Any:
-        *inputs, state = inputs_and_state
-        return network.apply({"params": params, **state}, *inputs, train=True, mutable=["batch_stats"])[0][:2]
+        *inputs, state, named = inputs_and_state
+        return network.apply({"params": params, **state}, *inputs, **named, train=True, mutable=["batch_stats"])[0][:2]
 
     return run, params, state
 

@@ -16,13 +16,14 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from fastgan_jax.benchmark import operation_counts, results
-from fastgan_jax.build import compute_from_config, spec_from_config
+from fastgan_jax.build import spec_from_config, uses_perceptual
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import feed
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.program import TRAINING_CURE, Program, compile_program, iterations_per_call, make_program
-from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.spec import Pretrained, Spec
 from fastgan_jax.gan.state import TrainState, create_train_state
+from fastgan_jax.models.efficientnet import feature_kernel_shapes
 from fastgan_jax.models.lpips import BACKBONES
 from fastgan_jax.pretrained.networks import PERCEPTUAL
 from fastgan_jax.utils.devices import memory_advice
@@ -71,9 +72,7 @@ def make_workload(config: Any, backend: str | None = None) -> Workload:
     With data.resident=false batches are streamed from host memory as in training, else the set is in device memory.
     """
     backend = backend or jax.default_backend()
-    spec, compute = spec_from_config(config), compute_from_config(config.train, backend)
-    networks = {name: getattr(spec, name).clone(compute=compute) for name in ("generator", "discriminator")}
-    spec = dataclasses.replace(spec, **networks)
+    spec = spec_from_config(config, backend)
     state = create_train_state(jax.random.key(config.train.seed), spec)
     per_call, draws = iterations_per_call(config, 0, backend), np.random.default_rng(0)
     side, channels = config.model.resolution, config.model.channels
@@ -87,22 +86,26 @@ def make_workload(config: Any, backend: str | None = None) -> Workload:
     return Workload(config, spec, state, inputs, per_call, unroll=backend == "cpu", streamed=streamed)
 
 
-def random_pretrained(config: Any) -> dict[str, Any] | None:
-    """Random parameters in place of those of the configuration's perceptual network; None if it has none."""
-    if config.loss.reconstruction != "lpips" or not config.model.decoders:
-        return None
-    backbone, draws = BACKBONES[PERCEPTUAL[config.loss.perceptual_net].backbone], np.random.default_rng(0)
+def random_pretrained(config: Any) -> Pretrained:
+    """Random parameters in place of those of the configuration's pretrained networks."""
+    draws = np.random.default_rng(0)
 
     def layer(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
         deviation = np.float32(np.sqrt(2 / np.prod(shape[:-1])))  # keeps the size of features (He et al. 2015)
         kernel = deviation * draws.standard_normal(shape, np.float32)
         return {"kernel": kernel, "bias": np.zeros(shape[-1], np.float32)}
 
-    return {
-        "input": {"shift": np.zeros(3, np.float32), "scale": np.ones(3, np.float32)},
-        "backbone": {name: layer(shape) for name, shape in backbone.kernels.items()},
-        "heads": {depth: np.ones(channels, np.float32) for depth, channels in backbone.channels.items()},
-    }
+    distance = features = None
+    if uses_perceptual(config):
+        backbone = BACKBONES[PERCEPTUAL[config.loss.perceptual_net].backbone]
+        distance = {
+            "input": {"shift": np.zeros(3, np.float32), "scale": np.ones(3, np.float32)},
+            "backbone": {name: layer(shape) for name, shape in backbone.kernels.items()},
+            "heads": {depth: np.ones(channels, np.float32) for depth, channels in backbone.channels.items()},
+        }
+    if config.model.discriminator != "fastgan":
+        features = {name: layer(shape) for name, shape in feature_kernel_shapes().items()}
+    return Pretrained(distance, features)
 
 
 class Runner:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.sampler import Sampler, draw_noise, noise_keys
-from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator, noise_sides
+from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator
 
 
 def example_inputs(sampler: Sampler, style_mix: bool, count: int) -> dict[str, np.ndarray]:
@@ -36,15 +36,15 @@ def example_inputs(sampler: Sampler, style_mix: bool, count: int) -> dict[str, n
     return inputs
 
 
-def fixed_noise(resolution: int, noise_seed: int) -> list[np.ndarray]:
+def fixed_noise(generator: Generator, noise_seed: int) -> list[np.ndarray]:
     """The noise maps of `Sampler.generate(z, noise_seed=...)`: float32 [1, side, side, 1] for each noise site."""
     keys = noise_keys(np.zeros((1, 1), np.float32), noise_seed)
-    return [np.asarray(noise) for noise in jax.jit(draw_noise, static_argnums=0)(resolution, keys)]
+    return [np.asarray(noise) for noise in jax.jit(draw_noise, static_argnums=0)(generator, keys)]
 
 
-def noise_names(resolution: int) -> list[str]:
+def noise_names(generator: Generator) -> list[str]:
     """A name for each noise map, in the generator's order: noise_8_0, noise_8_1, noise_32_0, ..."""
-    return [f"noise_{side}_{index % 2}" for index, side in enumerate(noise_sides(resolution))]
+    return [f"noise_{side}_{index % 2}" for index, side in enumerate(generator.noise_sides)]
 
 
 def image_function(

@@ -50,7 +50,7 @@ def onnx_bytes(sampler: Sampler, *, batch: int | None = None, style_mix: bool = 
     arguments, generator, resolution = example_inputs(sampler, style_mix, 1), sampler.generator, sampler.resolution
     names = list(arguments)
     graph = Graph(generator, jax.device_get(sampler.variables))
-    noise = dict(zip(noise_names(resolution), fixed_noise(resolution, noise_seed), strict=True))
+    noise = dict(zip(noise_names(generator), fixed_noise(generator, noise_seed), strict=True))
     own = exciting = graph.early(names[0], "", LAST_EARLY_SIDE)
     if style_mix:
         # The style's pass ends with the last map that excites; noise beyond it would be an input without effect.
@@ -97,7 +97,7 @@ def check_onnx(path: str | Path, sampler: Sampler, *, batch: int | None, style_m
     inputs = example_inputs(sampler, style_mix, batch or 2)
     wider = {name: array.astype(np.int64) if name == "labels" else array for name, array in inputs.items()}
     (found,) = session.run(["image"], wider)
-    noise = fixed_noise(sampler.resolution, noise_seed)
+    noise = fixed_noise(sampler.generator, noise_seed)
 
     @jax.jit
     def expected(variables: dict, values: list) -> jax.Array:  # variables as constants would take long to compile
@@ -185,7 +185,7 @@ class Graph:
     def stage(self, side: int, x: str, noise_prefix: str) -> str:
         """`models.blocks.UpBlock` or `UpBlockComp`; noise [N or 1, side, side, 1] is added after a convolution."""
         path, noise = f"up_{side}", []
-        if g_sizes.is_composite(side):
+        if g_sizes.is_composite(side, self.generator.stages):
             shape = self.shape(-1, 1, side, side)  # one channel: the same values in the same order
             noise = [self.op("Reshape", f"{noise_prefix}noise_{side}_{index}", shape) for index in (0, 1)]
         nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
@@ -230,6 +230,10 @@ class Graph:
 
     def early(self, z: str, noise_prefix: str, last: int) -> dict[int, str]:
         """As `Generator.early`, up to the side `last`; the noise maps are the inputs noise_prefix + noise_..."""
+        if self.generator.normalize_latent:
+            square = self.op("ReduceMean", self.op("Mul", z, z), axes=[1], keepdims=1)
+            epsilon = self.constant("latent_epsilon", np.float32(g_sizes.LATENT_EPSILON))
+            z = self.op("Div", z, self.op("Sqrt", self.op("Add", square, epsilon)))
         if self.generator.num_classes:
             table = self.constant("embed/embedding", self.leaf("params", "embed/embedding"))
             z = self.op("Concat", z, self.op("Gather", table, "labels"), axis=1)
@@ -246,5 +250,8 @@ class Graph:
             if self.generator.skip_excitation and side in SKIP_PAIRS:
                 x = self.excite(exciting[SKIP_PAIRS[side]], x, side)
         x = self.conv(x, "to_big", padding=1)
+        if self.generator.output_bias:
+            bias = self.leaf("params", "bias").reshape(1, -1, 1, 1)
+            x = self.op("Add", x, self.constant("bias", bias))
         tanh = resolution >= g_sizes.TANH_FROM_RESOLUTION if tanh is None else tanh
         return self.op("Tanh", x) if tanh else x

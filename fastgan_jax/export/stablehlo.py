@@ -34,6 +34,6 @@ def stablehlo_bytes(
     inputs = example_inputs(sampler, style_mix, 1).values()
     (size,) = (batch,) if batch else export.symbolic_shape("N")
     shapes = [jax.ShapeDtypeStruct((size, *array.shape[1:]), array.dtype) for array in inputs]
-    noise = fixed_noise(sampler.resolution, noise_seed)
+    noise = fixed_noise(sampler.generator, noise_seed)
     function = image_function(sampler.generator, sampler.variables, noise, style_mix)
     return bytes(export.export(jax.jit(function), platforms=PLATFORMS)(*shapes).serialize())

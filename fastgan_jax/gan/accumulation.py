@@ -19,9 +19,10 @@ import jax.numpy as jnp
 import optax
 
 from fastgan_jax.gan.randomness import StepDraws
-from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.spec import NO_PRETRAINED, Pretrained, Spec
 from fastgan_jax.gan.state import TrainState, apply_gradients
 from fastgan_jax.gan.step import (
+    Inputs,
     Metrics,
     augment_real,
     discriminator_gradient,
@@ -40,7 +41,7 @@ def accumulated_update(
     real: jax.Array,
     labels: jax.Array,
     draws: StepDraws,
-    pretrained: Any = None,
+    pretrained: Pretrained = NO_PRETRAINED,
     *,
     parts: int,
     unroll: bool = False,
@@ -63,7 +64,8 @@ def accumulated_update(
         total, g_stats, d_stats = carried
         real, labels, own_draws = micro_batch
         own_draws = own_draws.replace(quadrant=draws.quadrant)
-        fakes, g_stats = generate(spec, moved_g.replace(batch_stats=g_stats), labels, own_draws)
+        images, g_stats = generate(spec, moved_g.replace(batch_stats=g_stats), labels, own_draws)
+        fakes = spec.discriminator.inputs(d.params, pretrained.features, images)
         passes = (for_real.replace(batch_stats=d_stats), for_fake)
         gradient, d_stats, metrics = discriminator_gradient(
             spec, pretrained, passes, augment_real(spec, real, own_draws), fakes, labels, own_draws
@@ -77,8 +79,12 @@ def accumulated_update(
     def generator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
         total, d_stats = carried
         _, labels, own_draws = micro_batch
-        make = spec.recomputed(lambda params: generate(spec, moved_g.replace(params=params), labels, own_draws))
-        fakes, g_vjp, _ = jax.vjp(make, g.params, has_aux=True)
+
+        def generated(params: dict) -> tuple[Inputs, dict]:
+            images, stats = generate(spec, moved_g.replace(params=params), labels, own_draws)
+            return spec.discriminator.inputs(d.params, pretrained.features, images), stats
+
+        fakes, g_vjp, _ = jax.vjp(spec.recomputed(generated), g.params, has_aux=True)
         fakes_gradient, d_stats, metrics = generator_loss_gradient(spec, d.replace(batch_stats=d_stats), fakes, labels)
         (gradient,) = g_vjp(fakes_gradient)
         return (_add(total, gradient, 1 / parts), d_stats), metrics

@@ -16,7 +16,7 @@ def discriminate_both(
     discriminate: Callable,
     params: dict,
     passes: tuple[NetworkState, NetworkState],
-    images: tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
+    inputs: tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]],
     labels: jax.Array,
     quadrant: jax.Array,
 ) -> tuple[DiscriminatorOutput, DiscriminatorOutput, dict]:
@@ -27,7 +27,7 @@ def discriminate_both(
         discriminate: `step.discriminate`.
         params: of D.
         passes: D as it sees real, then generated images, see `step.discriminator_passes`.
-        images: real and generated ones, full and small each.
+        inputs: what D takes of real and of generated images.
         labels: int32 [B].
         quadrant: that the decoder "part" reconstructs.
     """
@@ -41,7 +41,7 @@ def discriminate_both(
     both = for_real.replace(
         batch_stats=in_groups(before, before), spectral=in_groups(for_real.spectral, for_fake.spectral)
     )
-    joined, twice = [jnp.concatenate(pair) for pair in zip(*images, strict=True)], jnp.tile(labels, 2)
+    joined, twice = [jnp.concatenate(pair) for pair in zip(*inputs, strict=True)], jnp.tile(labels, 2)
     run = spec.recomputed(
         lambda params: discriminate(
             spec, both.replace(params=params), joined, twice, quadrant=quadrant, num_reconstructed=count

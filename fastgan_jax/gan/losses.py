@@ -10,12 +10,13 @@ import jax.numpy as jnp
 
 from fastgan_jax.models import lpips
 
-MARGIN_LOW, MARGIN_HIGH = 0.8, 1.0  # range of the random margins of the hinge
 
+def margins(uniforms: jax.Array, smoothing: float) -> jax.Array:
+    """Margins of the hinge, uniform from 1 - smoothing to 1, from uniform numbers in [0, 1).
 
-def margins(uniforms: jax.Array) -> jax.Array:
-    """Margins of the hinge from uniform numbers in [0, 1): the reference smooths its labels this way."""
-    return MARGIN_LOW + (MARGIN_HIGH - MARGIN_LOW) * uniforms
+    The paper's margin is 1, a smoothing of 0; the reference smooths by 0.2.
+    """
+    return (1 - smoothing) + smoothing * uniforms
 
 
 def hinge(

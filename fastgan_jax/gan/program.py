@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from fastgan_jax.gan.accumulation import accumulated_update
-from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.spec import Pretrained, Spec
 from fastgan_jax.gan.state import TrainState
 from fastgan_jax.gan.step import Metrics, train_step
 from fastgan_jax.utils.devices import memory_advice
@@ -44,14 +44,16 @@ def make_program(spec: Spec, *, iterations: int, resident: bool, unroll: bool, a
         iterations: K.
         resident: whether the whole set is an argument, (state, pretrained, images uint8 [N, R, R, C], labels int32 [N],
             indices int32 [K, B]), or the batches are, (state, pretrained, images uint8 [K, B, R, R, C], labels int32
-            [K, B]). `pretrained` holds the parameters of `spec.distance`, None if it has none.
+            [K, B]). `pretrained` is as for `step.update`.
         unroll: write the iterations out instead of looping (for CPU, where a loop makes convolutions slow).
         accumulate: micro-batches that a batch is cut into, see `accumulation`.
     """
     iteration = partial(accumulated_update, parts=accumulate, unroll=unroll) if accumulate > 1 else None
     step = partial(train_step, spec, iteration=iteration)
 
-    def program(state: TrainState, pretrained: Any, images: jax.Array, labels: jax.Array, *indices: jax.Array) -> tuple:
+    def program(
+        state: TrainState, pretrained: Pretrained, images: jax.Array, labels: jax.Array, *indices: jax.Array
+    ) -> tuple[TrainState, Metrics]:
         def body(state: TrainState, batch: tuple[jax.Array, ...]) -> tuple[TrainState, Metrics]:
             own_images, own_labels = (images[batch[0]], labels[batch[0]]) if resident else batch
             return step(state, own_images, own_labels, pretrained)

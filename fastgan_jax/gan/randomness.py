@@ -5,8 +5,6 @@ from flax import struct
 
 from fastgan_jax.gan import augment
 from fastgan_jax.gan.spec import Spec
-from fastgan_jax.models.discriminator import num_logits
-from fastgan_jax.models.generator import noise_sides
 
 
 @struct.dataclass
@@ -27,9 +25,9 @@ class StepDraws:
 def draw_step(key: jax.Array, spec: Spec, batch: int) -> StepDraws:
     """Draws what one iteration of `batch` images needs from the iteration's key."""
     z_key, noise_key, flip_key, quadrant_key, real_key, fake_key, *augment_keys = jax.random.split(key, 9)
-    sides = noise_sides(spec.generator.resolution)
+    sides = spec.generator.noise_sides
     noise_keys = jax.random.split(noise_key, len(sides))
-    logits = (batch, num_logits(spec.discriminator.logits_map))
+    logits = (batch, spec.discriminator.num_logits)
     augment_real, augment_full, augment_small = (augment.draw(k, spec.policy, batch) for k in augment_keys)
     return StepDraws(
         z=jax.random.normal(z_key, (batch, spec.latent_size)),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -9,6 +10,17 @@ import optax
 from fastgan_jax.gan.losses import Distance
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator
+from fastgan_jax.models.projected import ProjectedDiscriminator
+
+
+class Pretrained(NamedTuple):
+    """Parameters of pretrained networks, which are arguments of the compiled program; None where there is none."""
+
+    distance: Any = None  # of `Spec.distance`
+    features: Any = None  # of a projected discriminator's feature network, see `models/efficientnet.py`
+
+
+NO_PRETRAINED = Pretrained()
 
 
 @dataclass(frozen=True)
@@ -16,9 +28,10 @@ class Spec:
     """What an iteration consists of: the networks, the optimizer and the options of the losses."""
 
     generator: Generator
-    discriminator: Discriminator
+    discriminator: Discriminator | ProjectedDiscriminator
     optimizer: optax.GradientTransformation  # of both networks
     discriminator_loss: Callable  # an entry of losses.ADVERSARIAL
+    smoothing: float  # the hinge's margins are uniform from 1 minus this to 1
     distance: Distance  # of a reconstruction from its target
     latent_size: int
     reconstruction_weight: float | None  # times the batch mean; None: the batch size, that is a sum over the batch

@@ -1,5 +1,6 @@
 """All that training changes, in one struct."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,7 +10,6 @@ import optax
 from flax import struct
 
 from fastgan_jax.gan.spec import Spec
-from fastgan_jax.models import discriminator as d_shapes
 from fastgan_jax.models import generator as g_shapes
 from fastgan_jax.models.init import initial_variables
 
@@ -44,17 +44,22 @@ def create_train_state(key: jax.Array, spec: Spec) -> TrainState:
     """The state before the first iteration; `key` gives the initial values and the run's later draws."""
     g_key, d_key, rng = jax.random.split(key, 3)
     g = create_network(g_key, spec.generator, spec.optimizer, *g_shapes.input_shapes(spec.generator, spec.latent_size))
-    d = create_network(d_key, spec.discriminator, spec.optimizer, *d_shapes.input_shapes(spec.discriminator))
+    inputs, named = spec.discriminator.call_shapes()
+    d = create_network(d_key, spec.discriminator, spec.optimizer, *inputs, named=named)
     # A copy: the averaged parameters must not share buffers with those that they average, since the state is donated.
     ema_params = jax.tree.map(jnp.copy, g.params)
     return TrainState(step=jnp.zeros((), jnp.int32), generator=g, discriminator=d, ema_params=ema_params, rng=rng)
 
 
 def create_network(
-    key: jax.Array, module: nn.Module, optimizer: optax.GradientTransformation, *shapes: Any
+    key: jax.Array,
+    module: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *shapes: Any,
+    named: Mapping[str, Any] | None = None,
 ) -> NetworkState:
-    """A network before its first update; `shapes` are those of its call's arguments."""
-    variables = initial_variables(key, module, *shapes, train=True)
+    """A network before its first update; `shapes` and `named` are those of its call's arguments."""
+    variables = initial_variables(key, module, *shapes, named=named, train=True)
     return NetworkState(**variables, optimizer=optimizer.init(variables["params"]))
 
 

@@ -15,7 +15,7 @@ import optax
 
 from fastgan_jax.gan import augment, joint, losses
 from fastgan_jax.gan.randomness import StepDraws, draw_step
-from fastgan_jax.gan.spec import Spec
+from fastgan_jax.gan.spec import NO_PRETRAINED, Pretrained, Spec
 from fastgan_jax.gan.state import NetworkState, TrainState, apply_gradients
 from fastgan_jax.models.discriminator import DiscriminatorOutput, decoder_side, without_decoders
 from fastgan_jax.models.generator import small_side
@@ -24,6 +24,7 @@ from fastgan_jax.utils.images import RESIZES, crop_quadrant, to_unit
 
 Metrics = dict[str, jax.Array]
 Images = tuple[jax.Array, jax.Array]  # full [B, R, R, C] and small [B, s, s, C]
+Inputs = tuple[jax.Array, ...]  # what D takes of them: the images themselves, their projected features, or both
 
 
 def train_step(
@@ -31,7 +32,7 @@ def train_step(
     state: TrainState,
     images: jax.Array,
     labels: jax.Array,
-    pretrained: Any = None,
+    pretrained: Pretrained = NO_PRETRAINED,
     iteration: Callable[..., tuple[TrainState, Metrics]] | None = None,
 ) -> tuple[TrainState, Metrics]:
     """One iteration on a batch, images uint8 [B, R, R, C]; otherwise as `update`, whose place `iteration` may take."""
@@ -40,7 +41,12 @@ def train_step(
 
 
 def update(
-    spec: Spec, state: TrainState, real: jax.Array, labels: jax.Array, draws: StepDraws, pretrained: Any = None
+    spec: Spec,
+    state: TrainState,
+    real: jax.Array,
+    labels: jax.Array,
+    draws: StepDraws,
+    pretrained: Pretrained = NO_PRETRAINED,
 ) -> tuple[TrainState, Metrics]:
     """One iteration.
 
@@ -50,7 +56,7 @@ def update(
         real: images [B, R, R, C] in [-1, 1].
         labels: classes int32 [B] of the real images, used for the generated ones too; ignored without classes.
         draws: the random draws of the iteration.
-        pretrained: parameters of `spec.distance`; None if it has none.
+        pretrained: parameters of pretrained networks, as far as the losses have any.
 
     Returns:
         The state after the iteration, and float32 scalars with fixed names.
@@ -58,13 +64,15 @@ def update(
     g, d = state.generator, state.discriminator
     real = augment_real(spec, real, draws)
 
-    # One forward pass of G serves both updates; `g_vjp` carries the gradient of its images to its parameters.
+    # One forward pass of G serves both updates; `g_vjp` carries the gradient of what D takes of its images (with a
+    # projected discriminator: features) to its parameters.
     g_spectral = power_iterate(g.params, g.spectral)
-    fakes, g_vjp, g_stats = jax.vjp(
-        spec.recomputed(lambda params: generate(spec, g.replace(params=params, spectral=g_spectral), labels, draws)),
-        g.params,
-        has_aux=True,
-    )
+
+    def generated(params: dict) -> tuple[Inputs, dict]:
+        images, stats = generate(spec, g.replace(params=params, spectral=g_spectral), labels, draws)
+        return spec.discriminator.inputs(d.params, pretrained.features, images), stats
+
+    fakes, g_vjp, g_stats = jax.vjp(spec.recomputed(generated), g.params, has_aux=True)
 
     for_real, for_fake = discriminator_passes(d)
     d_gradient, d_stats, d_metrics = discriminator_gradient(
@@ -111,11 +119,11 @@ def generate(spec: Spec, g: NetworkState, labels: jax.Array, draws: StepDraws) -
 
 
 def discriminate(
-    spec: Spec, d: NetworkState, images: Images, labels: jax.Array, **options: Any
+    spec: Spec, d: NetworkState, inputs: Inputs, labels: jax.Array, **options: Any
 ) -> tuple[DiscriminatorOutput, dict]:
     """D in training mode, with reconstructions if given a `quadrant`, and its batch-norm state after the pass."""
     output, mutated = spec.discriminator.apply(
-        d.variables, *images, labels=labels, train=True, mutable=["batch_stats"], **options
+        d.variables, *inputs, labels=labels, train=True, mutable=["batch_stats"], **options
     )
     return output, mutated["batch_stats"]
 
@@ -134,10 +142,10 @@ def pass_without_decoders(d: NetworkState) -> NetworkState:
 @jax.named_scope("discriminator_gradient")
 def discriminator_gradient(
     spec: Spec,
-    pretrained: Any,
+    pretrained: Pretrained,
     passes: tuple[NetworkState, NetworkState],
     real: jax.Array,
-    fakes: Images,
+    fakes: Inputs,
     labels: jax.Array,
     draws: StepDraws,
 ) -> tuple[dict, dict, Metrics]:
@@ -145,10 +153,10 @@ def discriminator_gradient(
 
     Args:
         spec: networks and options.
-        pretrained: parameters of the distance.
+        pretrained: as for `update`.
         passes: D as it sees real, then generated images, see `discriminator_passes`.
         real: augmented images [B, R, R, C].
-        fakes: augmented generated images.
+        fakes: what D takes of augmented generated images.
         labels: int32 [B].
         draws: the margins and the quadrant are used.
 
@@ -156,9 +164,10 @@ def discriminator_gradient(
         The gradient, D's batch-norm state after both passes, and metrics.
     """
     for_real, for_fake = passes
-    reals = (real, RESIZES[spec.resize](real, small_side(spec.generator.resolution)))
+    images = (real, RESIZES[spec.resize](real, small_side(spec.generator.resolution)))
+    reals = spec.discriminator.inputs(for_real.params, pretrained.features, images)
     targets = reconstruction_targets(spec, real, draws.quadrant)
-    targets = {name: spec.distance.embed(pretrained, images) for name, images in targets.items()}
+    targets = {name: spec.distance.embed(pretrained.distance, target) for name, target in targets.items()}
 
     def on_real(params: dict) -> tuple[DiscriminatorOutput, dict]:
         return discriminate(spec, for_real.replace(params=params), reals, labels, quadrant=draws.quadrant)
@@ -177,10 +186,10 @@ def discriminator_gradient(
         loss_real, loss_fake = spec.discriminator_loss(
             real_output.logits,
             fake_output.logits,
-            losses.margins(draws.real_margins),
-            losses.margins(draws.fake_margins),
+            losses.margins(draws.real_margins, spec.smoothing),
+            losses.margins(draws.fake_margins, spec.smoothing),
         )
-        distances = _reconstruction_distances(spec, pretrained, real_output.reconstructions, targets)
+        distances = _reconstruction_distances(spec, pretrained.distance, real_output.reconstructions, targets)
         weight = len(real) if spec.reconstruction_weight is None else spec.reconstruction_weight
         reconstruction = weight * sum(distances.values(), start=jnp.zeros(()))
         loss = loss_real + loss_fake + reconstruction
@@ -214,24 +223,24 @@ def _target_of(decoder: str) -> str:
 
 
 def _reconstruction_distances(
-    spec: Spec, pretrained: Any, reconstructed: dict[str, jax.Array], targets: dict[str, Any]
+    spec: Spec, params: Any, reconstructed: dict[str, jax.Array], targets: dict[str, Any]
 ) -> dict[str, jax.Array]:
     """Mean distance of each decoder's images from its target (embedded already), all decoders in one batch."""
     if not reconstructed:
         return {}
     matching = [targets[_target_of(decoder)] for decoder in reconstructed]
     matching = jax.tree.map(lambda *parts: jnp.concatenate(parts), *matching)
-    distances = spec.distance(pretrained, jnp.concatenate(list(reconstructed.values())), matching)
+    distances = spec.distance(params, jnp.concatenate(list(reconstructed.values())), matching)
     return dict(zip(reconstructed, distances.reshape(len(reconstructed), -1).mean(1), strict=True))
 
 
 @jax.named_scope("generator_loss_gradient")
 def generator_loss_gradient(
-    spec: Spec, d: NetworkState, fakes: Images, labels: jax.Array
-) -> tuple[Images, dict, Metrics]:
-    """Gradient of G's loss under D with respect to the generated images, D's batch-norm state after, metrics."""
+    spec: Spec, d: NetworkState, fakes: Inputs, labels: jax.Array
+) -> tuple[Inputs, dict, Metrics]:
+    """Gradient of G's loss with respect to what D takes of generated images, D's batch-norm state after, metrics."""
 
-    def loss_of(fakes: Images) -> tuple[jax.Array, dict]:
+    def loss_of(fakes: Inputs) -> tuple[jax.Array, dict]:
         output, stats = discriminate(spec, d, fakes, labels)
         return losses.generator_loss(output.logits), stats
 

@@ -23,7 +23,7 @@ from fastgan_jax.gan.state import NetworkState, apply_gradients, create_network
 from fastgan_jax.inference.options import ProbeOptions
 from fastgan_jax.inference.restore import TrainedDiscriminator
 from fastgan_jax.models.blocks import Decoder
-from fastgan_jax.models.discriminator import DECODER_WIDTHS, LAST_SIDE, Discriminator, decoder_side, input_shapes
+from fastgan_jax.models.discriminator import DECODER_WIDTHS, LAST_SIDE, Discriminator, decoder_side
 from fastgan_jax.models.generator import small_side
 from fastgan_jax.models.spectral_norm import power_iterate
 from fastgan_jax.models.variants import REFERENCE, Compute
@@ -151,7 +151,8 @@ def blocks_to_channels(x: jax.Array, side: int) -> jax.Array:
 def create_decoders(probe: Probe, key: jax.Array) -> NetworkState:
     """Untrained decoders."""
     init = partial(probe.discriminator.init_with_output, train=False)
-    output, _ = jax.eval_shape(init, key, *input_shapes(probe.discriminator))
+    inputs, named = probe.discriminator.call_shapes()
+    output, _ = jax.eval_shape(init, key, *inputs, **named)
     decoders = create_network(key, probe.decoders, probe.optimizer, output.features)
     # With random vectors, norms would be far too small and the first images saturated.
     spectral = jax.jit(power_iterate, static_argnums=2)(decoders.params, decoders.spectral, POWER_ITERATIONS)

@@ -30,7 +30,7 @@ from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.inference.sampler import Sampler, draw_noise, noise_keys
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
-from fastgan_jax.utils.images import map_batches, padded_batches, to_unit
+from fastgan_jax.utils.images import map_batches, padded_batches, rgb_of_units, to_unit
 
 SMALLEST_POOLED = 64  # pixels: perceptual networks see little in less
 
@@ -150,7 +150,7 @@ class Objective:
     def prepare(self, params: Any, targets: jax.Array, labels: jax.Array, key: jax.Array) -> tuple:
         """What stays the same in a search for uint8 [B, R, R, C] with the noise of a key uint32 [1, 2]."""
         images = to_unit(targets)
-        return images, self.distance.embed(params, images), labels, draw_noise(self.generator.resolution, key)
+        return images, self.distance.embed(params, images), labels, draw_noise(self.generator, key)
 
     @partial(jax.jit, static_argnums=0)
     def update(self, variables: dict, params: Any, fixed: tuple, search: tuple) -> tuple[tuple, jax.Array]:
@@ -201,16 +201,6 @@ def _search(
             losses[-2].block_until_ready()  # the device has one more to do meanwhile
             on_progress(1)
     return np.asarray(search[2]), np.stack(losses)
-
-
-def rgb_of_units(images: jax.Array) -> jax.Array:
-    """Images in [-1, 1] of 1, 3 or 4 channels as RGB, like `utils.images.rgb`: transparency is laid on white."""
-    if images.shape[-1] == 1:
-        return jnp.repeat(images, 3, axis=-1)
-    if images.shape[-1] == 4:
-        alpha = (images[..., 3:] + 1) / 2
-        return images[..., :3] * alpha + 1 - alpha
-    return images
 
 
 def _pooled(images: jax.Array) -> jax.Array:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
-from fastgan_jax.build import build_discriminator, build_generator, compute_from_config
+from fastgan_jax.build import build_generator, build_image_discriminator, compute_from_config
 from fastgan_jax.data.dataset import ImageSet, load_image_set
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.sampler import Sampler
@@ -53,10 +53,14 @@ class TrainedDiscriminator(NamedTuple):
 
 
 def load_discriminator(path: str | Path, step: int | str = "latest") -> TrainedDiscriminator:
-    """Restores the discriminator of a run; arguments and errors as for `load`."""
+    """Restores FastGAN's discriminator of a run; arguments and errors as for `load`."""
     state, config_dict, found = load_state(path, step)
     config = ml_collections.ConfigDict(config_dict)
-    discriminator = build_discriminator(config.model, compute_from_config(config.train))
+    discriminator = build_image_discriminator(config.model, compute_from_config(config.train))
+    if discriminator is None:
+        raise UserError(
+            f"{path} was trained with model.discriminator=projected, which judges features and reconstructs nothing"
+        )
     variables = {name: state["discriminator"][name] for name in ("params", "batch_stats", "spectral")}
     return TrainedDiscriminator(discriminator, variables, config, found)
 

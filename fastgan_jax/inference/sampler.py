@@ -15,7 +15,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.interpolation import interpolate_keyframes
-from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator, noise_sides
+from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator
 from fastgan_jax.utils.images import map_batches, to_uint8
 
 CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
@@ -189,9 +189,9 @@ def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
     return np.frombuffer(b"".join(digests), "<u4").astype(np.uint32).reshape(len(z), 2)
 
 
-def draw_noise(resolution: int, keys: jax.Array) -> tuple[jax.Array, ...]:
+def draw_noise(generator: Generator, keys: jax.Array) -> tuple[jax.Array, ...]:
     """Noise maps of each image from its own key [N, 2]: [N, side, side, 1] for each site."""
-    sides = noise_sides(resolution)
+    sides = generator.noise_sides
 
     def of_one(key_data: jax.Array) -> tuple[jax.Array, ...]:
         key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
@@ -202,7 +202,7 @@ def draw_noise(resolution: int, keys: jax.Array) -> tuple[jax.Array, ...]:
 
 @partial(jax.jit, static_argnums=0)
 def _generate(generator: Generator, variables: dict, z: jax.Array, keys: jax.Array, labels: jax.Array) -> jax.Array:
-    noise = draw_noise(generator.resolution, keys)
+    noise = draw_noise(generator, keys)
     return to_uint8(generator.apply(variables, z, noise, labels, train=False)[0])
 
 
@@ -220,9 +220,9 @@ def _style_mix(
     def early(z: jax.Array, noise: tuple[jax.Array, ...]) -> dict[int, jax.Array]:
         return generator.apply(variables, z, noise, labels, train=False, method=Generator.early)
 
-    noise = draw_noise(generator.resolution, content_keys)
+    noise = draw_noise(generator, content_keys)
     own = early(content, noise)
-    other = early(style, draw_noise(generator.resolution, style_keys))
+    other = early(style, draw_noise(generator, style_keys))
     exciting = own | {SKIP_PAIRS[side]: other[SKIP_PAIRS[side]] for side in resolutions}
     last = own[LAST_EARLY_SIDE]
     return to_uint8(generator.apply(variables, last, exciting, noise, train=False, method=Generator.late)[0])

@@ -5,7 +5,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from fastgan_jax.models.generator import Generator, noise_sides
+from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
 from fastgan_jax.models.spectral_norm import power_iterate
 
@@ -64,7 +64,7 @@ def _batch_statistics(
 ) -> dict:
     """Mean and unbiased variance at every batch norm in one batch of latents, a tree like `batch_stats`."""
     z_key, noise_key, label_key = jax.random.split(key, 3)
-    sides = noise_sides(generator.resolution)
+    sides = generator.noise_sides
     noise = tuple(
         jax.random.normal(jax.random.fold_in(noise_key, i), (batch_size, side, side, 1)) for i, side in enumerate(sides)
     )

@@ -148,6 +148,10 @@ def check_structure(model: Any) -> None:
     decoders = {name.strip() for name in model.decoders.split(",") if name.strip()}
     _check(
         model,
+        discriminator=(model.discriminator == "fastgan", "fastgan"),
+        stages=(model.stages == "alternating", "alternating"),
+        output_bias=(not model.output_bias, "False"),
+        normalize_latent=(not model.normalize_latent, "False"),
         num_classes=(not model.num_classes, "0"),
         skip_excitation=(model.skip_excitation, "True"),
         attention=(not model.attention, "False"),

@@ -5,6 +5,7 @@ A convolution's weight [out, in, kh, kw] is our kernel [kh, kw, in, out], the tr
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -75,8 +76,8 @@ def expected_shapes(net: str, module: g_sizes.Generator | d_sizes.Discriminator,
 def variable_shapes(module: g_sizes.Generator | d_sizes.Discriminator, nz: int) -> dict:
     """Shapes of the variables of a network for latents of length nz."""
     is_generator = isinstance(module, g_sizes.Generator)
-    arguments = g_sizes.input_shapes(module, nz) if is_generator else d_sizes.input_shapes(module)
-    return jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x, train=True), *arguments)
+    inputs, named = (g_sizes.input_shapes(module, nz), {}) if is_generator else module.call_shapes()
+    return jax.eval_shape(partial(module.init, train=True), jax.random.key(0), *inputs, **named)
 
 
 def _axes(path: tuple[str, ...]) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """The discriminator (paper, section 3.2): an encoder with two heads, and decoders that make it an auto-encoder."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -46,11 +46,6 @@ def without_decoders(variables: dict) -> dict:
     return {name: tree for name, tree in variables.items() if not name.startswith(DECODER_PREFIX)}
 
 
-def num_logits(logits_map: int) -> int:
-    """Logits per image, of both heads together."""
-    return 2 * logits_map**2
-
-
 class DiscriminatorOutput(NamedTuple):
     """The discriminator's output for a batch."""
 
@@ -60,11 +55,7 @@ class DiscriminatorOutput(NamedTuple):
     features: tuple[jax.Array, jax.Array]
 
 
-def input_shapes(discriminator: "Discriminator", batch: int = 2) -> tuple:
-    """Shapes of the arguments of a discriminator's call: full and small images, quadrant and labels."""
-    sides = (discriminator.resolution, small_side(discriminator.resolution))
-    images = (jax.ShapeDtypeStruct((batch, side, side, discriminator.channels), jnp.float32) for side in sides)
-    return *images, jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((batch,), jnp.int32)
+CallShapes = tuple[tuple[jax.ShapeDtypeStruct, ...], dict[str, jax.ShapeDtypeStruct]]
 
 
 class Discriminator(nn.Module):
@@ -78,6 +69,24 @@ class Discriminator(nn.Module):
     sle_activation: str = "swish"
     logits_map: int = 5
     compute: Compute = REFERENCE
+
+    @property
+    def num_logits(self) -> int:
+        """Logits per image, of both heads together."""
+        return 2 * self.logits_map**2
+
+    @nn.nowrap
+    def inputs(self, params: dict, features: Any, images: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        """What a call takes of full and small images: themselves."""
+        return images
+
+    @nn.nowrap
+    def call_shapes(self, batch: int = 2) -> CallShapes:
+        """Shapes of a call's arguments: full and small images; quadrant and labels by name."""
+        sides = (self.resolution, small_side(self.resolution))
+        images = (jax.ShapeDtypeStruct((batch, side, side, self.channels), jnp.float32) for side in sides)
+        named = {"quadrant": (), "labels": (batch,)}
+        return tuple(images), {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in named.items()}
 
     @nn.compact
     def __call__(

@@ -62,17 +62,21 @@ def _blocks() -> tuple[Block, ...]:
 BLOCKS = _blocks()
 
 
-def kernel_shapes() -> dict[str, tuple[int, ...]]:
-    """The shape of every layer's kernel, in the order of the network."""
+def feature_kernel_shapes() -> dict[str, tuple[int, ...]]:
+    """The shape of the kernel of every layer that `feature_maps` uses, in the order of the network."""
     shapes: dict[str, tuple[int, ...]] = {"stem": (3, 3, 3, STEM_CHANNELS)}
     for index, block in enumerate(BLOCKS):
         if block.expanded != block.inputs:
             shapes[f"block{index}/expand"] = (1, 1, block.inputs, block.expanded)
         shapes[f"block{index}/depthwise"] = (block.kernel_size, block.kernel_size, 1, block.expanded)
         shapes[f"block{index}/project"] = (1, 1, block.expanded, block.outputs)
-    shapes["head"] = (1, 1, STAGES[-1][-1], HEAD_CHANNELS)
-    shapes["classifier"] = (1, 1, HEAD_CHANNELS, CLASSES)
     return shapes
+
+
+def kernel_shapes() -> dict[str, tuple[int, ...]]:
+    """The shape of every layer's kernel, in the order of the network."""
+    head = {"head": (1, 1, STAGES[-1][-1], HEAD_CHANNELS), "classifier": (1, 1, HEAD_CHANNELS, CLASSES)}
+    return feature_kernel_shapes() | head
 
 
 def feature_maps(layers: Layers, images: jax.Array, dtype: jnp.dtype | None = None) -> list[jax.Array]:

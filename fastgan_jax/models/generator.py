@@ -5,12 +5,15 @@ import jax
 import jax.numpy as jnp
 
 from fastgan_jax.models.blocks import EfficientAttention, InitBlock, SkipLayerExcitation, UpBlock, UpBlockComp
+from fastgan_jax.models.init import initializer
 from fastgan_jax.models.layers import Embedding, SpectralConv
 from fastgan_jax.models.variants import REFERENCE, Compute
 
 SKIP_PAIRS = {64: 4, 128: 8, 256: 16, 512: 32}  # side of the excited map: side of the map that excites it
 LAST_EARLY_SIDE = 32  # the early half ends here: its maps are all that excitation reads
 ATTENTION_SIDES = (4, 8, 16)
+STAGES = ("alternating", "composite", "simple")  # which upsampling stages are composite
+LATENT_EPSILON = 1e-8
 TANH_FROM_RESOLUTION = 1024  # the reference puts tanh on its outputs only from here up
 
 
@@ -29,19 +32,27 @@ def stage_sides(resolution: int) -> list[int]:
     return [2**k for k in range(3, resolution.bit_length())]
 
 
-def is_composite(side: int) -> bool:
-    """Whether the stage that ends at this side is a composite one (8, 32, 128, ...), which also takes noise."""
-    return side.bit_length() % 2 == 0
+def is_composite(side: int, stages: str = "alternating") -> bool:
+    """Whether the stage that ends at this side is a composite one, which also takes noise; `stages` is one of STAGES.
+
+    "alternating" are those of 8, 32, 128, ... pixels (reference).
+    """
+    return {"alternating": side.bit_length() % 2 == 0, "composite": True, "simple": False}[stages]
 
 
-def noise_sides(resolution: int) -> list[int]:
+def noise_sides(resolution: int, stages: str = "alternating") -> list[int]:
     """Sides of the noise maps [B, side, side, 1], in the order in which the generator takes them."""
-    return [side for side in stage_sides(resolution) if is_composite(side) for _ in range(2)]
+    return [side for side in stage_sides(resolution) if is_composite(side, stages) for _ in range(2)]
+
+
+def unit_mean_square(z: jax.Array) -> jax.Array:
+    """Latents [B, nz] scaled to mean square 1 each, that is to length sqrt(nz)."""
+    return z * jax.lax.rsqrt(jnp.square(z).mean(1, keepdims=True) + LATENT_EPSILON)
 
 
 def input_shapes(generator: "Generator", latent_size: int, batch: int = 2) -> tuple:
     """Shapes of the arguments of a generator's call: latents, noise maps and labels."""
-    noise = (jax.ShapeDtypeStruct((batch, side, side, 1), jnp.float32) for side in noise_sides(generator.resolution))
+    noise = (jax.ShapeDtypeStruct((batch, side, side, 1), jnp.float32) for side in generator.noise_sides)
     labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
     return jax.ShapeDtypeStruct((batch, latent_size), jnp.float32), tuple(noise), labels
 
@@ -57,11 +68,19 @@ class Generator(nn.Module):
     attention: bool = False
     sle_activation: str = "swish"
     output_tanh: bool | None = None  # None: as the reference, from 1024 up
+    output_bias: bool = False  # added to the full image; the reference has none
+    stages: str = "alternating"  # one of STAGES
+    normalize_latent: bool = False  # scale latents to mean square 1
     compute: Compute = REFERENCE
+
+    @property
+    def noise_sides(self) -> list[int]:
+        """Sides of the noise maps that a call takes, in order."""
+        return noise_sides(self.resolution, self.stages)
 
     def setup(self) -> None:
         def stage(side: int) -> nn.Module:
-            block, static = (UpBlockComp, 3) if is_composite(side) else (UpBlock, 2)
+            block, static = (UpBlockComp, 3) if is_composite(side, self.stages) else (UpBlock, 2)
             block = nn.remat(block, static_argnums=(static,)) if self.compute.remat else block
             return block(generator_width(side, self.ngf), compute=self.compute)
 
@@ -80,6 +99,8 @@ class Generator(nn.Module):
             self.embed = Embedding(self.num_classes, 4 * self.ngf)
         self.to_small = SpectralConv(features=self.channels, kernel_size=1, compute=self.compute)
         self.to_big = SpectralConv(features=self.channels, padding=1, compute=self.compute)
+        if self.output_bias:
+            self.bias = self.param("bias", initializer("bias"), (self.channels,))
 
     def __call__(
         self, z: jax.Array, noise: tuple[jax.Array, ...], labels: jax.Array | None = None, *, train: bool
@@ -88,7 +109,7 @@ class Generator(nn.Module):
 
         Args:
             z: latents [B, nz], standard normal.
-            noise: standard normal maps [B, side, side, 1], one for each of `noise_sides(resolution)`.
+            noise: standard normal maps [B, side, side, 1], one for each of `noise_sides`.
             labels: int32 [B], only for a conditional generator.
             train: normalize with the statistics of this batch (and average them) instead of the stored ones.
 
@@ -102,6 +123,8 @@ class Generator(nn.Module):
         self, z: jax.Array, noise: tuple[jax.Array, ...], labels: jax.Array | None = None, *, train: bool
     ) -> dict[int, jax.Array]:
         """The maps {side: [B, side, side, C]} of sides 4, 8, 16 and 32; arguments as for the whole."""
+        if self.normalize_latent:
+            z = unit_mean_square(z)
         if self.num_classes:
             z = jnp.concatenate([z, self.embed(labels).astype(z.dtype)], axis=-1)
         maps = {4: self._attended(self.initial(z, train), 4)}
@@ -123,13 +146,16 @@ class Generator(nn.Module):
                     x = self.sle[str(side)](exciting[SKIP_PAIRS[side]], x)
             if side == small_side(self.resolution):
                 small = self.to_small(x)
-        return self._output(self.to_big(x)), self._output(small)
+        full = self.to_big(x)
+        if self.output_bias:
+            full = full + self.bias.astype(full.dtype).reshape(1, 1, 1, -1)
+        return self._output(full), self._output(small)
 
     def _stage(self, side: int, x: jax.Array, noise: tuple[jax.Array, ...], train: bool) -> jax.Array:
         block = self.up[str(side)]
-        if not is_composite(side):
+        if not is_composite(side, self.stages):
             return block(x, train)
-        first = noise_sides(self.resolution).index(side)
+        first = self.noise_sides.index(side)
         return block(x, tuple(noise[first : first + 2]), train)
 
     def _attended(self, x: jax.Array, side: int) -> jax.Array:

@@ -1,10 +1,13 @@
 """Initial values of every leaf, by its name; and a whole network's initial variables from one random draw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import traverse_util
 
 from fastgan_jax.models import spectral_norm as spectral
@@ -22,6 +25,7 @@ DISTRIBUTIONS = {
     "v": (0.0, 1.0),
 }
 UNIT_VECTORS = ("u", "v")
+UNIFORM = "mixing"  # beginning of the names of leaves [in + 1, out] that are uniform in +-1 / sqrt(in)
 
 
 def initializer(name: str) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
@@ -33,7 +37,13 @@ def initializer(name: str) -> Callable[[jax.Array, tuple[int, ...]], jax.Array]:
     return draw
 
 
-def initial_variables(key: jax.Array, module: nn.Module, *args: jax.ShapeDtypeStruct, **kwargs) -> dict:
+def initial_variables(
+    key: jax.Array,
+    module: nn.Module,
+    *args: jax.ShapeDtypeStruct,
+    named: Mapping[str, jax.ShapeDtypeStruct] | None = None,
+    **kwargs: Any,
+) -> dict:
     """The variables of `module`, distributed as by `module.init`, but drawn at once.
 
     One random kernel per leaf costs half a minute of compilation for networks of this size; one draw cut into leaves
@@ -43,12 +53,13 @@ def initial_variables(key: jax.Array, module: nn.Module, *args: jax.ShapeDtypeSt
         key: random key.
         module: the network.
         *args: shapes of its call's arguments, as `jax.ShapeDtypeStruct`.
+        named: shapes of its call's arguments by name.
         **kwargs: its call's static arguments.
 
     Returns:
         Nested dict: collection -> ... -> float32 leaf.
     """
-    shapes = traverse_util.flatten_dict(jax.eval_shape(lambda k, *a: module.init(k, *a, **kwargs), key, *args))
+    shapes = traverse_util.flatten_dict(jax.eval_shape(partial(module.init, **kwargs), key, *args, **(named or {})))
     total = sum(leaf.size for leaf in shapes.values())
     values = jax.random.normal(key, (total,))
     leaves, start = {}, 0
@@ -61,6 +72,9 @@ def initial_variables(key: jax.Array, module: nn.Module, *args: jax.ShapeDtypeSt
 
 def _shape_values(name: str, standard_normal: jax.Array) -> jax.Array:
     """Turns standard normal values into the initial values of a leaf called `name`."""
+    if name.startswith(UNIFORM):
+        uniform = jax.lax.erf(standard_normal / np.sqrt(2).astype(np.float32))  # in (-1, 1)
+        return jnp.asarray(uniform / np.sqrt(len(standard_normal) - 1), jnp.float32)
     mean, deviation = DISTRIBUTIONS[name]
     values = jnp.asarray(mean + deviation * standard_normal, jnp.float32)
     return spectral.normalize(values) if name in UNIT_VECTORS else values

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.models.efficientnet import feature_kernel_shapes
 from fastgan_jax.models.lpips import BACKBONES, compare, embed
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.layouts import by_layer
@@ -62,7 +63,7 @@ def load_efficientnet(path: str | Path | None = None) -> dict[str, Any]:
         UserError: if they are not available; the line says how to get them.
     """
     layers = by_layer(store.find(PROJECTED_WEIGHTS, path))
-    return {name: layer for name, layer in layers.items() if name not in ("head", "classifier")}
+    return {name: layers[name] for name in feature_kernel_shapes()}
 
 
 class PerceptualDistance:

@@ -122,7 +122,10 @@ def _announce_former(name: str, present: str | None) -> None:
 
 
 def upgrade(saved: dict[str, Any]) -> dict[str, Any]:
-    """Gives the fields of a saved configuration their present names, or drops them, in place; returns it."""
+    """Gives the fields of a saved configuration their present names, or drops them, in place; returns it.
+
+    Fields that its groups lack get their values in configs/base.py, with which earlier versions computed.
+    """
     for former in FORMER_FIELDS:
         group, field = former.split(".")
         if field in saved.get(group, {}):
@@ -130,6 +133,9 @@ def upgrade(saved: dict[str, Any]) -> dict[str, Any]:
             if present := present_name(former):
                 group, field = present.split(".")
                 saved[group][field] = value
+    for group, fields in to_dict(load_config("base")).items():
+        if group in saved:
+            saved[group] = fields | saved[group]
     return saved
 
 
@@ -195,7 +201,8 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     for name in SCANNED if train.scan else ():
         if fields[name] and fields[name] % train.scan:
             raise UserError(f"train.scan={train.scan} does not divide {name}={fields[name]}: choose a divisor")
-    if config.loss.reconstruction == "lpips" and model.channels != 3 and model.decoders:
+    reconstructs = model.decoders and model.discriminator != "projected"
+    if config.loss.reconstruction == "lpips" and model.channels != 3 and reconstructs:
         problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
         raise UserError(f"{problem}; use loss.reconstruction=l1")
     _validate_metrics(config.eval)
@@ -281,6 +288,8 @@ def rules() -> dict[str, Rule]:
     """{field: what it may hold}; the choices are the keys of the registries, which are slow to import."""
     from fastgan_jax.gan import augment, losses
     from fastgan_jax.models.discriminator import DECODERS
+    from fastgan_jax.models.generator import STAGES
+    from fastgan_jax.models.projected import KINDS
     from fastgan_jax.models.variants import FIELDS, VARIANTS
     from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
 
@@ -294,9 +303,12 @@ def rules() -> dict[str, Rule]:
         "model.channels": _one_of(1, 3, 4),
         "model.decoders": _names_among(*DECODERS),
         "model.sle_activation": _one_of("swish", "leaky_relu"),
+        "model.stages": _one_of(*STAGES),
+        "model.discriminator": _one_of(*KINDS),
         "model.logits_map": _one_of(5, 1),
         "model.resize": _one_of("nearest", "antialias"),
         "loss.adversarial": _one_of(*losses.ADVERSARIAL),
+        "loss.smoothing": Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),
         "loss.reconstruction": _one_of(*losses.RECONSTRUCTION),
         "loss.reconstruction_weight": _optionally(NOT_NEGATIVE),
         "loss.perceptual_net": _one_of(*PERCEPTUAL),

@@ -57,6 +57,16 @@ def rgb(images: np.ndarray) -> np.ndarray:
     return np.asarray(images)
 
 
+def rgb_of_units(images: jax.Array) -> jax.Array:
+    """Images in [-1, 1] of 1, 3 or 4 channels as RGB, like `rgb`: transparency is laid on white."""
+    if images.shape[-1] == 1:
+        return jnp.repeat(images, 3, axis=-1)
+    if images.shape[-1] == 4:
+        alpha = (images[..., 3:] + 1) / 2
+        return images[..., :3] * alpha + 1 - alpha
+    return images
+
+
 def padded_batches(size: int, *arrays: np.ndarray) -> Iterator[tuple[list[np.ndarray], int]]:
     """Consecutive batches of `size` rows of arrays of equal length, the last padded with zeros, and their rows' number.
 

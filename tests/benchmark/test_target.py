@@ -13,6 +13,7 @@ from configs import smoke
 from fastgan_jax.benchmark import target
 from fastgan_jax.benchmark.hlo import Kernel
 from fastgan_jax.errors import UserError
+from fastgan_jax.gan.spec import NO_PRETRAINED
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "smoke.py")
 NAMES = sorted(path.stem for path in target.DEVICES.glob("*.json"))
@@ -66,7 +67,7 @@ def test_the_program_is_that_of_training_on_the_targets_backend():
     program, shapes, per_call = target.training_program(config, "gpu")
     assert per_call == 10, "as on a GPU"
     _, pretrained, images, labels, indices = shapes
-    assert (pretrained, images.shape, labels.shape) == (None, (1000, 64, 64, 3), (1000,))
+    assert (pretrained, images.shape, labels.shape) == (NO_PRETRAINED, (1000, 64, 64, 3), (1000,))
     assert indices.shape == (10, config.train.batch_size)
     state, metrics = jax.eval_shape(program, *shapes)
     assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, shapes[0]) and "loss/g" in metrics

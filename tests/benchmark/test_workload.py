@@ -13,6 +13,7 @@ from configs import base
 from fastgan_jax.benchmark import operation_counts, paired, results, workload
 from fastgan_jax.data.order import batch_indices
 from fastgan_jax.errors import UserError
+from fastgan_jax.gan.spec import NO_PRETRAINED
 from fastgan_jax.models import lpips
 
 pytestmark = pytest.mark.slow  # a training step is compiled
@@ -91,7 +92,7 @@ def test_a_streamed_set_is_read_in_the_order_of_training(tiny_config):
     for call, (pretrained, images, labels) in enumerate((first, second)):
         rows = batch_indices(0, 2 * call, 2, config.train.batch_size, workload.NUM_IMAGES)
         np.testing.assert_array_equal(images, work.streamed.images[rows])
-        assert pretrained is None and labels.shape == (2, config.train.batch_size)
+        assert pretrained == NO_PRETRAINED and labels.shape == (2, config.train.batch_size)
     traced = jax.eval_shape(work.program(), work.state, *first)
     assert jax.tree.map(jnp.shape, traced[0].ema_params) == jax.tree.map(jnp.shape, work.state.ema_params)
 
@@ -129,9 +130,9 @@ def test_arithmetic_is_what_the_backend_multiplies_in(precision, products, backe
 def test_random_perceptual_parameters_fit_the_network():
     config = base.get_config()
     config.loss.perceptual_net = "squeeze"
-    params = workload.random_pretrained(config)
+    params = workload.random_pretrained(config).distance
     images = jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32)
     features = jax.eval_shape(lambda params, x: lpips.embed("squeeze", params, x), params, images)
     assert {depth: features[depth].shape[-1:] for depth in features} == jax.tree.map(np.shape, params["heads"])
     config.loss.reconstruction = "l1"
-    assert workload.random_pretrained(config) is None
+    assert workload.random_pretrained(config) == NO_PRETRAINED

@@ -83,7 +83,7 @@ def own_noise(sampler: Sampler, count: int, seed: int) -> dict[str, np.ndarray]:
     random = np.random.RandomState(seed)
     return {
         name: random.standard_normal((count, side, side, 1)).astype(np.float32)
-        for name, side in zip(noise_names(sampler.resolution), noise_sides(sampler.resolution), strict=True)
+        for name, side in zip(noise_names(sampler.generator), sampler.generator.noise_sides, strict=True)
     }
 
 
@@ -93,7 +93,9 @@ def test_onnx_equals_jax_for_the_default_noise_and_for_given_noise(sampler):
     (image,) = exported.run(["image"], {"z": z})
     assert image.shape == (3, 64, 64, 3) and image.dtype == np.float32
     assert image.std() > 0.1, "images must have contrast for the comparison to mean anything"
-    expected = jax.jit(image_function(sampler.generator, sampler.variables, fixed_noise(64, 3), False))(z)
+    expected = jax.jit(image_function(sampler.generator, sampler.variables, fixed_noise(sampler.generator, 3), False))(
+        z
+    )
     np.testing.assert_allclose(image, expected, atol=ROUNDING)
     as_bytes = np.clip(np.round((image + 1) * 127.5), 0, 255)
     assert np.abs(as_bytes - sampler.generate(z, noise_seed=3)).max() <= 1
@@ -115,8 +117,9 @@ def test_onnx_style_mix_equals_jax_with_noise_of_each_latent(rich):
     inputs = [value.name for value in exported.get_overridable_initializers()]
     given = {"z_content": content, "z_style": style, "labels": np.int64([2])}
     for prefix, z in (("", content), ("style_", style)):
-        drawn = zip(noise_names(256), jax.jit(draw_noise, static_argnums=0)(256, noise_keys(z)), strict=True)
-        given |= {f"{prefix}{name}": np.asarray(noise) for name, noise in drawn if f"{prefix}{name}" in inputs}
+        drawn = jax.jit(draw_noise, static_argnums=0)(rich.generator, noise_keys(z))
+        named = zip(noise_names(rich.generator), drawn, strict=True)
+        given |= {f"{prefix}{name}": np.asarray(noise) for name, noise in named if f"{prefix}{name}" in inputs}
     assert {"style_noise_8_0", "style_noise_8_1", "noise_128_1"} <= given.keys()
     (image,) = exported.run(["image"], given)
     as_bytes = np.clip(np.round((image + 1) * 127.5), 0, 255)[0]
@@ -190,7 +193,7 @@ def test_stablehlo_runs_in_a_process_without_this_package(rich, tmp_path, proces
     np.savez(inputs, *values)
     command = [sys.executable, "-c", WITHOUT_THE_PACKAGE, str(program), str(inputs), str(result)]
     subprocess.run(command, check=True, cwd=tmp_path, env=process_environment)
-    noise = fixed_noise(256, 3)
+    noise = fixed_noise(rich.generator, 3)
     expected = jax.jit(image_function(rich.generator, rich.variables, noise, True))(*values)
     found = np.load(result)
     assert found.shape == (2, 256, 256, 4)

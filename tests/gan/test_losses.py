@@ -15,7 +15,7 @@ from fastgan_jax.runs.config import validate
 
 
 def test_margins_span_the_range_of_the_reference():
-    np.testing.assert_allclose(losses.margins(jnp.array([0.0, 0.5, 1.0])), [0.8, 0.9, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(losses.margins(jnp.array([0.0, 0.5, 1.0]), 0.2), [0.8, 0.9, 1.0], rtol=1e-6)
 
 
 def test_hinge_by_hand():

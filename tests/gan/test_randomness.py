@@ -8,6 +8,8 @@ import pytest
 from reference import quick_jit
 
 from fastgan_jax.gan.randomness import StepDraws, draw_step
+from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.models.generator import Generator
 
 POLICY = "color,translation"
 
@@ -15,8 +17,8 @@ POLICY = "color,translation"
 def spec_of(*, shared: bool = False) -> SimpleNamespace:
     """The part of a specification that draws depend on."""
     return SimpleNamespace(
-        generator=SimpleNamespace(resolution=64),
-        discriminator=SimpleNamespace(logits_map=5),
+        generator=Generator(resolution=64),
+        discriminator=Discriminator(resolution=64),
         latent_size=16,
         policy=POLICY,
         augment_shared=shared,

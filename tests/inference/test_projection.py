@@ -12,10 +12,10 @@ import fastgan_jax
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.losses import Distance
 from fastgan_jax.inference.options import ProjectionOptions
-from fastgan_jax.inference.projection import Objective, project, rgb_of_units
+from fastgan_jax.inference.projection import Objective, project
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models import lpips
-from fastgan_jax.utils.images import rgb, to_uint8, to_unit
+from fastgan_jax.utils.images import rgb, rgb_of_units, to_uint8, to_unit
 
 SETTINGS = ProjectionOptions(updates=50, starts=8, batch_size=2, noise_seed=5)
 

@@ -1,0 +1,32 @@
+"""Projected GAN at 256x256 (Sauer et al. 2021, with FastGAN's generator): sharp images in a fraction of the iterations.
+
+Command:   pip install 'fastgan_jax[projected]' && fastgan train /my/images --preset projected256
+Hardware:  one GPU; for small ones and for CPUs see projected_small.
+Settings:  its authors'. The discriminator sees features of an EfficientNet that was trained on ImageNet, so evaluate by
+           another network too, and look at the images: heads may be doubled where features are perfect.
+"""
+
+import ml_collections
+
+from fastgan_jax.configs import base
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the configuration."""
+    config = base.get_config()
+    config.model.discriminator = "projected"
+    config.model.ngf = 128
+    config.model.stages = "composite"
+    config.model.output_bias = True
+    config.model.output_tanh = False
+    config.model.normalize_latent = True
+    config.loss.reconstruction = "l1"  # of no effect without FastGAN's discriminator
+    config.loss.smoothing = 0.0
+    config.augment.policy = "color,translation,cutout"
+    config.optim.beta1 = 0.0
+    config.optim.beta2 = 0.99
+    config.optim.ema_decay = 0.9978  # a half-life of 312 iterations
+    config.train.batch_size = 64
+    config.train.iterations = 20_000
+    config.train.checkpoint_every = 1_000
+    return config
