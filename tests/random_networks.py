@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastgan_jax.metrics.inception import layer_shapes
+from fastgan_jax.models.efficientnet import feature_kernel_shapes
 from fastgan_jax.models.lpips import BACKBONES
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.formats import write_arrays
@@ -47,3 +48,16 @@ def inception_state(seed: int = 0) -> dict[str, np.ndarray]:
         state[f"{name}.bn.running_mean"] = random.normal(0, 0.1, outputs).astype(np.float32)
         state[f"{name}.bn.running_var"] = random.uniform(0.5, 1.5, outputs).astype(np.float32)
     return state
+
+
+def feature_layers(seed: int = 0) -> dict:
+    """Random parameters of the feature network of projected discriminators, as `efficientnet.feature_maps` takes them.
+
+    Kernels keep the size of features, so that all four maps depend on the image.
+    """
+    random = np.random.RandomState(seed)
+    layers = {}
+    for name, shape in feature_kernel_shapes().items():
+        kernel = random.normal(0, np.sqrt(2 / np.prod(shape[:3])), shape)
+        layers[name] = {"kernel": np.float32(kernel), "bias": np.float32(random.normal(0, 0.1, shape[-1]))}
+    return layers
