@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastgan_jax.data.kinds import REFUSED, ending
 from fastgan_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Decoded:
 
     pixels: np.ndarray  # uint8 [side, side, channels]
     mode: str  # of the file: RGB, P, L, CMYK, ...
-    square: bool  # whether the file was square
+    size: tuple[int, int]  # width and height of the file, upright
 
 
 def decode(data: bytes, target: Format) -> Decoded:
@@ -79,8 +80,8 @@ def decode(data: bytes, target: Format) -> Decoded:
 
     with Image.open(io.BytesIO(data)) as file:
         file.load()
-        mode, square = file.mode, file.width == file.height
-        image = _to_rgb_or_rgba(_upright(file))
+        mode, upright = file.mode, _upright(file)
+        size, image = upright.size, _to_rgb_or_rgba(upright)
     if target.channels == 4:
         image = image.convert("RGBA")
     elif image.mode == "RGBA":
@@ -93,16 +94,18 @@ def decode(data: bytes, target: Format) -> Decoded:
     pixels = np.array(image).reshape(target.resolution, target.resolution, target.channels)
     if target.channels == 4:
         pixels[pixels[..., 3] == 0, :3] = target.background_rgb
-    return Decoded(pixels, mode, square)
+    return Decoded(pixels, mode, size)
 
 
 def decode_or_reason(
-    read: Callable[[], bytes], target: Format, thread: threading.local
+    read: Callable[[], bytes], target: Format, thread: threading.local, name: str
 ) -> tuple[Decoded | str, list[str]]:
-    """The image that `read` returns the file of, or why there is none; and the warnings that `thread` collects."""
+    """The image that `read` returns the file `name` of, or why there is none; and the warnings `thread` collects."""
     from PIL import UnidentifiedImageError
 
     data, thread.messages = b"", []
+    if refusal := REFUSED.get(ending(name)):
+        return refusal, []
     try:
         data = read()
         return decode(data, target), thread.messages

@@ -35,7 +35,7 @@ def test_hidden_folders_are_left_out(folder, tmp_path):
         for name in ("./a.png", ".hidden/b.png", "c/.hidden/d.png", "c/e.png", "__MACOSX/._a.png"):
             file.writestr(name, b"")
     source = open_source(str(tmp_path / "images.zip"))
-    assert source.names == ["./a.png", "c/e.png"]
+    assert source.names == ["a.png", "c/e.png"]
     source.close()
 
 
