@@ -1,4 +1,4 @@
-"""Which files are images: by the folders they lie in, by their ending and, where that says nothing, by their content."""
+"""Which files are images: by their folders, their ending and, where that says nothing, their content."""
 
 import functools
 import warnings
