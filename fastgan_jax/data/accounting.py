@@ -1,7 +1,8 @@
 """What became of every file of a training set: read, skipped, or left out, and why."""
 
 import collections
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
@@ -56,16 +57,16 @@ class Accounting:
     def warnings(self) -> list[str]:
         """Each skipped file with its reason, and what was odd about files that were read, for the log."""
         lines = [f"skipped {printable(file.name)} ({printable(file.reason)})" for file in self.skipped]
-        noted = collections.defaultdict(list)
+        alike = collections.defaultdict(list)  # notes that differ in numbers or in what stands in brackets
         for file in self.read:
             for note in file.notes:
-                noted[note].append(printable(file.name))
-        for note, names in noted.items():
-            if len(names) <= NAMED:
-                lines += [f"{name} was decoded with a warning: {printable(note)}" for name in names]
+                alike[re.sub(r"\d+|\(.*", "", note)].append((file.name, note))
+        for noted in alike.values():
+            if len(noted) <= NAMED:
+                lines += [f"{printable(name)} was decoded with a warning: {printable(note)}" for name, note in noted]
             else:
-                some = ", ".join(names[:NAMED])
-                lines.append(f"{len(names)} files were decoded with a warning: {printable(note)} ({some}, ...)")
+                note, names = printable(noted[0][1]), named(name for name, _ in noted)
+                lines.append(f"{len(noted)} files were decoded with warnings such as: {note} ({names})")
         return lines
 
     def record(self, labels: Sequence[int]) -> dict[str, Any]:
@@ -82,6 +83,12 @@ class Accounting:
         }
         counts = {"read": len(self.read), "skipped": len(self.skipped), "left_out": len(self.left_out)}
         return {"source": self.source, "counts": counts, "classes": dict(self.classes), **unused, "read": read}
+
+
+def named(names: Iterable[str]) -> str:
+    """The first few of some names, for one line."""
+    listed = [printable(name) for name in names]
+    return ", ".join(listed[:NAMED]) + (", ..." if len(listed) > NAMED else "")
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,6 @@ import collections
 import dataclasses
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -16,8 +15,10 @@ import numpy as np
 
 from fastgan_jax.data.accounting import Accounting, ReadFile, Unused, printable
 from fastgan_jax.data.cache import entry_folder, load_or_make
-from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_warnings, decode_or_reason
+from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_warnings, decode_or_reason, decoders
 from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_image
+from fastgan_jax.data.labels import classes_by_file
+from fastgan_jax.data.memory import cpu_threads
 from fastgan_jax.data.source import Source, open_source
 from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
@@ -26,6 +27,7 @@ from fastgan_jax.utils.files import user_path
 
 FACTS = ("read", "skipped")  # kept with a cached set
 AHEAD = 4  # images per decoding thread that may wait to be written
+AHEAD_BYTES = 2**28  # bytes of them, if they are large
 
 log = logging.getLogger(__name__)
 
@@ -73,9 +75,9 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         return _load_demo(data.demo_images, data.demo_seed, shape, user_path(run_dir))
     source = open_source(data.path) if data.path is not None else TfdsSource(data.tfds, data.tfds_split)
     try:
-        labels = source.labels(num_classes) if num_classes else [0] * len(source.names)
-        classes = {name: number for number, name in enumerate(source.class_names(num_classes))} if num_classes else {}
-        described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{labels}"
+        labels, names = _classes(source, data, num_classes) if num_classes else ([0] * len(source.names), [])
+        classes = {name: number for number, name in enumerate(names)}
+        described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{decoders()}/{labels}"
         fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
         folder = entry_folder(fingerprint, data.cache_dir)
         images, kept_labels, facts = load_or_make(
@@ -91,6 +93,21 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         log.warning("%s", line)
     _check_classes(files, source, labels, kept_labels)
     return ImageSet(images, kept_labels, files, fingerprint)
+
+
+def _classes(source: Source, data: Any, num_classes: int) -> tuple[list[int], list[str]]:
+    """The class of each file, by folders or by data.labels, and the names of the classes."""
+    if data.get("labels") is None:
+        return source.labels(num_classes), source.class_names(num_classes)
+    where, path = f"data.labels={data.labels}", user_path(data.labels)
+    try:
+        content = path.read_bytes() if path.is_file() else source.read_other(data.labels)
+        if content is None:
+            raise UserError(f"{where}: there is no such file, neither here nor in {source.description}")
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} cannot be read ({error}): give JSON or CSV in UTF-8") from None
+    return classes_by_file(text, source.names, num_classes, where)
 
 
 def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path) -> ImageSet:
@@ -114,14 +131,14 @@ def _decode_all(
     source: Source, target: Format, labels: Sequence[int], append: Callable[[np.ndarray], None]
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Decodes every file of the source, in threads, and appends it; the labels of those that can be read, and FACTS."""
-    started, count, threads = time.perf_counter(), len(source.names), os.cpu_count() or 1
+    started, count, threads = time.perf_counter(), len(source.names), cpu_threads()
     kept, read, skipped = [], [], []
     with collected_warnings() as thread, ThreadPoolExecutor(threads) as pool:
 
         def decode_one(index: int) -> tuple[Decoded | str, list[str]]:
             return decode_or_reason(lambda: source.read(index), target, thread, source.names[index])
 
-        results = _in_order(pool, decode_one, count, AHEAD * threads)
+        results = _in_order(pool, decode_one, count, max(threads, min(AHEAD * threads, AHEAD_BYTES // target.nbytes)))
         for index, (result, notes) in enumerate(Progress(results, title="decoding", total=count)):
             name = source.names[index]
             if isinstance(result, str):

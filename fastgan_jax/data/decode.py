@@ -52,6 +52,11 @@ class Format:
         _ = self.background_rgb
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of an image."""
+        return self.resolution**2 * self.channels
+
+    @property
     def background_rgb(self) -> tuple[int, int, int]:
         """The background's red, green and blue."""
         from PIL import ImageColor
@@ -62,6 +67,14 @@ class Format:
             raise UserError(
                 f"data.background={self.background!r} is not a color: give a CSS name such as white, or #rrggbb"
             ) from None
+
+
+def decoders() -> str:
+    """The optional decoders that are installed here: part of the cache's key, as files are skipped without them."""
+    from PIL import features
+
+    names = [name for name in ("avif", "jpg_2000", "libtiff", "littlecms2", "webp") if features.check(name)]
+    return ",".join([*names, "heif"] if heif_support() else names)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fastgan_jax.data.accounting import NAMED, NOT_AN_IMAGE, Unused, counted_reasons, printable
+from fastgan_jax.data.accounting import NOT_AN_IMAGE, Unused, counted_reasons, named, printable
 from fastgan_jax.data.kinds import heif_support, holds_image, is_image_name, reason_to_leave_out
+from fastgan_jax.data.memory import cpu_threads
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
 
@@ -35,6 +36,10 @@ class Source:
         """The content of file `names[index]`."""
         raise NotImplementedError
 
+    def read_other(self, name: str) -> bytes | None:
+        """The content of another file of the source, such as dataset.json; None if there is none of that name."""
+        return None
+
     def fingerprint(self) -> str:
         """A hash that changes when names or contents do."""
         raise NotImplementedError
@@ -50,12 +55,11 @@ class Source:
         if outside := [name for name in self.names if name.count("/") <= depth]:
             raise UserError(f"{problem} {printable(outside[0])} is not in a subfolder; the subfolders are the classes")
         if len(folders) != num_classes:
-            some = ", ".join(folders[:5]) + (", ..." if len(folders) > 5 else "")
             others = {file.name.split("/")[depth] for file in self.left_out if not reason_to_leave_out(file.name)}
             empty = sorted(others - {*folders})
-            hint = f"; there is no image in {', '.join(empty[:5])}" if empty else ""
+            hint = f"; there is no image in {named(empty)}" if empty else ""
             raise UserError(
-                f"{problem} there are {len(folders)} subfolders ({some}); set model.num_classes={len(folders)}{hint}"
+                f"{problem} there are {len(folders)} subfolders ({named(folders)}); set model.num_classes={len(folders)}{hint}"
             )
         numbers = {folder: number for number, folder in enumerate(folders)}
         return [numbers[name.split("/")[depth]] for name in self.names]
@@ -91,10 +95,14 @@ class FolderSource(Source):
     def read(self, index: int) -> bytes:
         return (self._root / self.names[index]).read_bytes()
 
+    def read_other(self, name: str) -> bytes | None:
+        file = self._root / name
+        return file.read_bytes() if file.is_file() else None
+
     def fingerprint(self) -> str:
         """Of contents, since copying and checking out change times but not images."""
         digest = hashlib.sha256()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cpu_threads()) as pool:
             contents = pool.map(self._content_hash, range(len(self.names)))
             for name, content in zip(self.names, contents, strict=True):
                 digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
@@ -103,7 +111,8 @@ class FolderSource(Source):
     def _content_hash(self, index: int) -> bytes:
         """Hash of a file; of nothing for one that cannot be read, which is reported when it is decoded."""
         try:
-            return hashlib.sha256(self.read(index)).digest()
+            with open(self._root / self.names[index], "rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
         except OSError:
             return hashlib.sha256(b"").digest()
 
@@ -158,6 +167,12 @@ class ZipSource(Source):
 
     def read(self, index: int) -> bytes:
         return self._zip.read(self._members[self.names[index]])
+
+    def read_other(self, name: str) -> bytes | None:
+        try:
+            return self._zip.read(name)
+        except KeyError:
+            return None
 
     def fingerprint(self) -> str:
         """Of names, sizes and the zip's own checksums of the contents."""
