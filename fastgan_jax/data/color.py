@@ -65,7 +65,7 @@ def profile_of(file: "Image.Image", data: bytes, note: Note) -> bytes | None:
 
 
 def _apply(image: "Image.Image", profile: bytes) -> "Image.Image":
-    if image.mode in ("L", "I;16") and _space(profile) == "RGB":
+    if image.mode in ("L", "I;16") and _read(profile)[1] == "RGB":
         image = _as_it_is(image)
         transform = _transform(profile, "RGB")
         return image if transform is None else transform.apply(image.convert("RGB"))
@@ -83,17 +83,14 @@ def _as_it_is(image: "Image.Image") -> "Image.Image":
     return Image.fromarray(table[np.asarray(image)])
 
 
-def _space(profile: bytes) -> str:
-    """The color space of a profile: GRAY, RGB, CMYK, ..."""
-    return _read(profile).profile.xcolor_space.strip()
-
-
-def _read(profile: bytes) -> "ImageCms.ImageCmsProfile":
+def _read(profile: bytes) -> tuple["ImageCms.ImageCmsProfile", str]:
+    """A profile and its color space: GRAY, RGB, CMYK, ..."""
     from PIL import ImageCms
 
     try:
-        return ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    except (OSError, ImageCms.PyCMSError) as error:
+        read = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        return read, read.profile.xcolor_space.strip()
+    except (OSError, UnicodeDecodeError, ImageCms.PyCMSError) as error:
         raise UnusableProfile(f"{len(profile)} bytes that are not a profile: {error}") from None
 
 
@@ -106,8 +103,8 @@ def _transform(profile: bytes, mode: str) -> "ImageCms.ImageCmsTransform | None"
     """
     from PIL import Image, ImageCms
 
-    source = _read(profile) if profile else ImageCms.createProfile("LAB")
-    if profile and (space := source.profile.xcolor_space.strip()) != SPACES[mode]:
+    source, space = _read(profile) if profile else (ImageCms.createProfile("LAB"), SPACES["LAB"])
+    if space != SPACES[mode]:
         raise UnusableProfile(f"it is for {space}, and the image is {SPACES[mode]}")
     target, intent = ImageCms.createProfile("sRGB"), ImageCms.Intent.RELATIVE_COLORIMETRIC
     try:
@@ -135,11 +132,10 @@ def _profile_of_png(gamma: float | None, chromaticity: tuple | None, *, gray: bo
         given = [tuple(chromaticity[i : i + 2]) for i in range(0, 8, 2)]
         if np.abs(np.array(given) - np.array([WHITE, *PRIMARIES])).max() > 0.01:
             white, primaries = given[0], tuple(given[1:])
-    screen = not gamma or abs(gamma * SCREEN_GAMMA - 1) < 0.05
-    if screen and primaries == PRIMARIES:
-        return None
+    if primaries == PRIMARIES and (not gamma or abs(gamma * SCREEN_GAMMA - 1) < 0.05):
+        return None  # writers say 1 / 2.2 for the curve of sRGB
     with contextlib.suppress(np.linalg.LinAlgError):
-        return _made_profile(None if gray else primaries, white, None if screen else 1 / gamma)
+        return _made_profile(None if gray else primaries, white, 1 / gamma if gamma else None)
     return None
 
 

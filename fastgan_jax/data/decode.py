@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastgan_jax.data.color import Note, profile_of, to_srgb
-from fastgan_jax.data.depth import BITS, SAMPLE_FORMAT, SIGNED, UNSIGNED, usual_depth
+from fastgan_jax.data.depth import BITS, PHOTOMETRIC, SAMPLE_FORMAT, SIGNED, UNSIGNED, WHITE_IS_ZERO, usual_depth
 from fastgan_jax.data.kinds import REFUSED, ending, heif_support, is_heif
 from fastgan_jax.data.memory import BYTES_PER_COEFFICIENT, BYTES_PER_PIXEL, GATE, without_pixel_limit
 from fastgan_jax.data.metadata import without_metadata
@@ -25,7 +25,7 @@ FITS = ("squash", "crop", "pad")
 CHANNELS = (1, 3, 4)
 EXIF_ORIENTATION = 0x0112
 TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
-UPRIGHT_TURNS = range(4)  # of Pillow's numbers of turns and mirrorings, those that keep width and height
+LYING = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")  # those of them that exchange width and height
 SEVERAL = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")  # formats that may hold several images of equal standing
 DRAFT = 2  # times the target's size, at least, that JPEGs are decoded at
 
@@ -97,6 +97,8 @@ def decode(data: bytes, target: Format) -> Decoded:
     Raises:
         OSError, ValueError, SyntaxError: if the bytes are not a complete image whose values have a defined meaning.
     """
+    from PIL import UnidentifiedImageError
+
     try:
         return _decode(data, target)
     except MemoryError:
@@ -105,7 +107,8 @@ def decode(data: bytes, target: Format) -> Decoded:
         for bare, profile in without_metadata(data):
             with contextlib.suppress(Exception):
                 decoded = _decode(bare, target, profile)
-                decoded.notes.append(f"metadata that cannot be read are left aside ({error})")
+                reason = "damaged" if isinstance(error, UnidentifiedImageError) else error
+                decoded.notes.append(f"text, EXIF block or color profile that cannot be read are left aside ({reason})")
                 return decoded
         raise
 
@@ -132,7 +135,7 @@ def _decode(data: bytes, target: Format, profile: bytes | None = None) -> Decode
             image = _resize(image, extent or image.size, target)
     if turn is not None:
         image = image.transpose(turn)
-        width, height = (width, height) if turn in UPRIGHT_TURNS else (height, width)
+        width, height = (height, width) if turn.name in LYING else (width, height)
     return Decoded(_pixels(image, target), mode, (width, height), notes)
 
 
@@ -276,6 +279,7 @@ def unknown_format(data: bytes) -> str:
             tags.load(file)
             bits, kind = tags[BITS], tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0]
             kinds = {UNSIGNED: "unsigned", SIGNED: "signed", 3: "floating-point"}
-            what = f"{len(bits)} {kinds.get(kind, 'other')} samples of {bits[0]} bits per pixel"
-            return f"a TIFF that Pillow does not read ({what}): export it with 8 or 16 bits"
+            order = ", white at 0" if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO else ""
+            samples = f"{len(bits)} x {bits[0]} bits per pixel, {kinds.get(kind, 'of another kind')}{order}"
+            return f"a TIFF that Pillow does not read ({samples}): export it as PNG"
     return f"no known image format, {len(data)} bytes"

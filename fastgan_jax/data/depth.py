@@ -36,8 +36,10 @@ def usual_depth(file: "Image.Image", data: bytes, note: Note) -> tuple["Image.Im
         return gray, None if key is None else _alpha(np.asarray(gray) != (key & top) * 255 // top)
     if mode == "LA":
         return file.getchannel("L"), file.getchannel("A")
-    if mode == "RGB" and _is_sixteen_bit(file, data):
-        return _sixteen_bit_color(file, data, note)
+    if mode in ("RGB", "RGBA") and _is_sixteen_bit(file, data):
+        image, alpha = _sixteen_bit_color(file, data) if mode == "RGB" else (file, None)
+        _note_darkness(max(high for _, high in image.getextrema()[:3]), note)
+        return image, alpha
     if mode in ("RGBA", "CMYK", "LAB") or (mode == "RGB" and key is None):
         return file, None
     return file.convert("RGBA" if file.has_transparency_data else "RGB"), None
@@ -76,7 +78,8 @@ def _gray(file: "Image.Image", values: np.ndarray, note: Note) -> "Image.Image":
         scaled = np.uint16(np.clip(values.astype(np.float32) * np.float32(65535 / top) + 0.5, 0, 65535))
     if _tag(file, PHOTOMETRIC) == WHITE_IS_ZERO:
         scaled = 65535 - scaled
-    _note_darkness(scaled.max(initial=0) >> 8, note)
+    if values.any():
+        _note_darkness(scaled.max() >> 8, note)
     return Image.fromarray(scaled)
 
 
@@ -116,13 +119,12 @@ def _is_sixteen_bit(file: "Image.Image", data: bytes) -> bool:
     return data[24] == 16 if file.format == "PNG" else _tag(file, BITS) == 16
 
 
-def _sixteen_bit_color(file: "Image.Image", data: bytes, note: Note) -> tuple["Image.Image", "Image.Image | None"]:
+def _sixteen_bit_color(file: "Image.Image", data: bytes) -> tuple["Image.Image", "Image.Image | None"]:
     """The loaded RGB image of 16 bits per sample, of which Pillow keeps the upper 8; and its alpha."""
     from PIL import Image
 
     key, largest = file.info.get("transparency"), _tag(file, MAX_SAMPLE)
     if key is None and not (largest and int(largest) < 32768):
-        _note_darkness(max(high for _, high in file.getextrema()), note)
         return file, None
     with Image.open(io.BytesIO(data)) as other:  # read as if samples had the other byte order, it gives the lower 8
         other.tile = [tile._replace(args=_other_order(tile.args)) for tile in other.tile]
@@ -142,5 +144,5 @@ def _other_order(arguments: Any) -> Any:
 
 
 def _note_darkness(level: int, note: Note) -> None:
-    if 0 < level < DARK:
+    if level < DARK:
         note(f"almost black: no sample reaches {DARK} of 255; if that is not meant, export it with 8 bits")

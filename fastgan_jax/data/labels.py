@@ -46,8 +46,9 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
         near = [row for row in near if row[0] == name] or near
         if len({label for _, label in near}) > 1:
             raise UserError(f"{where}: {printable(name)} has several labels, {near[0][1]} and {near[1][1]}: keep one")
-        labels |= {name: label for _, label in near}
-        used |= {path for path, _ in near}
+        if near:
+            labels[name] = near[0][1]
+            used |= {path for path, _ in near}
     if without := [name for name in names if name not in labels]:
         raise UserError(f"{where}: {len(without)} of {len(names)} images have no label ({named(without)}): add theirs")
     if absent := sorted({path for path, _ in sum(by_end.values(), [])} - used):

@@ -1,7 +1,8 @@
 """Files without what is no part of their pixels, for those whose text, EXIF block or profile cannot be read."""
 
+import contextlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 LARGEST_PROFILE = 64 * 2**20  # bytes, unpacked
@@ -13,23 +14,24 @@ APP0, APP1, APP2, APP14, APP15, COMMENT, SCAN = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF, 0x
 def without_metadata(data: bytes) -> Iterator[tuple[bytes, bytes | None]]:
     """A PNG or JPEG file with less and less of its metadata, each with the color profile if that has left the file."""
     if data.startswith(PNG):
-        yield _bare_png(data)
+        yield _bare_png(data, PNG_FACTS)
+        yield _bare_png(data, ())
     elif data.startswith(JPEG):
         yield _bare_jpeg(data, exif=True), None
         yield _bare_jpeg(data, exif=False), None
 
 
-def _bare_png(data: bytes) -> tuple[bytes, bytes | None]:
+def _bare_png(data: bytes, facts: Container[bytes]) -> tuple[bytes, bytes | None]:
     parts, profile, position = [PNG], None, len(PNG)
     while position + 12 <= len(data):
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         chunk = data[position : position + 12 + length]
         intact = zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")
-        if kind in PNG_PIXELS or (kind in PNG_FACTS and intact):
+        if kind in PNG_PIXELS or (kind in facts and intact):
             parts.append(chunk)
         elif kind == b"iCCP" and intact:
-            unpack = zlib.decompressobj()
-            profile = unpack.decompress(chunk[chunk.index(b"\0", 8) + 2 : -4], LARGEST_PROFILE)
+            with contextlib.suppress(zlib.error):
+                profile = zlib.decompressobj().decompress(chunk[chunk.find(b"\0", 8) + 2 : -4], LARGEST_PROFILE)
         position += 12 + length
     return b"".join(parts), profile
 

@@ -59,7 +59,8 @@ class Source:
             empty = sorted(others - {*folders})
             hint = f"; there is no image in {named(empty)}" if empty else ""
             raise UserError(
-                f"{problem} there are {len(folders)} subfolders ({named(folders)}); set model.num_classes={len(folders)}{hint}"
+                f"{problem} there are {len(folders)} subfolders ({named(folders)}); "
+                f"set model.num_classes={len(folders)}{hint}"
             )
         numbers = {folder: number for number, folder in enumerate(folders)}
         return [numbers[name.split("/")[depth]] for name in self.names]
@@ -147,10 +148,8 @@ class ZipSource(Source):
                 elif former:
                     replaced.append(Unused(name, "replaced by a later file of the same name in the zip"))
         if replaced:
-            some = ", ".join(printable(file.name) for file in replaced[:NAMED]) + ", ..." * (len(replaced) > NAMED)
-            log.warning(
-                "%s holds several files of the same name, of which the last is read: %s", self.description, some
-            )
+            names = named(file.name for file in replaced)
+            log.warning("%s holds several files of the same name, the last is read: %s", self.description, names)
         self.names, self.left_out = sorted(self._members), sorted(left_out + replaced)
 
     def _problem(self, name: str, member: zipfile.ZipInfo) -> str | None:
