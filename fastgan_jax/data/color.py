@@ -56,7 +56,7 @@ def profile_of(file: "Image.Image", data: bytes, note: Note) -> bytes | None:
             note("color profile not readable, colors taken as they are")
         return file.info["icc_profile"]
     if file.format == "PNG" and "srgb" not in file.info:
-        return _profile_of_png(file.info.get("gamma"), file.info.get("chromaticity"), gray=file.mode in ("L", "I;16"))
+        return _profile_of_png(file.info.get("gamma"), file.info.get("chromaticity"))
     if file.format == "JPEG2000":
         return _profile_of_jpeg2000(data)
     if file.format in ("JPEG", "MPO") and file.mode == "RGB" and _is_adobe_rgb(file):
@@ -125,17 +125,17 @@ def _transform(profile: bytes, mode: str) -> "ImageCms.ImageCmsTransform | None"
     return None if np.abs(difference).max() <= IDENTICAL else transform
 
 
-def _profile_of_png(gamma: float | None, chromaticity: tuple | None, *, gray: bool) -> bytes | None:
+def _profile_of_png(gamma: float | None, chromaticity: tuple | None) -> bytes | None:
     """The profile that the chunks gAMA and cHRM stand for; None if they mean sRGB, as near as makes no difference."""
     white, primaries = WHITE, PRIMARIES
-    if chromaticity and len(chromaticity) == 8 and all(0 < value < 1 for value in chromaticity) and not gray:
+    if chromaticity and len(chromaticity) == 8 and all(0 < value < 1 for value in chromaticity):
         given = [tuple(chromaticity[i : i + 2]) for i in range(0, 8, 2)]
         if np.abs(np.array(given) - np.array([WHITE, *PRIMARIES])).max() > 0.01:
             white, primaries = given[0], tuple(given[1:])
     if primaries == PRIMARIES and (not gamma or abs(gamma * SCREEN_GAMMA - 1) < 0.05):
         return None  # writers say 1 / 2.2 for the curve of sRGB
     with contextlib.suppress(np.linalg.LinAlgError):
-        return _made_profile(None if gray else primaries, white, 1 / gamma if gamma else None)
+        return _made_profile(primaries, white, 1 / gamma if gamma else None)
     return None
 
 
@@ -159,11 +159,11 @@ def _is_adobe_rgb(file: "Image.Image") -> bool:
     return False
 
 
-def _made_profile(primaries: tuple | None, white: tuple, gamma: float | None) -> bytes:
+def _made_profile(primaries: tuple, white: tuple, gamma: float | None) -> bytes:
     """An ICC profile (version 2) of a display.
 
     Args:
-        primaries: x and y of red, green and blue; None: a profile for gray.
+        primaries: x and y of red, green and blue.
         white: x and y of the white point, which is adapted to D50 by the method of Bradford.
         gamma: of the curve from values to light; None: the curve of sRGB.
     """
@@ -179,23 +179,19 @@ def _made_profile(primaries: tuple | None, white: tuple, gamma: float | None) ->
     ramp = np.linspace(0, 1, 1024)
     light = ramp**gamma if gamma else np.where(ramp <= 0.04045, ramp / 12.92, ((ramp + 0.055) / 1.055) ** 2.4)
     curve = b"curv\0\0\0\0" + struct.pack(">I1024H", 1024, *np.round(light * 65535).astype(int))
+    bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+    adapt = np.linalg.inv(bradford) @ np.diag(bradford @ d50 / (bradford @ xyz(white))) @ bradford
+    columns = np.stack([xyz(point) for point in primaries], axis=1)
+    columns = adapt @ (columns * np.linalg.solve(columns, xyz(white)))
     tags = {b"wtpt": coordinates(d50)}
-    if primaries is None:
-        tags[b"kTRC"] = curve
-    else:
-        bradford = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-        adapt = np.linalg.inv(bradford) @ np.diag(bradford @ d50 / (bradford @ xyz(white))) @ bradford
-        columns = np.stack([xyz(point) for point in primaries], axis=1)
-        columns = adapt @ (columns * np.linalg.solve(columns, xyz(white)))
-        for name, column in zip(b"rgb", columns.T, strict=True):
-            tags[bytes([name]) + b"XYZ"], tags[bytes([name]) + b"TRC"] = coordinates(column), curve
+    for name, column in zip((b"r", b"g", b"b"), columns.T, strict=True):
+        tags |= {name + b"XYZ": coordinates(column), name + b"TRC": curve}
     description = b"made\0"
     tags[b"desc"] = b"desc\0\0\0\0" + struct.pack(">I", len(description)) + description + b"\0" * 78
     table, body, start = b"", b"", 128 + 4 + 12 * len(tags)
     for name, content in tags.items():
         table += name + struct.pack(">II", start + len(body), len(content))
         body += content + b"\0" * (-len(content) % 4)
-    space = b"GRAY" if primaries is None else b"RGB "
-    header = struct.pack(">I4xI4s4s4s", start + len(body), 0x02400000, b"mntr", space, b"XYZ ")
+    header = struct.pack(">I4xI4s4s4s", start + len(body), 0x02400000, b"mntr", b"RGB ", b"XYZ ")
     header += struct.pack(">6H", 2000, 1, 1, 0, 0, 0) + b"acsp" + b"\0" * 28 + coordinates(d50)[8:]
     return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
