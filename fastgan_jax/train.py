@@ -98,6 +98,8 @@ class _Training:
         shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
         self.data: ImageSet = load_image_set(config.data, **shape, run_dir=run.path)
         write_json(run.data, self.data.record())
+        if self.data.files.skipped or self.data.files.left_out:
+            log.info("what became of each file: %s", run.data)
         self.resident = is_resident(self.data, config.data.resident)
         self.pretrained = jax.device_put(pretrained)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None

@@ -132,6 +132,8 @@ def _profile_of_png(gamma: float | None, chromaticity: tuple | None) -> bytes | 
         given = [tuple(chromaticity[i : i + 2]) for i in range(0, 8, 2)]
         if np.abs(np.array(given) - np.array([WHITE, *PRIMARIES])).max() > 0.01:
             white, primaries = given[0], tuple(given[1:])
+    if gamma and not 0.2 <= gamma <= 5:
+        gamma = None  # nonsense
     if primaries == PRIMARIES and (not gamma or abs(gamma * SCREEN_GAMMA - 1) < 0.05):
         return None  # writers say 1 / 2.2 for the curve of sRGB
     with contextlib.suppress(np.linalg.LinAlgError):

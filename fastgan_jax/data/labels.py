@@ -18,8 +18,8 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
     """The class of each image of a set, and the names of the classes in the order of their numbers.
 
     A line of the file is about the image of that path; else about the images whose paths end so, or that it ends with,
-    so that folders around either do not matter. Labels are numbers from 0 on, or names, which are numbered in sorted
-    order. The log names files that are not in the set.
+    so that folders around either do not matter; of several lines, the one with most folders in common counts. Labels
+    are numbers from 0 on, or names, which are numbered in sorted order. The log names files that are not in the set.
 
     Args:
         text: JSON `{"labels": [["folder/a.png", 0], ...]}`, or that list alone, or `{"folder/a.png": 0, ...}`; or CSV
@@ -43,6 +43,8 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
     labels, used = {}, set()
     for name in names:
         near = [row for row in by_end[name.rsplit("/", 1)[-1]] if _ends_alike(row[0], name)]
+        folders = max((_common_folders(path, name) for path, _ in near), default=0)
+        near = [row for row in near if _common_folders(row[0], name) == folders]
         near = [row for row in near if row[0] == name] or near
         if len({label for _, label in near}) > 1:
             raise UserError(f"{where}: {printable(name)} has several labels, {near[0][1]} and {near[1][1]}: keep one")
@@ -81,6 +83,10 @@ def _csv_rows(text: str, where: str) -> list[tuple[str, Any]]:
 
 def _ends_alike(one: str, other: str) -> bool:
     return f"/{other}".endswith(f"/{one}") or f"/{one}".endswith(f"/{other}")
+
+
+def _common_folders(one: str, other: str) -> int:
+    return min(one.count("/"), other.count("/"))
 
 
 def _numbered(labels: list[Any], num_classes: int, where: str) -> tuple[list[int], list[str]]:

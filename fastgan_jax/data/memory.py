@@ -51,7 +51,8 @@ class Gate:
             if not self._held:
                 self._free = free_memory()
             if needed > self._free:
-                sizes = f"{needed / 1e9:.1f} GB of memory, and {self._free / 1e9:.1f} GB are free"
+                unit, name = (1e9, "GB") if needed >= 1e9 else (1e6, "MB")
+                sizes = f"{needed / unit:.1f} {name} of memory, and {self._free / unit:.1f} {name} are free"
                 raise ValueError(f"{width}x{height} pixels need {sizes}: make the image smaller")
             self._held += needed
         try:

@@ -217,6 +217,9 @@ class _Listing:
             self._follow(*self._links.popleft())
 
     def _walk(self, folder: Path, name: str, true_path: str) -> None:
+        if true_path in self._folders:
+            self.left_out.append(Unused(name, f"the same folder again: {self._folders[true_path] or 'the whole set'}"))
+            return
         self._folders[true_path] = name
         try:
             entries = sorted(folder.iterdir())
@@ -242,8 +245,6 @@ class _Listing:
             self._add(link, name, true_path)
         elif reason := reason_to_leave_out(f"{name}/"):
             self.left_out.append(Unused(name, reason))
-        elif true_path in self._folders:
-            self.left_out.append(Unused(name, f"the same folder again: {self._folders[true_path] or 'the whole set'}"))
         else:
             self._walk(link, name, true_path)
 
