@@ -160,11 +160,11 @@ def _decode_all(
 
 def _check_classes(files: Accounting, source: Source, labels: Sequence[int], kept: np.ndarray) -> None:
     """Refuses a class of whose images none can be read; of one that the source has no images of, the log says so."""
-    skipped = dict(files.skipped)
+    skipped, listed, read = dict(files.skipped), set(labels), set(kept.tolist())
     for name, number in files.classes.items():
-        if number not in labels:
+        if number not in listed:
             log.warning("class %d (%s) has no images", number, printable(name))
-        elif number not in kept:
+        elif number not in read:
             lost = [file for file, label in zip(source.names, labels, strict=True) if label == number]
             first = f"{printable(lost[0])}, fails with {printable(skipped[lost[0]])}"
             problem = (

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgan_jax.data.color import Note, profile_of, to_srgb
 from fastgan_jax.data.depth import BITS, PHOTOMETRIC, SAMPLE_FORMAT, SIGNED, UNSIGNED, WHITE_IS_ZERO, usual_depth
-from fastgan_jax.data.kinds import REFUSED, ending, heif_support, is_heif
+from fastgan_jax.data.kinds import REFUSED, Refused, ending, heif_support, is_heif
 from fastgan_jax.data.memory import BYTES_PER_COEFFICIENT, BYTES_PER_PIXEL, GATE, without_pixel_limit
 from fastgan_jax.data.metadata import without_metadata
 from fastgan_jax.errors import UserError
@@ -157,6 +157,8 @@ def decode_or_reason(
         return decoded, thread.messages + decoded.notes
     except UnidentifiedImageError:
         return unknown_format(data), []
+    except Refused as error:
+        return str(error), []
     except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
         return f"{type(error).__name__}: {error}", []
 
@@ -251,9 +253,8 @@ def _pixels(image: "Image.Image", target: Format) -> np.ndarray:
         under = np.uint16(color) * (255 - values[..., 3:])
         image = Image.fromarray(np.uint8(np.minimum(values[..., :3] + (under + 127) // 255, 255)))
     if image.size != (side, side):
-        canvas = Image.new(
-            "RGBA" if target.channels == 4 else "RGB", (side, side), (*color, 0)[: max(3, target.channels)]
-        )
+        padding = ("RGBA", (*color, 0)) if target.channels == 4 else ("RGB", color)
+        canvas = Image.new(padding[0], (side, side), padding[1])
         canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         image = canvas
     image = image.convert({1: "L", 3: "RGB", 4: "RGBA"}[target.channels])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastgan_jax.data.color import Note
+from fastgan_jax.data.kinds import Refused
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -15,6 +16,7 @@ SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 DARK = 16  # levels of 255: a deep image that stays below is almost black, which is rarely meant
 BITS, PHOTOMETRIC, MAX_SAMPLE, SAMPLE_FORMAT, SMAX_SAMPLE = 258, 262, 281, 339, 341  # tags of TIFF
 WHITE_IS_ZERO = 0
+SUBFILE, REDUCED, DNG_VERSION = 254, 1, 50706  # tags of small previews and of raw files, which are TIFFs too
 UNSIGNED, SIGNED = 1, 2  # values of SAMPLE_FORMAT
 OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
@@ -23,17 +25,19 @@ def usual_depth(file: "Image.Image", data: bytes, note: Note) -> tuple["Image.Im
     """The loaded image as L, I;16 (of full range), RGB, RGBA, CMYK or LAB; and its alpha (L), if that is apart.
 
     Raises:
-        ValueError: if the values have no defined meaning.
+        Refused: if the values have no defined meaning.
     """
     mode, key = file.mode, file.info.get("transparency")
+    if _tag(file, DNG_VERSION) is not None or (_tag(file, SUBFILE) or 0) & REDUCED:
+        raise Refused("a camera's raw file, or another whose first page is a small preview: export it as PNG")
     if mode in (*SIXTEEN_BIT_MODES, "I", "F"):
         values = np.asarray(file)
         return _gray(file, values, note), None if key is None else _alpha(values != key)
     if mode == "L" and _tag(file, SAMPLE_FORMAT) == SIGNED:
-        raise ValueError("8-bit samples with signs: export it with unsigned ones")
+        raise Refused("8-bit samples with signs: export it with unsigned ones")
     if mode in ("1", "L"):
         gray, top = file.convert("L") if mode == "1" else file, (1 << (data[24] if file.format == "PNG" else 8)) - 1
-        return gray, None if key is None else _alpha(np.asarray(gray) != (key & top) * 255 // top)
+        return gray, None if not isinstance(key, int) else _alpha(np.asarray(gray) != (key & top) * 255 // top)
     if mode == "LA":
         return file.getchannel("L"), file.getchannel("A")
     if mode in ("RGB", "RGBA") and _is_sixteen_bit(file, data):
@@ -67,7 +71,7 @@ def _gray(file: "Image.Image", values: np.ndarray, note: Note) -> "Image.Image":
         if _tag(file, SAMPLE_FORMAT) in (None, UNSIGNED):
             values = values.view(np.uint32)
         elif values.min(initial=0) < 0:
-            raise ValueError(f"samples below zero, down to {values.min()}: export it with unsigned ones")
+            raise Refused(f"samples below zero, down to {values.min()}: export it with unsigned ones")
         top = _top_of_integers(file, values, note)
     else:
         top = _declared_top(file, values) or 65535
@@ -109,9 +113,9 @@ def _top_of_floats(file: "Image.Image", values: np.ndarray) -> float:
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     top = float(_tag(file, SMAX_SAMPLE) or 1)
     if not np.isfinite(low + high):
-        raise ValueError("floating-point samples that are not finite")
+        raise Refused("floating-point samples that are not finite")
     if low < -0.01 * top or high > 1.01 * top:
-        raise ValueError(f"floating-point samples from {low:g} to {high:g}: only 0 to {top:g} is defined")
+        raise Refused(f"floating-point samples from {low:g} to {high:g}: only 0 to {top:g} is defined")
     return top
 
 
@@ -138,7 +142,7 @@ def _other_order(arguments: Any) -> Any:
     """Arguments of a decoder whose first (or only) one is like RGB;16B, with the other byte order."""
     mode, *others = (arguments,) if isinstance(arguments, str) else arguments
     if mode[:-1] != "RGB;16":
-        raise ValueError(f"16-bit samples in an order that is not read ({mode}): export it with 8 bits")
+        raise Refused(f"16-bit samples in an order that is not read ({mode}): export it with 8 bits")
     swapped = mode[:-1] + OTHER_ORDER[mode[-1]]
     return swapped if isinstance(arguments, str) else (swapped, *others)
 

@@ -32,6 +32,10 @@ REFUSED = {
 }
 
 
+class Refused(ValueError):
+    """An image that is not read, for the reason that the message says in plain words."""
+
+
 @functools.cache
 def heif_support() -> bool:
     """Whether HEIC files can be read: whether pillow-heif is there, which is then made known to Pillow."""

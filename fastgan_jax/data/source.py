@@ -16,6 +16,8 @@ from fastgan_jax.data.memory import cpu_threads
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
 
+EMPTY_FOLDER = "an empty folder"
+
 log = logging.getLogger(__name__)
 
 
@@ -55,9 +57,10 @@ class Source:
         if outside := [name for name in self.names if name.count("/") <= depth]:
             raise UserError(f"{problem} {printable(outside[0])} is not in a subfolder; the subfolders are the classes")
         if len(folders) != num_classes:
-            others = {file.name.split("/")[depth] for file in self.left_out if not reason_to_leave_out(file.name)}
-            empty = sorted(others - {*folders})
-            hint = f"; there is no image in {named(empty)}" if empty else ""
+            levels = [(file.name.split("/"), file.reason) for file in self.left_out]
+            others = {parts[depth] for parts, reason in levels if len(parts) > depth + (reason != EMPTY_FOLDER)}
+            others = sorted(others - {*folders})
+            hint = f"; no image is taken from {named(others)}" if others else ""
             raise UserError(
                 f"{problem} there are {len(folders)} subfolders ({named(folders)}); "
                 f"set model.num_classes={len(folders)}{hint}"
@@ -229,7 +232,7 @@ class _Listing:
             self.left_out.append(Unused(name, f"a folder that cannot be listed: {reason}"))
             return
         if name and not entries and not reason_to_leave_out(f"{name}/"):
-            self.left_out.append(Unused(name, "an empty folder"))
+            self.left_out.append(Unused(name, EMPTY_FOLDER))
         for entry in entries:
             inside, true_entry = f"{name}/{entry.name}" if name else entry.name, f"{true_path}/{entry.name}"
             if os.path.islink(entry):

@@ -84,11 +84,11 @@ def test_small_values_in_many_bits_are_named():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (tiff_of(flat(-5, "<i4")), "ValueError: samples below zero, down to -5"),
-        (tiff_of(flat(-5, "<i2")), "ValueError: samples below zero, down to -5"),
-        (tiff_of(flat(5, "i1")), "ValueError: 8-bit samples with signs"),
-        (tiff_of(flat(100.0, "<f4")), "ValueError: floating-point samples from 0 to 100: only 0 to 1 is defined"),
-        (tiff_of(flat(np.nan, "<f4")), "ValueError: floating-point samples that are not finite"),
+        (tiff_of(flat(-5, "<i4")), "samples below zero, down to -5"),
+        (tiff_of(flat(-5, "<i2")), "samples below zero, down to -5"),
+        (tiff_of(flat(5, "i1")), "8-bit samples with signs"),
+        (tiff_of(flat(100.0, "<f4")), "floating-point samples from 0 to 100: only 0 to 1 is defined"),
+        (tiff_of(flat(np.nan, "<f4")), "floating-point samples that are not finite"),
         (tiff_of(flat(0.5, "<f8")), "a TIFF that Pillow does not read (1 x 64 bits per pixel, floating-point)"),
         (tiff_of(flat([0.5] * 3, "<f4"), photometric=2), "a TIFF that Pillow does not read (3 x 32 bits"),
         (tiff_of(flat(40, ">u2"), photometric=0), "(1 x 16 bits per pixel, unsigned, white at 0): export it as PNG"),
@@ -102,6 +102,12 @@ def test_what_has_no_meaning_is_refused_by_name(tmp_path, caplog, data, reason):
     images = load(tmp_path, path=str(tmp_path / "images"))
     assert images.names == ["b.png"] and images.skipped == ["a.tif"]
     assert "skipped a.tif (" in caplog.text and reason in caplog.text
+
+
+@pytest.mark.parametrize("tags", [{"t254": [1]}, {"t50706": [257]}], ids=["preview", "raw"])
+def test_a_preview_of_a_raw_file_is_not_taken_for_the_image(tags):
+    with pytest.raises(ValueError, match="a camera's raw file, or another whose first page is a small preview"):
+        read(tiff_of(flat([1, 2, 3], "u1"), photometric=2, **tags))
 
 
 def halves(bits: int, left: int, right: int) -> list[bytes]:

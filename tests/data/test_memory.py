@@ -41,14 +41,14 @@ def test_an_image_too_large_for_the_memory_is_named_with_the_limit(tmp_path, cap
     Image.new("RGB", (40, 30)).save(tmp_path / "images" / "small.png")
     images = load(tmp_path, path=str(tmp_path / "images"))
     assert images.names == ["small.png"]
-    assert "skipped large.png (ValueError: 400x300 pixels need 1.4 MB of memory, and 1.0 MB are free" in caplog.text
+    assert "skipped large.png (400x300 pixels need 1.4 MB of memory, and 1.0 MB are free" in caplog.text
 
 
 @pytest.mark.slow
 def test_hundreds_of_megapixels_are_decoded():
     data = png(14_000, [bytes([200, 100, 50]) * 14_000] * 13_000, 8, RGB)
     limit = Image.MAX_IMAGE_PIXELS
-    assert 14_000 * 13_000 > 2 * limit
+    assert 2 * limit < 14_000 * 13_000
     pixels = decode(data, Format(64, 3, "squash", "white")).pixels
     assert (pixels == (200, 100, 50)).all()
     assert limit == Image.MAX_IMAGE_PIXELS

@@ -188,7 +188,9 @@ def test_folders_around_all_classes_are_seen_through(tmp_path, caplog, wrapper):
     assert images.labels.tolist() == [0, 0, 1, 2] and dict(images.files.classes) == {"1": 0, "10": 1, "2": 2}
     assert 'classes: "1" is 0, "10" is 1, "2" is 2' in caplog.text
     (root / "3").mkdir()
-    with pytest.raises(UserError, match=r"there are 3 subfolders .* set model\.num_classes=3; there is no image in 3"):
+    with pytest.raises(
+        UserError, match=r"there are 3 subfolders .* set model\.num_classes=3; no image is taken from 3"
+    ):
         load(tmp_path, path=str(tmp_path / "images"), num_classes=4)
     picture(root / "cover.png")
     with pytest.raises(UserError, match=r"cover\.png is not in a subfolder"):
