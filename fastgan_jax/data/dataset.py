@@ -170,7 +170,10 @@ def _check_classes(files: Accounting, source: Source, labels: Sequence[int], kep
             problem = (
                 f"class {number} ({printable(name)}): none of its {len(lost)} files can be read; the first, {first}"
             )
-            raise UserError(f"{problem}: add images that can be read, or leave the class out of model.num_classes")
+            cure = (
+                f"add images that can be read, or remove the class and set model.num_classes={len(files.classes) - 1}"
+            )
+            raise UserError(f"{problem}: {cure}")
 
 
 def _in_order(pool: Executor, function: Callable[[int], Any], count: int, ahead: int) -> Iterator[Any]:

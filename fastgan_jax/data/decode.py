@@ -268,8 +268,9 @@ def unknown_format(data: bytes) -> str:
     """Why Pillow finds no image in the bytes of a file."""
     from PIL import TiffImagePlugin, features
 
-    if is_heif(data) and not heif_support():
-        return "HEIC needs another package: pip install 'fastgan_jax[heif]'"
+    if is_heif(data):
+        needed = "HEIC needs another package: pip install 'fastgan_jax[heif]'"
+        return "a damaged HEIC file" if heif_support() else needed
     if data[4:12] in (b"ftypavif", b"ftypavis") and not features.check("avif"):
         return "AVIF needs a newer Pillow: pip install -U pillow"
     with contextlib.suppress(Exception):
