@@ -77,6 +77,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.judge_form = "auto"  # real and generated images in D's update: apart | joint (in one batch) | auto
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
     train.log_every = 100  # iterations between lines of metrics.jsonl
+    train.loggers = "tensorboard"  # of tensorboard, wandb, csv: where numbers go beside metrics.jsonl; "" for none
     train.sample_every = 1_000  # iterations between sample grids
     train.checkpoint_every = 5_000  # iterations between checkpoints
     train.keep = 3  # newest checkpoints kept (the first and the last are always kept); None: all

@@ -18,7 +18,7 @@ from typing import NoReturn
 from fastgan_jax import __version__, cli
 from fastgan_jax.cli.options import Parser, split_overrides
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.console import show_log
+from fastgan_jax.utils.console import escape_output, show_log
 
 OVERVIEW = """usage: fastgan COMMAND ...      (or: python -m fastgan_jax COMMAND ...)
 
@@ -80,6 +80,7 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
         The exit code: 0 done; 1 training diverged; 2 bad input or files, with one line on stderr; 130 after Ctrl-C;
         128 + n after another signal n that ended training.
     """
+    escape_output()
     try:
         arguments = parse(name, sys.argv[1:] if argv is None else argv, program)
         show_log(logging.WARNING)
