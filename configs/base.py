@@ -15,6 +15,10 @@ def get_config() -> ml_collections.ConfigDict:
     data.path = placeholder(str)  # folder (searched recursively) or .zip of images; None: another source is set
     data.tfds = placeholder(str)  # tensorflow-datasets name, prepared as array_record; None: another source is set
     data.tfds_split = "train"  # split of data.tfds, in its slicing syntax
+    data.hf = placeholder(str)  # data set on the Hugging Face hub, or a local one of that kind; None: another source
+    data.hf_split = "train"  # split of data.hf, in the slicing syntax of `datasets`
+    data.hf_column = placeholder(str)  # column of data.hf with the images; None: the only one that holds images
+    data.hf_labels = placeholder(str)  # column of data.hf with the classes of model.num_classes; None: label
     data.demo_images = placeholder(int)  # number of procedural demo images to draw; None: another source is set
     data.demo_seed = 0  # seed of the procedural demo images
     data.fit = "squash"  # other aspects: squash (distort, as the reference) | crop (center) | pad (with background)

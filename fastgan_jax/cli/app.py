@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from fastgan_jax import __version__, cli
-from fastgan_jax.cli.options import Parser, split_overrides
+from fastgan_jax.cli.options import Parser, fetch_run, split_overrides
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import escape_output, show_log
 
@@ -101,6 +101,7 @@ def run_tool(name: str) -> NoReturn:
 
 
 def _run(command: ModuleType, arguments: argparse.Namespace) -> int | None:
+    fetch_run(arguments)
     try:
         return command.run(arguments)
     except RuntimeError:  # if it is the device's, jax is imported by now

@@ -16,6 +16,7 @@ import numpy as np
 from fastgan_jax.data.cache import entry_folder, load_or_make
 from fastgan_jax.data.decode import DECODER_VERSION, Format, collected_warnings, decode_or_reason
 from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_image
+from fastgan_jax.data.hf_source import HuggingFaceSource
 from fastgan_jax.data.source import Source, open_source
 from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
@@ -43,7 +44,7 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
     """Loads the set of the group `data` of a configuration, from the cache if it was decoded before.
 
     Args:
-        data: the group: path, tfds or demo_images, and how to decode.
+        data: the group: path, tfds, hf or demo_images, and how to decode.
         resolution: side of the images.
         channels: 1, 3 or 4.
         num_classes: 0, or the number of classes that the source must have.
@@ -56,7 +57,7 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
     shape = (resolution, resolution, channels)
     if data.demo_images is not None:
         return _load_demo(data.demo_images, data.demo_seed, shape, user_path(run_dir))
-    source = open_source(data.path) if data.path is not None else TfdsSource(data.tfds, data.tfds_split)
+    source = _open(data)
     try:
         labels = source.labels(num_classes) if num_classes else [0] * len(source.names)
         described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{labels}"
@@ -72,6 +73,12 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
     for line in facts["warnings"]:
         log.warning("%s", line)
     return ImageSet(images, kept_labels, facts["names"], facts["skipped"], fingerprint)
+
+
+def _open(data: Any) -> Source:
+    if data.hf is not None:
+        return HuggingFaceSource(data)
+    return open_source(data.path) if data.path is not None else TfdsSource(data.tfds, data.tfds_split)
 
 
 def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path) -> ImageSet:

@@ -208,7 +208,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     _validate_metrics(config.eval)
     if model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")
-    sources = {name: fields[name] for name in ("data.path", "data.tfds", "data.demo_images")}
+    sources = {name: fields[name] for name in SOURCES}
     given = [name for name, value in sources.items() if value is not None]
     if check_source and len(given) != 1:
         listed = ", ".join(f"{name}={value}" for name, value in sources.items())
@@ -279,6 +279,7 @@ LOCAL_PATH = Rule("a local path, not an address", lambda value: "://" not in val
 POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(value))
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.isfinite(value))
 BELOW_ONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
+SOURCES = ("data.path", "data.tfds", "data.hf", "data.demo_images")  # of images
 PATHS = ("data.path", "data.cache_dir", "loss.perceptual_weights", "eval.feature_weights")
 COUNTS = (
     *("model.ngf", "model.ndf", "model.nz", "train.iterations", "train.batch_size", "train.accumulate"),
