@@ -55,11 +55,12 @@ class Handler(BaseHTTPRequestHandler):
             kept = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None} for f in files]
             return self._answer({"files": kept})
         if path.endswith("/commit/main"):
-            repository = self.server.repositories[path.removeprefix("/api/models/").removesuffix("/commit/main")]
+            name = path.removeprefix("/api/models/").removesuffix("/commit/main")
+            repository = self.server.repositories[name]
             for line in map(json.loads, body.decode().splitlines()):
                 if line["key"] == "file":
                     repository[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            url = f"{self.server.address}/commit/{COMMIT}"
+            url = f"{self.server.address}/{name}/commit/{COMMIT}"
             return self._answer({"success": True, "commitOid": COMMIT, "commitUrl": url, "hookOutput": ""})
         if path == "/api/validate-yaml":
             return self._answer({"errors": [], "warnings": []})

@@ -1,6 +1,7 @@
 """Runs on the Hugging Face hub: hf://USER/NAME, and hf://USER/NAME@REVISION."""
 
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,12 +84,7 @@ def check_upload(name: str) -> None:
 
 def check_name(name: str, given: Any) -> None:
     """Raises a UserError if `name` is not USER/NAME; the message shows what was `given`."""
-    try:
-        _import_hub().utils.validate_repo_id(name)
-        well_formed = name.count("/") == 1
-    except ValueError:
-        well_formed = False
-    if not well_formed:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
         raise UserError(f"{given}: must be USER/NAME of letters, digits, -, _ and .")
 
 

@@ -4,7 +4,6 @@ import json
 import shutil
 import threading
 
-import jax
 import numpy as np
 import pytest
 from hub_server import Hub
@@ -12,9 +11,9 @@ from tool_modules import pixels, run
 
 import fastgan_jax
 from fastgan_jax.errors import UserError
-from fastgan_jax.report.card import model_card
 
 huggingface_hub = pytest.importorskip("huggingface_hub", reason="the extra hf is not installed")
+constants = pytest.importorskip("huggingface_hub.constants")
 NAME = "me/my-monsters"
 
 
@@ -23,11 +22,9 @@ def hub(tmp_path, monkeypatch):
     """A hub without repositories, to which somebody is logged in."""
     server = Hub()
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    constants = huggingface_hub.constants
     monkeypatch.setattr(constants, "ENDPOINT", server.address)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.address + "/{repo_id}/resolve/{revision}/{filename}"
-    )
+    files = server.address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -80,12 +77,8 @@ def test_the_card_tells_how_to_use_the_model_and_how_good_it_is(pushed):
     head, body = card.removeprefix("---\n").split("\n---\n")
     assert huggingface_hub.ModelCard(card).data.to_dict()["library_name"] == "fastgan_jax"
     assert "- few-shot" in head
-    for text in (
-        f'fastgan_jax.load("hf://{NAME}")',
-        "64x64",
-        "4 iterations of 4 images",
-        "| fid | 12.25 (lower is better) |",
-    ):
+    use = f'fastgan_jax.load("hf://{NAME}")'
+    for text in (use, "64x64", "4 iterations of 4 images", "| fid | 12.25 (lower is better) |"):
         assert text in body
     assert "64 samples against the training set (Inception, legacy)" in body
 
@@ -108,7 +101,7 @@ def test_the_state_is_published_on_request(hub, smoke_run):
 )
 def test_before_the_work_names_and_login_are_checked(hub, smoke_run, monkeypatch, capsys, name, token, message):
     monkeypatch.setenv("HF_TOKEN", token)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", "/nowhere")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", "/nowhere")
     assert run("push", smoke_run, name) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
