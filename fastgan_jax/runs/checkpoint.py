@@ -164,7 +164,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
     if _is_plain(folder):
         yield folder
         return
-    problem = f"{folder} has {LINKED} in its path and needs a temporary link"
+    problem = f"{folder} has {LINKED} in its path, which needs a temporary link"
     with contextlib.ExitStack() as stack:
         with explained(problem, "rename the folder, or set TMPDIR to a writable folder without them"):
             link = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastgan-jax-"))) / "link"

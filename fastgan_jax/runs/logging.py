@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -134,15 +135,19 @@ class WeightsAndBiases(Logger):
         if not identity.exists():
             write_text(identity, uuid.uuid4().hex)
         self._link = contextlib.ExitStack()
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT") or "fastgan_jax",
-            name=printable(run_name(run.path)),
-            id=identity.read_text(encoding="utf-8"),
-            resume="allow",
-            dir=str(self._link.enter_context(plain_path(run.path))),
-            config=json.loads(printable(run.config.read_text(encoding="utf-8")))["config"],
-            settings=wandb.Settings(console="off"),  # it would take over the screen
-        )
+        arguments, sys.argv = sys.argv, list(map(printable, sys.argv))  # wandb sends these, and takes Unicode alone
+        try:
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT") or "fastgan_jax",
+                name=printable(run_name(run.path)),
+                id=identity.read_text(encoding="utf-8"),
+                resume="allow",
+                dir=str(self._link.enter_context(plain_path(run.path))),
+                config=json.loads(run.config.read_text(encoding="utf-8"))["config"],
+                settings=wandb.Settings(console="off"),  # it would take over the screen
+            )
+        finally:
+            sys.argv = arguments
         # As a number of its own: wandb's step could not go back to where a killed run resumes.
         self._run.define_metric("*", step_metric="iteration")
 
