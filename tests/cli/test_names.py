@@ -59,7 +59,7 @@ def test_a_projection_of_files_with_such_names(tmp_path):
     rows = write_projection(tmp_path / LATIN, files, images, found, {"run": LATIN})
     paths = projection_paths(tmp_path / LATIN, files)
     assert all(path.is_file() for path in paths)
-    assert [len(os.fsencode(path.name)) for path in paths[:3]] == [13, 4 + 120 + 4, 4 + 120 + 4]
+    assert [len(os.fsencode(path.name)) for path in paths[:3]] == [12, 4 + 120 + 4, 4 + 120 + 4]
     with Image.open(paths[0]) as file:
         assert file.text["target"] == f"{ESCAPED}.png"
     assert [row["picture"] for row in rows] == [str(file) for file in files]
