@@ -87,6 +87,11 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
         return _run(find_command(name), arguments) or 0
     except UserError as error:
         message, code = f"error: {error}", 2
+    except ModuleNotFoundError as error:  # with requirements-sample.txt, say, what trains is not there
+        if error.name.partition(".")[0] == __package__.partition(".")[0]:
+            raise
+        cure = "pip install it, or fastgan_jax with all its requirements"
+        message, code = f"error: fastgan {name} needs the package {error.name}, which is not installed: {cure}", 2
     except OSError as error:  # the disk is full, a file may not be written
         message, code = f"error: {error.filename or 'a file'}: {error.strerror or error}", 2
     except KeyboardInterrupt:
