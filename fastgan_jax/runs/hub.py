@@ -48,7 +48,8 @@ def download_run(address: str) -> Path:
         with announced(f"downloading {address}"):
             return Path(hub.snapshot_download(name, revision=revision or None))
     except Exception as error:  # noqa: BLE001 (as above)
-        raise UserError(f"{address} could not be downloaded ({brief(error)}): try again") from None
+        cure = "try again, or set HF_HOME to a folder that can be written"
+        raise UserError(f"{address} could not be downloaded ({brief(error)}): {cure}") from None
 
 
 def upload(name: str, files: Mapping[str, Path | bytes], message: str, *, private: bool) -> str:

@@ -34,11 +34,11 @@ def check_device() -> None:
         jax.devices()
     except Exception as error:  # noqa: BLE001 (each backend has errors of its own, some without a message)
         chosen = jax.config.jax_platforms
-        reason = str(error).strip().split("\n")[0].removesuffix(AUTOMATIC).strip() or type(error).__name__
+        reason = str(error).strip().split("\n")[0].removesuffix(AUTOMATIC).strip()
         cure = "unset JAX_PLATFORMS to use what is here" if chosen else "see the installation of JAX"
         extras = "for a GPU pip install 'fastgan_jax[cuda]', for a TPU 'fastgan_jax[tpu]'"
         problem = f"JAX_PLATFORMS={chosen}: JAX finds no such device" if chosen else "JAX finds no device"
-        raise UserError(f"{problem} ({reason}): {cure}; {extras}") from None
+        raise UserError(f"{problem}{reason and f' ({reason})'}: {cure}; {extras}") from None
 
 
 def keep_compiled_programs() -> None:

@@ -52,7 +52,7 @@ def test_products_are_in_full_precision():
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (AssertionError(), "AssertionError"),
+        (AssertionError(), "no such device|no device"),
         (RuntimeError(f"Unable to initialize backend 'tpu': no libtpu.so {devices.AUTOMATIC}"), "no libtpu.so"),
     ],
 )
@@ -63,7 +63,7 @@ def test_a_device_that_is_not_here_is_named(monkeypatch, error, reason):
         raise error
 
     monkeypatch.setattr(jax, "devices", absent)
-    with pytest.raises(UserError, match=rf"{reason}\): ") as raised:
+    with pytest.raises(UserError, match=rf"({reason}\)?): ") as raised:
         check_device()
     assert "JAX finds no" in str(raised.value) and "fastgan_jax[cuda]" in str(raised.value)
     with pytest.raises(UserError, match="JAX finds no"):
