@@ -39,7 +39,7 @@ class HuggingFaceSource(Source):
             raise
         except Exception as error:  # noqa: BLE001 (the library and its HTTP client have errors of their own)
             problem = f"data.hf={data.hf}, data.hf_split={data.hf_split} cannot be loaded ({_brief(error)})"
-            cure = "give the name of a data set on the hub, or a local folder or .parquet file"
+            cure = "check the network, or give the name of a data set on the hub, or a local folder or .parquet file"
             raise UserError(f"{problem}: {cure}") from None
         column = self._image_column(rows, data.hf_column)
         self._rows = rows.cast_column(column, self._datasets.Image(decode=False)).select_columns([column])

@@ -256,6 +256,9 @@ def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
 
     logging.getLogger("absl").setLevel(logging.ERROR)
     check_device()
+    if name == "state" and folder.is_dir() and not (folder / name).exists():
+        cure = "publish it with fastgan push --state, or give a run folder that has it"
+        raise UserError(f"{folder} has no state of training, as one that was published without: {cure}")
     try:
         with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
             item = checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
