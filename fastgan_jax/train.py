@@ -35,6 +35,7 @@ from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.devices import memory_advice
+from fastgan_jax.utils.files import write_json
 from fastgan_jax.utils.grids import image_grid, save_png
 
 SHOWN = ("loss/d", "loss/g")  # in the progress line
@@ -98,6 +99,9 @@ class _Training:
         self.config, self.spec, self.run, self.checkpoints = config, spec, run, checkpoints
         shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
         self.data: ImageSet = load_image_set(config.data, **shape, run_dir=run.path)
+        write_json(run.data, self.data.record())
+        if self.data.files.skipped or self.data.files.left_out:
+            log.info("what became of each file: %s", run.data)
         self.resident = is_resident(self.data, config.data.resident)
         self.pretrained = jax.device_put(pretrained)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None

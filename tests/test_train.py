@@ -39,7 +39,7 @@ def as_array(leaf):
 
 def test_a_run_leaves_the_promised_files(smoke_run):
     path = smoke_run
-    names = {"config.json", "metrics.jsonl", "tensorboard", "samples", "reconstructions", "checkpoints"}
+    names = {"config.json", "data.json", "metrics.jsonl", "tensorboard", "samples", "reconstructions", "checkpoints"}
     assert names <= {file.name for file in path.iterdir()}
     assert sorted(file.name for file in (path / "samples").iterdir()) == [f"{step:09d}.png" for step in (0, 2, 4)]
     assert sorted(file.name for file in (path / "reconstructions").iterdir()) == [f"{step:09d}.png" for step in (2, 4)]
@@ -48,6 +48,9 @@ def test_a_run_leaves_the_promised_files(smoke_run):
     assert record["config"]["model"]["resolution"] == 64
     assert {"jax", "flax", "optax", "python"} <= record["versions"].keys()
     assert record["device"]
+    files = json.loads((path / "data.json").read_text())
+    count = smoke.get_config().data.demo_images
+    assert files["counts"] == {"read": count, "skipped": 0, "left_out": 0} and len(files["read"]) == count
     with Image.open(path / "samples" / "000000004.png") as grid:
         assert grid.size == (130, 130)
         assert grid.text["step"] == "4"

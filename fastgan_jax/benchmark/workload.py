@@ -17,6 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from fastgan_jax.benchmark import operation_counts, results
 from fastgan_jax.build import spec_from_config, uses_perceptual
+from fastgan_jax.data.accounting import Accounting
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import feed
 from fastgan_jax.errors import UserError
@@ -81,7 +82,10 @@ def make_workload(config: Any, backend: str | None = None) -> Workload:
     indices = draws.integers(0, NUM_IMAGES, (per_call, config.train.batch_size)).astype(np.int32)
     streamed, arrays = None, (images, labels, indices)
     if config.data.resident == "false":
-        streamed, arrays = ImageSet(images, labels, (), (), "synthetic"), (images[indices], labels[indices])
+        streamed, arrays = (
+            ImageSet(images, labels, Accounting("synthetic"), "synthetic"),
+            (images[indices], labels[indices]),
+        )
     inputs = jax.device_put((random_pretrained(config), *arrays))
     return Workload(config, spec, state, inputs, per_call, unroll=backend == "cpu", streamed=streamed)
 

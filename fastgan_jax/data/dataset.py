@@ -1,9 +1,9 @@
 """A training set as one array of uint8 images, from whatever source the configuration names."""
 
 import collections
+import dataclasses
 import hashlib
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -13,18 +13,22 @@ from typing import Any
 
 import numpy as np
 
+from fastgan_jax.data.accounting import Accounting, ReadFile, Unused, printable
 from fastgan_jax.data.cache import entry_folder, load_or_make
-from fastgan_jax.data.decode import DECODER_VERSION, Format, collected_warnings, decode_or_reason
+from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_warnings, decode_or_reason, decoders
 from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_image
 from fastgan_jax.data.hf_source import HuggingFaceSource
+from fastgan_jax.data.labels import classes_by_file
+from fastgan_jax.data.memory import cpu_threads
 from fastgan_jax.data.source import Source, open_source
 from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import user_path
 
-FACTS = ("names", "skipped", "report", "warnings")  # kept with a cached set
+FACTS = ("read", "skipped")  # kept with a cached set
 AHEAD = 4  # images per decoding thread that may wait to be written
+AHEAD_BYTES = 2**28  # bytes of them, if they are large
 
 log = logging.getLogger(__name__)
 
@@ -35,9 +39,22 @@ class ImageSet:
 
     images: np.ndarray  # uint8 [N, H, W, C], possibly memory-mapped
     labels: np.ndarray  # int32 [N]; zeros for an unconditional model
-    names: Sequence[str]  # of the files
-    skipped: Sequence[str]  # names of the files that could not be read
+    files: Accounting  # every file of the source; of those that were read, row i came from the i-th
     fingerprint: str  # hash of the contents and of how they were decoded
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the files, in the order of the rows."""
+        return [file.name for file in self.files.read]
+
+    @property
+    def skipped(self) -> list[str]:
+        """Names of the files that could not be read."""
+        return [file.name for file in self.files.skipped]
+
+    def record(self) -> dict[str, Any]:
+        """The content of a run's data.json: every file, read, skipped or left out, and the classes."""
+        return self.files.record(self.labels)
 
 
 def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: int, run_dir: str | Path) -> ImageSet:
@@ -59,8 +76,9 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         return _load_demo(data.demo_images, data.demo_seed, shape, user_path(run_dir))
     source = _open(data)
     try:
-        labels = source.labels(num_classes) if num_classes else [0] * len(source.names)
-        described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{labels}"
+        labels, names = _classes(source, data, num_classes) if num_classes else ([0] * len(source.names), [])
+        classes = {name: number for number, name in enumerate(names)}
+        described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{decoders()}/{labels}"
         fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
         folder = entry_folder(fingerprint, data.cache_dir)
         images, kept_labels, facts = load_or_make(
@@ -68,11 +86,29 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         )
     finally:
         source.close()
-    for line in facts["report"]:
+    read, skipped = [ReadFile(*file) for file in facts["read"]], [Unused(*file) for file in facts["skipped"]]
+    files = Accounting(source.description, read, skipped, source.left_out, classes)
+    for line in files.summary(f"{resolution}x{resolution}x{channels}", data.fit):
         log.info("%s", line)
-    for line in facts["warnings"]:
+    for line in files.warnings():
         log.warning("%s", line)
-    return ImageSet(images, kept_labels, facts["names"], facts["skipped"], fingerprint)
+    _check_classes(files, source, labels, kept_labels)
+    return ImageSet(images, kept_labels, files, fingerprint)
+
+
+def _classes(source: Source, data: Any, num_classes: int) -> tuple[list[int], list[str]]:
+    """The class of each file, by folders or by data.labels, and the names of the classes."""
+    if data.get("labels") is None:
+        return source.labels(num_classes), source.class_names(num_classes)
+    where, path = f"data.labels={data.labels}", user_path(data.labels)
+    try:
+        content = path.read_bytes() if path.is_file() else source.read_other(data.labels)
+        if content is None:
+            raise UserError(f"{where}: there is no such file, neither here nor in {source.description}")
+        text = content.decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{where} cannot be read ({error}): give JSON or CSV in UTF-8") from None
+    return classes_by_file(text, source.names, num_classes, where)
 
 
 def _open(data: Any) -> Source:
@@ -94,47 +130,57 @@ def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path
         return np.zeros(count, np.int32), {}
 
     images, labels, _ = load_or_make(run_dir / "data" / fingerprint, shape, draw, setting="--workdir")
-    return ImageSet(images, labels, [f"demo {index}" for index in range(count)], [], fingerprint)
+    read = [ReadFile(f"demo {index}", side, side, {1: "L", 3: "RGB", 4: "RGBA"}[channels]) for index in range(count)]
+    return ImageSet(images, labels, Accounting(f"{count} demo images", read), fingerprint)
 
 
 def _decode_all(
     source: Source, target: Format, labels: Sequence[int], append: Callable[[np.ndarray], None]
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Decodes every file of the source, in threads, and appends it; the labels of those that can be read, and FACTS."""
-    start, count, threads = time.perf_counter(), len(source.names), os.cpu_count() or 1
-    kept, reasons, warned = [], {}, []
-    modes: collections.Counter[str] = collections.Counter()
-    not_square = 0
+    started, count, threads = time.perf_counter(), len(source.names), cpu_threads()
+    kept, read, skipped = [], [], []
     with collected_warnings() as thread, ThreadPoolExecutor(threads) as pool:
-        results = _in_order(
-            pool, lambda index: decode_or_reason(lambda: source.read(index), target, thread), count, AHEAD * threads
-        )
-        for index, (result, messages) in enumerate(Progress(results, title="decoding", total=count)):
+
+        def decode_one(index: int) -> tuple[Decoded | str, list[str]]:
+            return decode_or_reason(lambda: source.read(index), target, thread, source.names[index])
+
+        results = _in_order(pool, decode_one, count, max(threads, min(AHEAD * threads, AHEAD_BYTES // target.nbytes)))
+        for index, (result, notes) in enumerate(Progress(results, title="decoding", total=count)):
             name = source.names[index]
             if isinstance(result, str):
-                reasons[name] = result
+                skipped.append(Unused(name, result))
                 continue
             append(result.pixels)
             kept.append(index)
-            warned += [f"{name} was decoded with a warning: {message}" for message in messages]
-            modes[result.mode] += 1
-            not_square += not result.square
+            read.append(ReadFile(name, *result.size, result.mode, notes))
     if not kept:
-        name, reason = next(iter(reasons.items()))
+        name, reason = map(printable, skipped[0])
         raise UserError(
             f"{source.description}: none of {count} files can be read; the first, {name}, fails with {reason}"
         )
-    size = f"{target.resolution}x{target.resolution}x{target.channels}"
-    speed = len(kept) / (time.perf_counter() - start)
-    report = [
-        f"{source.description}: {len(kept)} decoded to {size}, {len(reasons)} skipped ({speed:.0f} images/s)",
-        f"file modes: {', '.join(f'{number} {mode}' for mode, number in modes.most_common())}; "
-        f"{not_square} not square ({target.fit})",
-    ]
-    warned = [f"skipped {name} ({reason})" for name, reason in reasons.items()] + warned
-    names = [source.names[index] for index in kept]
-    facts = {"names": names, "skipped": list(reasons), "report": report, "warnings": warned}
+    seconds = time.perf_counter() - started
+    log.info("decoded in %.1f s (%.0f images/s)", seconds, len(kept) / seconds)
+    facts = {"read": [dataclasses.astuple(file) for file in read], "skipped": skipped}
     return np.array([labels[index] for index in kept], np.int32), facts
+
+
+def _check_classes(files: Accounting, source: Source, labels: Sequence[int], kept: np.ndarray) -> None:
+    """Refuses a class of whose images none can be read; of one that the source has no images of, the log says so."""
+    skipped, listed, read = dict(files.skipped), set(labels), set(kept.tolist())
+    for name, number in files.classes.items():
+        if number not in listed:
+            log.warning("class %d (%s) has no images", number, printable(name))
+        elif number not in read:
+            lost = [file for file, label in zip(source.names, labels, strict=True) if label == number]
+            first = f"{printable(lost[0])}, fails with {printable(skipped[lost[0]])}"
+            problem = (
+                f"class {number} ({printable(name)}): none of its {len(lost)} files can be read; the first, {first}"
+            )
+            cure = (
+                f"add images that can be read, or remove the class and set model.num_classes={len(files.classes) - 1}"
+            )
+            raise UserError(f"{problem}: {cure}")
 
 
 def _in_order(pool: Executor, function: Callable[[int], Any], count: int, ahead: int) -> Iterator[Any]:

@@ -45,7 +45,7 @@ def read_images(files: Sequence[Path], config: Any) -> np.ndarray:
     images = []
     with collected_warnings() as thread:
         for file in files:
-            decoded, warned = decode_or_reason(file.read_bytes, target, thread)
+            decoded, warned = decode_or_reason(file.read_bytes, target, thread, file.name)
             if isinstance(decoded, str):
                 raise UserError(f"{file}: not a readable image ({decoded})")
             for message in warned:

@@ -1,17 +1,22 @@
 """Sources of image files: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
 
+import collections
 import hashlib
 import logging
 import os
+import stat
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from fastgan_jax.data.accounting import NOT_AN_IMAGE, Unused, counted_reasons, named, printable
+from fastgan_jax.data.kinds import heif_support, holds_image, is_image_name, reason_to_leave_out
+from fastgan_jax.data.memory import cpu_threads
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+EMPTY_FOLDER = "an empty folder"
 
 log = logging.getLogger(__name__)
 
@@ -22,56 +27,86 @@ class Source:
     Attributes:
         description: for messages.
         names: sorted, with / between folders.
+        left_out: the other files that are there, and why they are no part of the set.
     """
 
     description: str
     names: Sequence[str]
+    left_out: Sequence[Unused] = ()
 
     def read(self, index: int) -> bytes:
         """The content of file `names[index]`."""
         raise NotImplementedError
+
+    def read_other(self, name: str) -> bytes | None:
+        """The content of another file of the source, such as dataset.json; None if there is none of that name."""
+        return None
 
     def fingerprint(self) -> str:
         """A hash that changes when names or contents do."""
         raise NotImplementedError
 
     def labels(self, num_classes: int) -> list[int]:
-        """The class of each file: the position of its first folder among all first folders, in sorted order.
+        """The class of each file: the place of its folder in `class_names`.
 
         Raises:
             UserError: if there are not `num_classes` classes, or a file is in none.
         """
+        folders, depth = self.class_names(num_classes), self._class_depth(num_classes)
         problem = f"model.num_classes={num_classes}:"
-        if outside := [name for name in self.names if "/" not in name]:
-            raise UserError(f"{problem} {outside[0]} is not in a subfolder; the subfolders are the classes")
-        folders = sorted({name.split("/", 1)[0] for name in self.names})
+        if outside := [name for name in self.names if name.count("/") <= depth]:
+            raise UserError(f"{problem} {printable(outside[0])} is not in a subfolder; the subfolders are the classes")
         if len(folders) != num_classes:
-            some = ", ".join(folders[:5]) + (", ..." if len(folders) > 5 else "")
+            levels = [(file.name.split("/"), file.reason) for file in self.left_out]
+            others = {parts[depth] for parts, reason in levels if len(parts) > depth + (reason != EMPTY_FOLDER)}
+            others = sorted(others - {*folders})
+            hint = f"; no image is taken from {named(others)}" if others else ""
             raise UserError(
-                f"{problem} there are {len(folders)} subfolders ({some}); set model.num_classes={len(folders)}"
+                f"{problem} there are {len(folders)} subfolders ({named(folders)}); "
+                f"set model.num_classes={len(folders)}{hint}"
             )
-        return [folders.index(name.split("/", 1)[0]) for name in self.names]
+        numbers = {folder: number for number, folder in enumerate(folders)}
+        return [numbers[name.split("/")[depth]] for name in self.names]
+
+    def class_names(self, num_classes: int) -> list[str]:
+        """The classes in the order of their numbers: the first-level folders, sorted; see `_class_depth`."""
+        depth = self._class_depth(num_classes)
+        return sorted({name.split("/")[depth] for name in self.names if name.count("/") > depth})
+
+    def _class_depth(self, num_classes: int) -> int:
+        """How many folders lie around those of the classes: one that holds all files is none of several classes."""
+        parts, depth = [name.split("/") for name in self.names], 0
+        while num_classes > 1 and len({tuple(part[: depth + 1]) for part in parts}) == 1:
+            if max(map(len, parts)) <= depth + 2:
+                break
+            depth += 1
+        return depth
 
     def close(self) -> None:
         """Releases what is open, if anything."""
 
 
 class FolderSource(Source):
-    """All image files below a folder, following links to folders; hidden files and folders are left out."""
+    """All image files below a folder, following links; hidden and system files and folders are left out."""
 
     def __init__(self, path: Path):
         """Lists the files. The log names a subfolder that cannot be listed."""
         self.description = f"folder {path}"
         self._root = path
-        self.names = sorted(file.relative_to(path).as_posix() for file in _images_below(path, ()))
+        listing = _Listing(path)
+        self.names, self.left_out = sorted(listing.names), sorted(listing.left_out)
 
     def read(self, index: int) -> bytes:
         return (self._root / self.names[index]).read_bytes()
 
+    def read_other(self, name: str) -> bytes | None:
+        file = self._root / name
+        return file.read_bytes() if file.is_file() else None
+
     def fingerprint(self) -> str:
         """Of contents, since copying and checking out change times but not images."""
         digest = hashlib.sha256()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with ThreadPoolExecutor(cpu_threads()) as pool:
             contents = pool.map(self._content_hash, range(len(self.names)))
             for name, content in zip(self.names, contents, strict=True):
                 digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
@@ -80,36 +115,72 @@ class FolderSource(Source):
     def _content_hash(self, index: int) -> bytes:
         """Hash of a file; of nothing for one that cannot be read, which is reported when it is decoded."""
         try:
-            return hashlib.sha256(self.read(index)).digest()
+            with open(self._root / self.names[index], "rb") as file:
+                return hashlib.file_digest(file, "sha256").digest()
         except OSError:
             return hashlib.sha256(b"").digest()
 
 
 class ZipSource(Source):
-    """All image files in a zip."""
+    """All image files in a zip, their names with / between folders whatever wrote them."""
 
     def __init__(self, path: Path):
-        """Opens the zip and lists its files.
+        """Opens the zip and lists its files. The log names files of which there are several of the same name.
 
         Raises:
             UserError: if it is not a zip.
         """
         self.description = f"zip {path}"
+        heif_support()
         try:
             self._zip = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, OSError) as error:
             raise UserError(f"data.path={path} is not a readable zip ({error}): give a folder or a .zip") from None
-        files = (member.filename for member in self._zip.infolist() if not member.is_dir())
-        self.names = sorted({name for name in files if _is_listed(name)})
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        left_out, replaced = [], []
+        for member in self._zip.infolist():
+            parts = [part for part in member.filename.replace("\\", "/").split("/") if part not in (".", "..")]
+            name = "/".join(filter(None, parts))
+            if parts[-1] and (reason := reason_to_leave_out(name) or self._problem(name, member)):
+                left_out.append(Unused(name, reason))
+            elif parts[-1]:
+                former = self._members.get(name)
+                self._members[name] = member
+                if former and (former.CRC, former.file_size) == (member.CRC, member.file_size):
+                    left_out.append(Unused(name, f"the same file again: {name}"))
+                elif former:
+                    replaced.append(Unused(name, "replaced by a later file of the same name in the zip"))
+        if replaced:
+            names = named(file.name for file in replaced)
+            log.warning("%s holds several files of the same name, the last is read: %s", self.description, names)
+        self.names, self.left_out = sorted(self._members), sorted(left_out + replaced)
+
+    def _problem(self, name: str, member: zipfile.ZipInfo) -> str | None:
+        """Why a member is not an image; None if it is."""
+        if stat.S_ISLNK(member.external_attr >> 16):
+            return "a link in a zip"
+        if is_image_name(name):
+            return None
+        try:
+            with self._zip.open(member) as file:
+                return None if holds_image(file) else NOT_AN_IMAGE
+        except Exception as error:  # noqa: BLE001 (damaged, encrypted or packed in an unknown way)
+            return f"cannot be read: {error}"
 
     def read(self, index: int) -> bytes:
-        return self._zip.read(self.names[index])
+        return self._zip.read(self._members[self.names[index]])
+
+    def read_other(self, name: str) -> bytes | None:
+        try:
+            return self._zip.read(name)
+        except KeyError:
+            return None
 
     def fingerprint(self) -> str:
         """Of names, sizes and the zip's own checksums of the contents."""
         digest = hashlib.sha256()
         for name in self.names:
-            member = self._zip.getinfo(name)
+            member = self._members[name]
             digest.update(f"{name}\0{member.file_size}\0{member.CRC}\0".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
@@ -128,35 +199,82 @@ def open_source(path: str) -> Source:
         raise UserError(f"data.path={path}: no such folder or zip")
     source = FolderSource(place) if place.is_dir() else ZipSource(place)
     if not source.names:
-        raise UserError(f"data.path={path}: no file ends in {', '.join(SUFFIXES)}")
+        kinds = counted_reasons(source.left_out)
+        raise UserError(f"data.path={path}: there is no image in it ({kinds or 'it is empty'})")
     return source
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file is taken for an image by its name; hidden files, such as a Mac's "._" twins, are not."""
-    return name.lower().endswith(SUFFIXES) and not name.startswith(".")
+class _Listing:
+    """Walks a folder: first all that lies in it, then what links lead to, so that a file's own place is its name."""
 
+    def __init__(self, root: Path):
+        """Lists all files below `root`: as `names` of images, and as `left_out`."""
+        heif_support()
+        self.names: list[str] = []
+        self.left_out: list[Unused] = []
+        self._files: dict[object, str] = {}  # identity of a file: its name
+        self._folders: dict[str, str] = {}  # true path of a folder: its name
+        self._links: collections.deque[tuple[Path, str]] = collections.deque()
+        self._walk(root, "", os.path.realpath(root))
+        while self._links:
+            self._follow(*self._links.popleft())
 
-def _is_listed(name: str) -> bool:
-    """Whether a member of a zip is an image outside of hidden folders."""
-    *folders, file = name.split("/")
-    return is_image_name(file) and not any(f.startswith(".") and f not in (".", "..") for f in folders)
+    def _walk(self, folder: Path, name: str, true_path: str) -> None:
+        if true_path in self._folders:
+            self.left_out.append(Unused(name, f"the same folder again: {self._folders[true_path] or 'the whole set'}"))
+            return
+        self._folders[true_path] = name
+        try:
+            entries = sorted(folder.iterdir())
+        except OSError as error:
+            reason = error.strerror or str(error)
+            log.warning("folder %s cannot be listed (%s): its images are missing", printable(str(folder)), reason)
+            self.left_out.append(Unused(name, f"a folder that cannot be listed: {reason}"))
+            return
+        if name and not entries and not reason_to_leave_out(f"{name}/"):
+            self.left_out.append(Unused(name, EMPTY_FOLDER))
+        for entry in entries:
+            inside, true_entry = f"{name}/{entry.name}" if name else entry.name, f"{true_path}/{entry.name}"
+            if os.path.islink(entry):
+                self._links.append((entry, inside))
+            elif os.path.isdir(entry):
+                self._walk(entry, inside, true_entry)
+            else:
+                self._add(entry, inside, true_entry)
 
+    def _follow(self, link: Path, name: str) -> None:
+        true_path = os.path.realpath(link)
+        if not os.path.isdir(link):
+            self._add(link, name, true_path)
+        elif reason := reason_to_leave_out(f"{name}/"):
+            self.left_out.append(Unused(name, reason))
+        else:
+            self._walk(link, name, true_path)
 
-def _images_below(folder: Path, ancestors: tuple[Path, ...]) -> Iterator[Path]:
-    """Image files in a folder and its subfolders; `ancestors` are the true paths above, so that links cannot loop."""
-    true_path = folder.resolve()
-    if true_path in ancestors:
-        return
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        log.warning("folder %s cannot be listed (%s): its images are missing", folder, error.strerror or error)
-        return
-    for entry in entries:
-        if os.path.isdir(entry):
-            if not entry.name.startswith("."):
-                yield from _images_below(entry, (*ancestors, true_path))
-        # A broken link is listed too, to be reported as unreadable; a pipe or device is not an image.
-        elif is_image_name(entry.name) and (os.path.isfile(entry) or not os.path.exists(entry)):
-            yield entry
+    def _add(self, file: Path, name: str, true_path: str) -> None:
+        reason = reason_to_leave_out(name) or self._problem(file, name, true_path)
+        if reason is None:
+            self.names.append(name)
+        else:
+            self.left_out.append(Unused(name, reason))
+
+    def _problem(self, file: Path, name: str, true_path: str) -> str | None:
+        """Why a file is no image of the set; None if it is one, or has the name of one and cannot be read."""
+        try:
+            facts = file.stat()
+        except OSError as error:
+            return None if is_image_name(file.name) else f"cannot be read: {error.strerror or error}"
+        if not stat.S_ISREG(facts.st_mode):
+            return "not a file"
+        # Several names of one file share its number, where the file system has such numbers.
+        identity = (facts.st_dev, facts.st_ino) if facts.st_nlink > 1 and facts.st_ino else true_path
+        if identity in self._files:
+            return f"the same file again: {self._files[identity]}"
+        self._files[identity] = name
+        if is_image_name(file.name):
+            return None
+        try:
+            with open(file, "rb") as content:
+                return None if holds_image(content) else NOT_AN_IMAGE
+        except OSError as error:
+            return f"cannot be read: {error.strerror or error}"

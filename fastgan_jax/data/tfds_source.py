@@ -51,6 +51,9 @@ class TfdsSource(Source):
             raise UserError(f"model.num_classes={num_classes}: {self.description} has {found}")
         return [int(self._rows[index]["label"]) for index in range(len(self._rows))]
 
+    def class_names(self, num_classes: int) -> list[str]:
+        return list(self._rows.dataset_info.features["label"].names)
+
     def fingerprint(self) -> str:
         """Name, version and split: a prepared data set does not change."""
         return self._version

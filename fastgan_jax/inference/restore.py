@@ -85,7 +85,7 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
     if data is not None:
         if not user_path(data).exists():
             raise UserError(f"--data {data}: no such folder or zip")
-        source.update(path=str(data), tfds=None, hf=None, demo_images=None)
+        source.update(path=str(data), tfds=None, hf=None, demo_images=None, labels=None)
     elif all(source[name] is None for name in ("path", "tfds", "hf", "demo_images")):
         raise UserError(f"{path} does not record its training images: give their folder with --data")
     elif source.path is not None and not user_path(source.path).exists():

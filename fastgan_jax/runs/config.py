@@ -208,6 +208,9 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     _validate_metrics(config.eval)
     if model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")
+    if fields.get("data.labels") is not None and not model.num_classes:
+        problem = f"data.labels={fields['data.labels']} with model.num_classes=0: the model has no classes"
+        raise UserError(f"{problem}; set model.num_classes to their number")
     sources = {name: fields[name] for name in SOURCES}
     given = [name for name, value in sources.items() if value is not None]
     if check_source and len(given) != 1:
@@ -280,7 +283,7 @@ POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(va
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.isfinite(value))
 BELOW_ONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
 SOURCES = ("data.path", "data.tfds", "data.hf", "data.demo_images")  # of images
-PATHS = ("data.path", "data.cache_dir", "loss.perceptual_weights", "eval.feature_weights")
+PATHS = ("data.path", "data.labels", "data.cache_dir", "loss.perceptual_weights", "eval.feature_weights")
 COUNTS = (
     *("model.ngf", "model.ndf", "model.nz", "train.iterations", "train.batch_size", "train.accumulate"),
     *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.num_samples"),

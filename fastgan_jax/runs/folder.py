@@ -21,6 +21,7 @@ class RunFolder:
     def __init__(self, path: str | Path):
         self.path = user_path(path)
         self.config = self.path / "config.json"
+        self.data = self.path / "data.json"
         self.metrics = self.path / "metrics.jsonl"
         self.evaluation, self.nearest = self.path / "evaluation.json", self.path / "nearest.png"  # of other commands
         self.tensorboard, self.checkpoints = self.path / "tensorboard", self.path / "checkpoints"

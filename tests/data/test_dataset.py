@@ -100,7 +100,7 @@ def test_decoding_shows_a_bar_in_a_terminal_only(folder, tmp_path, capsys, monke
     ("fields", "message"),
     [
         ({"path": "nowhere"}, "data.path=nowhere: no such folder or zip"),
-        ({"path": "{here}/empty"}, "no file ends in"),
+        ({"path": "{here}/empty"}, "there is no image in it"),
         ({"path": "{here}/file.zip"}, "is not a readable zip"),
         ({"path": "{here}/bad"}, "none of 1 files can be read; the first, x.png, fails with"),
         ({"path": "{here}/bad", "background": "whiteish"}, "data.background='whiteish' is not a color"),

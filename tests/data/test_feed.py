@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastgan_jax.data import feed as feeding
+from fastgan_jax.data.accounting import Accounting
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.data.order import batch_indices
@@ -12,7 +13,7 @@ from fastgan_jax.data.order import batch_indices
 @pytest.fixture
 def numbered():
     images = np.arange(7, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    return ImageSet(images, np.arange(7, dtype=np.int32), [str(i) for i in range(7)], [], "f")
+    return ImageSet(images, np.arange(7, dtype=np.int32), Accounting("numbers"), "f")
 
 
 def test_streamed_and_resident_feeds_give_the_same_batches(numbered):

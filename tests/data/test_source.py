@@ -1,14 +1,18 @@
-"""Folders and zips: which files are images, links, hidden folders."""
+"""Folders and zips: which files are images, links, hidden and system folders, classes."""
 
 import errno
+import logging
 import os
+import warnings
 import zipfile
 from pathlib import Path
 
-from image_sets import load
+import pytest
+from image_sets import encoded, load
 from PIL import Image
 
 from fastgan_jax.data.source import is_image_name, open_source
+from fastgan_jax.errors import UserError
 
 
 def test_links_are_followed_and_do_not_loop(folder, tmp_path):
@@ -35,7 +39,7 @@ def test_hidden_folders_are_left_out(folder, tmp_path):
         for name in ("./a.png", ".hidden/b.png", "c/.hidden/d.png", "c/e.png", "__MACOSX/._a.png"):
             file.writestr(name, b"")
     source = open_source(str(tmp_path / "images.zip"))
-    assert source.names == ["./a.png", "c/e.png"]
+    assert source.names == ["a.png", "c/e.png"]
     source.close()
 
 
@@ -60,3 +64,164 @@ def test_image_names():
 def test_open_source_accepts_a_home_folder(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder.parent))
     assert len(open_source("~/pictures").names) == 6
+
+
+def reasons(source) -> dict[str, str]:
+    return {file.name: file.reason for file in source.left_out}
+
+
+def picture(path: Path, kind: str = "PNG") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8)).save(path, kind)
+
+
+def test_images_are_known_by_their_content(tmp_path, caplog):
+    endings = {".avif": "AVIF", ".jfif": "JPEG", ".jpe": "JPEG", ".jp2": "JPEG2000", ".tga": "TGA", ".ppm": "PPM"}
+    kinds = {**{f"a{ending}": kind for ending, kind in endings.items()}, "none": "JPEG", "odd.jpg_large": "PNG"}
+    kinds |= {"wrong.txt": "WEBP", "IMG.HEIC": "PNG", "no.ending.1": "BMP"}
+    for name, kind in kinds.items():
+        picture(tmp_path / "images" / name, kind)
+    (tmp_path / "images" / "notes.txt").write_text("no image")
+    (tmp_path / "images" / "data.bin").write_bytes(bytes(2000))
+    (tmp_path / "images" / "code.h").write_text("#define A\n")
+    (tmp_path / "images" / "clip.mpg").write_bytes(b"\0\0\1\xb3" + bytes(100))
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
+        for path in (tmp_path / "images").iterdir():
+            file.write(path, path.name)
+    for path in (tmp_path / "images", tmp_path / "images.zip"):
+        source = open_source(str(path))
+        assert source.names == sorted(kinds)
+        assert reasons(source) == dict.fromkeys(("clip.mpg", "code.h", "data.bin", "notes.txt"), "not an image")
+        source.close()
+        assert load(tmp_path, path=str(path)).names == sorted(kinds)
+
+
+def test_folders_and_files_of_systems_are_left_out_and_counted(tmp_path):
+    outside = {
+        "@eaDir/a.jpg/SYNOPHOTO_THUMB_XL.jpg": "in @eaDir",
+        "__MACOSX/b.jpg": "in __MACOSX",
+        "sub/$RECYCLE.BIN/b.jpg": "in $RECYCLE.BIN",
+        "#recycle/b.jpg": "in #recycle",
+        "System Volume Information/b.jpg": "in System Volume Information",
+        "Trash/b.jpg": "in Trash",
+        "x Previews.lrdata/b.jpg": "in x Previews.lrdata",
+        ".thumbnails/b.jpg": "in a hidden folder",
+        "sub/.b.jpg": "hidden",
+        "Thumbs.db": "of the system",
+        "desktop.ini": "of the system",
+    }
+    for name in (*outside, "a.jpg", "sub/trash.jpg"):
+        picture(tmp_path / "images" / name, "JPEG")
+    (tmp_path / "images" / "lost+found").mkdir()
+    (tmp_path / "images" / "nothing").mkdir()
+    source = open_source(str(tmp_path / "images"))
+    assert source.names == ["a.jpg", "sub/trash.jpg"]
+    assert reasons(source) == outside | {"nothing": "an empty folder"}
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
+        for path in (tmp_path / "images").rglob("*"):
+            file.write(path, path.relative_to(tmp_path / "images"))
+    source = open_source(str(tmp_path / "images.zip"))
+    assert source.names == ["a.jpg", "sub/trash.jpg"] and reasons(source) == outside
+    source.close()
+
+
+def test_a_set_without_images_says_what_is_there(tmp_path):
+    picture(tmp_path / "images" / "@eaDir" / "a.jpg", "JPEG")
+    (tmp_path / "images" / "a.txt").write_text("")
+    message = r"there is no image in it \(1 in @eaDir, 1 not an image \(\.txt\)\)"
+    with pytest.raises(UserError, match=message):
+        open_source(str(tmp_path / "images"))
+
+
+def test_the_same_file_counts_once(tmp_path):
+    root = tmp_path / "images"
+    for index in range(3):
+        picture(root / "m" / f"{index}.png")
+    (root / "a").symlink_to(root / "m")
+    (root / "a.png").symlink_to(root / "m" / "0.png")
+    os.link(root / "m" / "1.png", root / "z.png")
+    (root / "copy.png").write_bytes((root / "m" / "0.png").read_bytes())
+    (root / "m" / "up").symlink_to(tmp_path)
+    source = open_source(str(root))
+    assert source.names == ["copy.png", "m/0.png", "m/1.png", "m/2.png"]
+    assert reasons(source) == {
+        "a": "the same folder again: m",
+        "a.png": "the same file again: m/0.png",
+        "m/up/images": "the same folder again: the whole set",
+        "z.png": "the same file again: m/1.png",
+    }
+
+
+def test_names_in_a_zip_are_normalized_and_duplicates_named(tmp_path, caplog):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file, warnings.catch_warnings(action="ignore"):
+        for name, value in (
+            ("set\\one\\a.png", 1),
+            ("./set/two/b.png", 2),
+            ("set//two/c.png", 3),
+            ("set/one/a.png", 4),
+        ):
+            file.writestr(name, encoded(Image.new("L", (8, 8), value)))
+        file.writestr("set/two/b.png", encoded(Image.new("L", (8, 8), 2)))
+        file.writestr("set\\empty\\", b"")
+        link = zipfile.ZipInfo("set/link.png")
+        link.external_attr = 0o120777 << 16
+        file.writestr(link, "two/b.png")
+    images = load(tmp_path, path=str(tmp_path / "images.zip"), num_classes=2)
+    assert images.names == ["set/one/a.png", "set/two/b.png", "set/two/c.png"]
+    assert images.images[:, 0, 0, 0].tolist() == [4, 2, 3] and images.labels.tolist() == [0, 1, 1]
+    assert reasons(images.files) == {
+        "set/one/a.png": "replaced by a later file of the same name in the zip",
+        "set/two/b.png": "the same file again: set/two/b.png",
+        "set/link.png": "a link in a zip",
+    }
+    assert "several files of the same name, the last is read: set/one/a.png" in caplog.text
+
+
+@pytest.mark.parametrize("wrapper", ["", "one", "one/two"])
+def test_folders_around_all_classes_are_seen_through(tmp_path, caplog, wrapper):
+    root = tmp_path / "images" / wrapper
+    for name in ("10/a.png", "2/deep/b.png", "1/c.png", "1/d.png"):
+        picture(root / name)
+    picture(tmp_path / "images" / "__MACOSX" / "x.png")
+    with caplog.at_level(logging.INFO):
+        images = load(tmp_path, path=str(tmp_path / "images"), num_classes=3)
+    assert images.labels.tolist() == [0, 0, 1, 2] and dict(images.files.classes) == {"1": 0, "10": 1, "2": 2}
+    assert 'classes: "1" is 0, "10" is 1, "2" is 2' in caplog.text
+    (root / "3").mkdir()
+    with pytest.raises(
+        UserError, match=r"there are 3 subfolders .* set model\.num_classes=3; no image is taken from 3"
+    ):
+        load(tmp_path, path=str(tmp_path / "images"), num_classes=4)
+    picture(root / "cover.png")
+    with pytest.raises(UserError, match=r"cover\.png is not in a subfolder"):
+        load(tmp_path, path=str(tmp_path / "images"), num_classes=3)
+
+
+def test_a_class_without_a_readable_image_is_refused(tmp_path):
+    for name in ("cat/a.png", "dog/b.png", "dog/c.png"):
+        picture(tmp_path / "images" / name)
+    for name in ("b", "c"):
+        (tmp_path / "images" / "dog" / f"{name}.png").write_bytes(b"<html>")
+    message = (
+        r"class 1 \(dog\): none of its 2 files can be read; the first, dog/b\.png, fails with no known image format"
+    )
+    for _ in range(2):  # decoded, and from the cache
+        with pytest.raises(UserError, match=message):
+            load(tmp_path, path=str(tmp_path / "images"), num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.NEF", "a camera's raw file: export it as TIFF, PNG or JPEG"),
+        ("a.svg", "vector graphics: export it as PNG"),
+        ("a.jxl", "a format that Pillow does not read: export it as PNG"),
+    ],
+)
+def test_images_of_other_kinds_are_refused_by_name(tmp_path, caplog, name, reason):
+    """Of a raw file, which begins as a TIFF does, Pillow would read the preview."""
+    picture(tmp_path / "images" / name, "TIFF")
+    picture(tmp_path / "images" / "b.png")
+    images = load(tmp_path, path=str(tmp_path / "images"))
+    assert images.names == ["b.png"] and images.skipped == [name]
+    assert f"skipped {name} ({reason})" in caplog.text

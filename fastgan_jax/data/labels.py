@@ -1,0 +1,111 @@
+"""Classes by a label file: JSON as StyleGAN's dataset.json, or CSV with a file and its label a line."""
+
+import collections
+import csv
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from fastgan_jax.data.accounting import named, printable
+from fastgan_jax.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: str) -> tuple[list[int], list[str]]:
+    """The class of each image of a set, and the names of the classes in the order of their numbers.
+
+    A line of the file is about the image of that path; else about the images whose paths end so, or that it ends with,
+    so that folders around either do not matter; of several lines, the one with most folders in common counts. Labels
+    are numbers from 0 on, or names, which are numbered in sorted order. The log names files that are not in the set.
+
+    Args:
+        text: JSON `{"labels": [["folder/a.png", 0], ...]}`, or that list alone, or `{"folder/a.png": 0, ...}`; or CSV
+            lines `folder/a.png,0`, with comma, semicolon or tab between, and perhaps a line of titles.
+        names: of the images, with / between folders.
+        num_classes: how many classes there must be.
+        where: names the file in messages.
+
+    Raises:
+        UserError: if the text is neither, an image has no label or several, or there are not `num_classes` classes.
+    """
+    rows = _json_rows(text, where) if text.lstrip()[:1] in ("{", "[") else _csv_rows(text, where)
+    by_end: dict[str, list[tuple[str, Any]]] = collections.defaultdict(list)
+    for file, label in rows:
+        path = "/".join(part for part in str(file).replace("\\", "/").split("/") if part not in ("", "."))
+        if isinstance(label, bool) or not isinstance(label, int | str):
+            raise UserError(
+                f"{where}: the label of {printable(path)} is {label!r}: it must be the number or name of a class"
+            )
+        by_end[path.rsplit("/", 1)[-1]].append((path, label))
+    labels, used = {}, set()
+    for name in names:
+        near = [row for row in by_end[name.rsplit("/", 1)[-1]] if _ends_alike(row[0], name)]
+        folders = max((_common_folders(path, name) for path, _ in near), default=0)
+        near = [row for row in near if _common_folders(row[0], name) == folders]
+        near = [row for row in near if row[0] == name] or near
+        if len({label for _, label in near}) > 1:
+            raise UserError(f"{where}: {printable(name)} has several labels, {near[0][1]} and {near[1][1]}: keep one")
+        if near:
+            labels[name] = near[0][1]
+            used |= {path for path, _ in near}
+    if without := [name for name in names if name not in labels]:
+        raise UserError(f"{where}: {len(without)} of {len(names)} images have no label ({named(without)}): add theirs")
+    if absent := sorted({path for path, _ in sum(by_end.values(), [])} - used):
+        log.warning("%s names %d files that are not images of the set: %s", where, len(absent), named(absent))
+    return _numbered([labels[name] for name in names], num_classes, where)
+
+
+def _json_rows(text: str, where: str) -> list[tuple[Any, Any]]:
+    try:
+        content = json.loads(text)
+        rows = content.get("labels", content) if isinstance(content, dict) else content
+        pairs = list(rows.items()) if isinstance(rows, dict) else [(file, label) for file, label in rows or []]
+    except (ValueError, TypeError) as error:
+        raise UserError(f'{where} is not of the form {{"labels": [["a.png", 0], ...]}} ({error})') from None
+    return [(file, label[0] if isinstance(label, list) and len(label) == 1 else label) for file, label in pairs]
+
+
+def _csv_rows(text: str, where: str) -> list[tuple[str, Any]]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    if wrong := next((line for line, row in zip(lines, rows, strict=False) if len(row) != 2), None):
+        raise UserError(f"{where}: each line must be of the form file,label, and one is {printable(wrong[:80])}")
+    # Titles have no ending; without endings at all, there are none.
+    endings = [bool(PurePosixPath(file).suffix) for file, _ in rows]
+    rows = rows[1:] if len(rows) > 1 and not endings[0] and endings[1] else rows
+    numbers = all(label.isascii() and label.isdecimal() for _, label in rows)
+    return [(file, int(label) if numbers else label) for file, label in rows]
+
+
+def _ends_alike(one: str, other: str) -> bool:
+    return f"/{other}".endswith(f"/{one}") or f"/{one}".endswith(f"/{other}")
+
+
+def _common_folders(one: str, other: str) -> int:
+    return min(one.count("/"), other.count("/"))
+
+
+def _numbered(labels: list[Any], num_classes: int, where: str) -> tuple[list[int], list[str]]:
+    problem = f"model.num_classes={num_classes}:"
+    if not all(isinstance(label, int) for label in labels):
+        classes = sorted({str(label) for label in labels})
+        if len(classes) != num_classes:
+            raise UserError(
+                f"{problem} {where} has {len(classes)} labels ({named(classes)}); set model.num_classes={len(classes)}"
+            )
+        numbers = {name: number for number, name in enumerate(classes)}
+        return [numbers[str(label)] for label in labels], classes
+    if min(labels) < 0 or max(labels) >= num_classes:
+        some = f"{where} has labels from {min(labels)} to {max(labels)}"
+        raise UserError(
+            f"{problem} {some}: they must be 0 to {num_classes - 1}, or set model.num_classes={max(labels) + 1}"
+        )
+    if empty := sorted(set(range(num_classes)) - set(labels)):
+        raise UserError(
+            f"{problem} in {where}, no image has the label {named(map(str, empty))}: number classes from 0 on"
+        )
+    return labels, [str(number) for number in range(num_classes)]

@@ -1,0 +1,89 @@
+"""How many pixels are decoded at the same time: as many as memory has room for, and on the CPUs of this process."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastgan_jax.data.kinds import Refused
+
+BYTES_PER_PIXEL = 12  # while one is decoded: as it is loaded, converted and prepared for the resize
+BYTES_PER_COEFFICIENT = 6  # more per pixel of a progressive JPEG, which is held whole, before it is made smaller
+SHARE = 0.5  # of the free memory that decoding may take
+UNKNOWN_MEMORY = 4 * 2**30  # where the system does not say what is free
+CGROUPS = (  # limit and use of a container's memory, in versions 2 and 1
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+
+
+def cpu_threads() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process can still take, by the system and by the container that it runs in."""
+    free = []
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
+    for limit, used in CGROUPS:
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return max(0, min(free, default=UNKNOWN_MEMORY))
+
+
+class Gate:
+    """Lets images in while their pixels fit into the memory that was free when the first one came, or one alone."""
+
+    def __init__(self) -> None:
+        self._changed, self._held, self._free = threading.Condition(), 0, 0
+
+    @contextlib.contextmanager
+    def hold(self, width: int, height: int, needed: int) -> Iterator[None]:
+        """Waits for room for an image's `needed` bytes, and keeps it while the block runs.
+
+        Raises:
+            Refused: if the image needs more memory than there is.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._held or self._held + needed <= SHARE * self._free)
+            if not self._held:
+                self._free = free_memory()
+            if needed > self._free:
+                unit, name = (1e9, "GB") if needed >= 1e9 else (1e6, "MB")
+                sizes = f"{needed / unit:.1f} {name} of memory, and {self._free / unit:.1f} {name} are free"
+                raise Refused(f"{width}x{height} pixels need {sizes}: make the image smaller")
+            self._held += needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held -= needed
+                self._changed.notify_all()
+
+
+GATE = Gate()
+
+_lock, _unlimited, _limit = threading.Lock(), 0, None
+
+
+@contextlib.contextmanager
+def without_pixel_limit() -> Iterator[None]:
+    """Lifts Pillow's limit of pixels per image, in all threads while one is in such a block: `GATE` has a better."""
+    from PIL import Image
+
+    global _unlimited, _limit
+    with _lock:
+        if not _unlimited:
+            _limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        _unlimited += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _unlimited -= 1
+            if not _unlimited:
+                Image.MAX_IMAGE_PIXELS = _limit
