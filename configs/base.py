@@ -15,6 +15,10 @@ def get_config() -> ml_collections.ConfigDict:
     data.path = placeholder(str)  # folder (searched recursively) or .zip of images; None: another source is set
     data.tfds = placeholder(str)  # tensorflow-datasets name, prepared as array_record; None: another source is set
     data.tfds_split = "train"  # split of data.tfds, in its slicing syntax
+    data.hf = placeholder(str)  # data set on the Hugging Face hub, or a local one of that kind; None: another source
+    data.hf_split = "train"  # split of data.hf, in the slicing syntax of `datasets`
+    data.hf_column = placeholder(str)  # column of data.hf with the images; None: the only one that holds images
+    data.hf_labels = placeholder(str)  # column of data.hf with the classes of model.num_classes; None: label
     data.demo_images = placeholder(int)  # number of procedural demo images to draw; None: another source is set
     data.demo_seed = 0  # seed of the procedural demo images
     data.labels = placeholder(str)  # classes by a file: JSON as StyleGAN's, or CSV file,label; None: by subfolders
@@ -84,6 +88,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.judge_form = "auto"  # real and generated images in D's update: apart | joint (in one batch) | auto
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
     train.log_every = 100  # iterations between lines of metrics.jsonl
+    train.loggers = "tensorboard"  # of tensorboard, wandb, csv: where numbers go beside metrics.jsonl; "" for none
     train.sample_every = 1_000  # iterations between sample grids
     train.checkpoint_every = 5_000  # iterations between checkpoints
     train.keep = 3  # newest checkpoints kept (the first and the last are always kept); None: all

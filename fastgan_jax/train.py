@@ -31,7 +31,7 @@ from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.runs.folder import RunFolder
-from fastgan_jax.runs.logging import MetricsWriter, read_metrics
+from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.devices import memory_advice
@@ -74,7 +74,9 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
     """
     spec = spec_from_config(config)
-    pretrained = pretrained_from_config(config)  # before anything is written, since it may refuse
+    for name in configuration.split_names(config.train.loggers):  # before anything is written, since these may refuse
+        LOGGERS[name].check()
+    pretrained = pretrained_from_config(config)
     run, iterations = RunFolder(workdir), config.train.iterations
     best_metric = config.eval.best_metric
     with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric) as checkpoints:
@@ -113,7 +115,7 @@ class _Training:
             log.info("resumed from iteration %d in %s", self.step, run.path)
             if data["fingerprint"] not in (None, self.data.fingerprint):
                 log.warning("the images are not those that %s was trained on so far", run.path)
-        self.writer = MetricsWriter(run, self.step)
+        self.writer = MetricsWriter(run, self.step, configuration.split_names(config.train.loggers))
         self.last_good = self.last_logged = self.step
         self.sampler: Sampler | None = None  # the latest of `_sampler`
 

@@ -16,9 +16,9 @@ from types import ModuleType
 from typing import NoReturn
 
 from fastgan_jax import __version__, cli
-from fastgan_jax.cli.options import Parser, split_overrides
+from fastgan_jax.cli.options import Parser, fetch_run, split_overrides
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.console import show_log
+from fastgan_jax.utils.console import escape_output, show_log
 
 OVERVIEW = """usage: fastgan COMMAND ...      (or: python -m fastgan_jax COMMAND ...)
 
@@ -80,12 +80,18 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
         The exit code: 0 done; 1 training diverged; 2 bad input or files, with one line on stderr; 130 after Ctrl-C;
         128 + n after another signal n that ended training.
     """
+    escape_output()
     try:
         arguments = parse(name, sys.argv[1:] if argv is None else argv, program)
         show_log(logging.WARNING)
         return _run(find_command(name), arguments) or 0
     except UserError as error:
         message, code = f"error: {error}", 2
+    except ModuleNotFoundError as error:  # with requirements-sample.txt, say, what trains is not there
+        if error.name.partition(".")[0] == __package__.partition(".")[0]:
+            raise
+        cure = "pip install it, or fastgan_jax with all its requirements"
+        message, code = f"error: fastgan {name} needs the package {error.name}, which is not installed: {cure}", 2
     except OSError as error:  # the disk is full, a file may not be written
         message, code = f"error: {error.filename or 'a file'}: {error.strerror or error}", 2
     except KeyboardInterrupt:
@@ -100,6 +106,7 @@ def run_tool(name: str) -> NoReturn:
 
 
 def _run(command: ModuleType, arguments: argparse.Namespace) -> int | None:
+    fetch_run(arguments)
     try:
         return command.run(arguments)
     except RuntimeError:  # if it is the device's, jax is imported by now

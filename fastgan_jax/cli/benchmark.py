@@ -12,6 +12,7 @@ from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import check_outputs
 
 EXAMPLES = """examples:
   fastgan benchmark --config fewshot256 --json result.json
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(results.comparison(*map(results.read_json, arguments.compare)))
         return
     check_combination(arguments)
+    check_outputs([arguments.json] if arguments.json else [], overwrite=True, option="--json")
     config = paired.read_config(arguments.config, arguments.overrides)
     if arguments.threads is not None:
         paired.limit_cores(arguments.threads)
@@ -70,6 +72,9 @@ def run(arguments: argparse.Namespace) -> None:
         paired.compare(commands_of(arguments), arguments.iterations, arguments.blocks, arguments.json)
     else:
         from fastgan_jax.benchmark import workload
+        from fastgan_jax.utils.devices import check_device
+
+        check_device()
 
         work = workload.make_workload(config)
         if not arguments.on_command:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.runs.hub import download_run, is_on_hub
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.console import announced
 from fastgan_jax.utils.files import user_path
@@ -79,6 +80,7 @@ seed = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <=
 factor = _type(float, "a number from 0 up", lambda value: 0 <= value < math.inf)
 numbers = _type(lambda text: [int(part) for part in text.split(",")], "whole numbers joined by commas")
 path = _type(user_path, "a path")
+run = _type(lambda text: text if is_on_hub(text) else user_path(text), "a run folder or hf://USER/NAME")
 png_path = _type(user_path, "a .png file", lambda value: value.suffix.lower() == ".png")
 grid = _type(  # (rows, columns)
     lambda text: tuple(map(int, text.lower().split("x"))),
@@ -120,7 +122,7 @@ def seeds(text: str) -> Seeds:
 # --------------------------------------------------------------------------------------------------- groups of options
 
 SHARED = {
-    "--run": {"type": path, "required": True, "metavar": "DIR", "help": "run folder, or one checkpoint's folder"},
+    "--run": {"type": run, "required": True, "metavar": "DIR", "help": "run or checkpoint folder, or hf://USER/NAME"},
     "--step": {"type": step, "default": "latest", "help": "latest (default), best, or an iteration"},
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
     "--truncation": {"type": factor, "default": 1.0, "metavar": "T", "help": "factor on latents (default: 1)"},
@@ -160,6 +162,12 @@ def read_fields(arguments: argparse.Namespace, options: type) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ what arguments name
+
+
+def fetch_run(arguments: argparse.Namespace) -> None:
+    """Makes --run a folder, if it names a run on the hub."""
+    if is_on_hub(name := getattr(arguments, "run", "")):
+        arguments.run = download_run(name)
 
 
 def load_generator(arguments: argparse.Namespace) -> "Sampler":

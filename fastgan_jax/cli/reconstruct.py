@@ -84,7 +84,7 @@ def run_decoders(arguments: argparse.Namespace, trained: "TrainedDiscriminator",
     quadrant = QUADRANTS.index(arguments.quadrant)
     columns = reconstruct_all(trained.discriminator, trained.config.model.resize, trained.variables, images, quadrant)
     save_png(arguments.out, titled_columns(columns), options.facts_of(arguments, trained.step, "quadrant"))
-    print(f"{len(files)} images, {' | '.join(columns)}, iteration {trained.step}")
+    print(f"{len(files)} image{'s' * (len(files) > 1)}, {' | '.join(columns)}, iteration {trained.step}")
     print(arguments.out)
 
 

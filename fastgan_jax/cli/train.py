@@ -65,7 +65,7 @@ def read_config(arguments: argparse.Namespace) -> Any:
     if arguments.images:
         if not arguments.images.exists():
             raise UserError(f"{arguments.images}: no such folder or zip of images")
-        config.data.update(path=str(arguments.images.resolve()), tfds=None, demo_images=None)
+        config.data.update(path=str(arguments.images.resolve()), tfds=None, hf=None, demo_images=None)
     configuration.apply_overrides(config, arguments.overrides)
     return config
 

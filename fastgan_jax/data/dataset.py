@@ -17,6 +17,7 @@ from fastgan_jax.data.accounting import Accounting, ReadFile, Unused, printable
 from fastgan_jax.data.cache import entry_folder, load_or_make
 from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_warnings, decode_or_reason, decoders
 from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_image
+from fastgan_jax.data.hf_source import HuggingFaceSource
 from fastgan_jax.data.labels import classes_by_file
 from fastgan_jax.data.memory import cpu_threads
 from fastgan_jax.data.source import Source, open_source
@@ -60,7 +61,7 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
     """Loads the set of the group `data` of a configuration, from the cache if it was decoded before.
 
     Args:
-        data: the group: path, tfds or demo_images, and how to decode.
+        data: the group: path, tfds, hf or demo_images, and how to decode.
         resolution: side of the images.
         channels: 1, 3 or 4.
         num_classes: 0, or the number of classes that the source must have.
@@ -73,7 +74,7 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
     shape = (resolution, resolution, channels)
     if data.demo_images is not None:
         return _load_demo(data.demo_images, data.demo_seed, shape, user_path(run_dir))
-    source = open_source(data.path) if data.path is not None else TfdsSource(data.tfds, data.tfds_split)
+    source = _open(data)
     try:
         labels, names = _classes(source, data, num_classes) if num_classes else ([0] * len(source.names), [])
         classes = {name: number for number, name in enumerate(names)}
@@ -108,6 +109,12 @@ def _classes(source: Source, data: Any, num_classes: int) -> tuple[list[int], li
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where} cannot be read ({error}): give JSON or CSV in UTF-8") from None
     return classes_by_file(text, source.names, num_classes, where)
+
+
+def _open(data: Any) -> Source:
+    if data.hf is not None:
+        return HuggingFaceSource(data)
+    return open_source(data.path) if data.path is not None else TfdsSource(data.tfds, data.tfds_split)
 
 
 def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path) -> ImageSet:

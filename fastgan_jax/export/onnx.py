@@ -93,7 +93,7 @@ def check_onnx(path: str | Path, sampler: Sampler, *, batch: int | None, style_m
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns that the noise can be replaced, which is meant
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
     inputs = example_inputs(sampler, style_mix, batch or 2)
     wider = {name: array.astype(np.int64) if name == "labels" else array for name, array in inputs.items()}
     (found,) = session.run(["image"], wider)

@@ -1,5 +1,6 @@
 """The files of a projection: images, a table, and the latents for further use."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,20 @@ from fastgan_jax.utils.files import replacing, write_json
 from fastgan_jax.utils.grids import image_grid, save_png
 
 COMMON_FILES = ("side_by_side.png", "table.json", "projected.npz")
+LONGEST_NAME = 120  # bytes; file systems take 255, encrypted ones 143
 
 
 def projection_paths(folder: Path, files: Sequence[Path]) -> list[Path]:
     """What `write_projection` writes: a PNG for each of the target's files, then the common ones."""
-    names = [f"{index:03d}_{file.stem}.png" for index, file in enumerate(files)]
+    names = [f"{index:03d}_{_shortened(file.stem)}.png" for index, file in enumerate(files)]
     return [folder / name for name in (*names, *COMMON_FILES)]
+
+
+def _shortened(name: str) -> str:
+    """The first characters of a name, so that with a number and a suffix it is no longer than file systems allow."""
+    while len(os.fsencode(name)) > LONGEST_NAME:
+        name = name[:-1]
+    return name
 
 
 def write_projection(

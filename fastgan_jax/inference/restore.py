@@ -12,6 +12,7 @@ from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.pretrained.networks import load_perceptual
 from fastgan_jax.runs.checkpoint import find_checkpoint, load_sampler, load_state
+from fastgan_jax.runs.hub import download_run, is_on_hub
 from fastgan_jax.utils.files import user_path
 
 STATISTICS = ("standing", "running")
@@ -21,7 +22,8 @@ def load(path: str | Path, step: int | str = "latest", *, statistics: str = "sta
     """Restores the averaged generator of a run.
 
     Args:
-        path: a run folder, its checkpoints folder, or one checkpoint's folder.
+        path: a run folder, its checkpoints folder, or one checkpoint's folder; or hf://USER/NAME[@REVISION], a run that
+            `fastgan push` put on the Hugging Face hub, which is downloaded once.
         step: "latest", "best", or the iteration of a checkpoint that was kept.
         statistics: what normalizes in place of the batch's statistics: "standing" (computed for the averaged generator
             when the checkpoint was written) or "running" (the running averages and spectral vectors of the generator
@@ -30,6 +32,8 @@ def load(path: str | Path, step: int | str = "latest", *, statistics: str = "sta
     Raises:
         UserError: if there is no such run or checkpoint, or `statistics` is unknown.
     """
+    if is_on_hub(path):
+        path = download_run(str(path))
     if statistics not in STATISTICS:
         raise UserError(f"statistics={statistics!r}: must be one of {', '.join(STATISTICS)}")
     if statistics == "standing":
@@ -81,8 +85,8 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
     if data is not None:
         if not user_path(data).exists():
             raise UserError(f"--data {data}: no such folder or zip")
-        source.path, source.tfds, source.demo_images, source.labels = str(data), None, None, None
-    elif all(source[name] is None for name in ("path", "tfds", "demo_images")):
+        source.update(path=str(data), tfds=None, hf=None, demo_images=None, labels=None)
+    elif all(source[name] is None for name in ("path", "tfds", "hf", "demo_images")):
         raise UserError(f"{path} does not record its training images: give their folder with --data")
     elif source.path is not None and not user_path(source.path).exists():
         gone = f"the training images of {path} are no longer in data.path={source.path}"

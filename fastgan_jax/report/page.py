@@ -126,7 +126,7 @@ def _status(folder: RunFolder, record: dict) -> str:
     train, model, data = (record["config"].get(group, {}) for group in ("train", "model", "data"))
     steps = _attempt(lambda: checkpoint_steps(folder.path))
     done = f"{steps[-1]} of {train.get('iterations')}" if steps else "no checkpoint"
-    source = data.get("path") or data.get("tfds") or f"{data.get('demo_images')} demo images"
+    source = data.get("path") or data.get("tfds") or data.get("hf") or f"{data.get('demo_images')} demo images"
     versions = record.get("versions") or {}
     facts = {
         "Iteration": f"{done}, batch {train.get('batch_size')}",

@@ -20,10 +20,12 @@ import jax
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import output, rank
 from fastgan_jax.runs.config import upgrade
-from fastgan_jax.utils.files import explained, user_path
+from fastgan_jax.utils.devices import check_device
+from fastgan_jax.utils.files import explained, printable, user_path
 
 State = TypeVar("State")
 MISREAD = "*?[\\"  # characters that Orbax takes for patterns, or TensorStore for a slash
+LINKED = f"one of {' '.join(MISREAD)} or a byte that is not UTF-8"  # what Orbax does not take in a path
 
 log = logging.getLogger(__name__)
 
@@ -153,23 +155,27 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def plain_path(folder: Path) -> Iterator[Path]:
-    """The absolute path of a folder for Orbax: through a temporary link if it has characters of MISREAD.
+    """The absolute path of a folder for Orbax: through a temporary link if the path itself has LINKED.
 
     Raises:
         UserError: if there is no place for the link.
     """
-    folder, misread = folder.absolute(), set(MISREAD)
-    if misread.isdisjoint(str(folder)):
+    folder = folder.absolute()
+    if _is_plain(folder):
         yield folder
         return
-    problem = f"{folder} has one of {' '.join(MISREAD)} in its path and needs a temporary link"
+    problem = f"{folder} has {LINKED} in its path, which needs a temporary link"
     with contextlib.ExitStack() as stack:
         with explained(problem, "rename the folder, or set TMPDIR to a writable folder without them"):
             link = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastgan-jax-"))) / "link"
             link.symlink_to(folder, target_is_directory=True)
-            if not misread.isdisjoint(str(link)):
+            if not _is_plain(link):
                 raise OSError(f"TMPDIR is {link.parent.parent}")
         yield link
+
+
+def _is_plain(path: Path) -> bool:
+    return set(MISREAD).isdisjoint(str(path)) and printable(path) == str(path)
 
 
 def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
@@ -249,6 +255,10 @@ def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
     import orbax.checkpoint as ocp
 
     logging.getLogger("absl").setLevel(logging.ERROR)
+    check_device()
+    if name == "state" and folder.is_dir() and not (folder / name).exists():
+        cure = "publish it with fastgan push --state, or give a run folder that has it"
+        raise UserError(f"{folder} has no state of training, as one that was published without: {cure}")
     try:
         with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
             item = checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))

@@ -211,7 +211,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     if fields.get("data.labels") is not None and not model.num_classes:
         problem = f"data.labels={fields['data.labels']} with model.num_classes=0: the model has no classes"
         raise UserError(f"{problem}; set model.num_classes to their number")
-    sources = {name: fields[name] for name in ("data.path", "data.tfds", "data.demo_images")}
+    sources = {name: fields[name] for name in SOURCES}
     given = [name for name, value in sources.items() if value is not None]
     if check_source and len(given) != 1:
         listed = ", ".join(f"{name}={value}" for name, value in sources.items())
@@ -278,9 +278,12 @@ def _names_among(*names: str) -> Rule:
     return Rule(f"names among {', '.join(names)}, separated by commas, each at most once", holds)
 
 
+LOCAL_PATH = Rule("a local path, not an address", lambda value: "://" not in value, optional=True)
 POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(value))
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.isfinite(value))
 BELOW_ONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
+SOURCES = ("data.path", "data.tfds", "data.hf", "data.demo_images")  # of images
+PATHS = ("data.path", "data.labels", "data.cache_dir", "loss.perceptual_weights", "eval.feature_weights")
 COUNTS = (
     *("model.ngf", "model.ndf", "model.nz", "train.iterations", "train.batch_size", "train.accumulate"),
     *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.num_samples"),
@@ -295,11 +298,13 @@ def rules() -> dict[str, Rule]:
     from fastgan_jax.models.projected import KINDS
     from fastgan_jax.models.variants import FIELDS, VARIANTS
     from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
+    from fastgan_jax.runs.logging import LOGGERS
 
     return {
         **dict.fromkeys(COUNTS, _at_least(1)),
         **dict.fromkeys(("data.demo_images", "train.scan", "train.keep", "eval.every"), _optionally(_at_least(1))),
         **dict.fromkeys(("data.demo_seed", "model.num_classes", "train.seed"), _at_least(0)),
+        **dict.fromkeys(PATHS, LOCAL_PATH),
         "data.fit": _one_of("squash", "crop", "pad"),
         "data.resident": _one_of("auto", "true", "false"),
         "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),
@@ -323,6 +328,7 @@ def rules() -> dict[str, Rule]:
         "optim.learning_rate": POSITIVE,
         **dict.fromkeys(("optim.beta1", "optim.beta2", "optim.ema_decay"), BELOW_ONE),
         "train.precision": _one_of("float32", "bfloat16"),
+        "train.loggers": _names_among(*LOGGERS),
         "train.remat": _one_of("none", "blocks", "full"),
         **{f"train.{FIELDS[kind]}": _one_of("auto", *names) for kind, names in VARIANTS.items()},
         "eval.metrics": _names_among(*METRICS),

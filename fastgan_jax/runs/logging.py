@@ -1,30 +1,180 @@
-"""What a run logs: metrics.jsonl, and scalars and images as TensorBoard event files."""
+"""What a run logs: metrics.jsonl, which this package reads itself, and what train.loggers names.
+
+To add a logger, write a subclass of `Logger` and an entry in `LOGGERS`: its name is then a value of train.loggers.
+"""
 
 import contextlib
+import csv
 import json
 import logging
 import math
+import os
+import sys
 import time
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastgan_jax.runs.folder import RunFolder
-from fastgan_jax.utils.files import explained, write_text
+from fastgan_jax.errors import UserError
+from fastgan_jax.runs.checkpoint import plain_path
+from fastgan_jax.runs.folder import RunFolder, run_name
+from fastgan_jax.utils.files import explained, printable, replacing, write_text
 from fastgan_jax.utils.grids import encode_png
 
 log = logging.getLogger(__name__)
 
 
-class MetricsWriter:
-    """Writes scalars and images of a run to metrics.jsonl and to TensorBoard's event files (without TensorFlow)."""
+class Logger:
+    """Where numbers and images of a run go too. An OSError of any method ends the run with one line."""
+
+    @classmethod
+    def check(cls) -> None:
+        """Raises a UserError if it cannot be used here, such as without its package; called before the work."""
 
     def __init__(self, run: RunFolder, resume_step: int):
-        """Opens the files of `run`; lines of iterations after `resume_step`, which will be repeated, are dropped."""
+        """Opens it for a run whose config.json is written; iterations after `resume_step` will be logged again."""
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        """Takes the numbers of an iteration, such as "loss/d"; they may be infinite or nan."""
+
+    def image(self, step: int, tag: str, image: np.ndarray) -> None:
+        """Takes an image, uint8 [H, W, C] with C = 1, 3 or 4: a grid of "samples" or "reconstructions"."""
+
+    def close(self) -> None:
+        """Writes what is still to be written; nothing follows."""
+
+
+class TensorBoard(Logger):
+    """Event files in the folder tensorboard, written without TensorFlow."""
+
+    def __init__(self, run: RunFolder, resume_step: int):
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+        self._link = contextlib.ExitStack()  # TensorBoard too takes no path that is not Unicode
+        run.tensorboard.mkdir(exist_ok=True)
+        self._events = EventFileWriter(str(self._link.enter_context(plain_path(run.tensorboard))))
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._add(step, [{"tag": name, "simple_value": value} for name, value in values.items()])
+
+    def image(self, step: int, tag: str, image: np.ndarray) -> None:
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        height, width, channels = image.shape
+        content = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=encode_png(image))
+        self._add(step, [{"tag": tag, "image": content}])
+
+    def close(self) -> None:
+        with self._link:
+            self._events.close()
+
+    def _add(self, step: int, values: list[dict[str, Any]]) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(**value) for value in values])
+        self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._events.flush()
+
+
+class Csv(Logger):
+    """metrics.csv for spreadsheets: a line per iteration that is logged, a column for each name."""
+
+    def __init__(self, run: RunFolder, resume_step: int):
+        self._path = run.path / "metrics.csv"
+        kept = [row for row in self._rows() if (row["step"] or "").isdecimal() and int(row["step"]) <= resume_step]
+        self._columns = list(kept[0]) if kept else ["step", "wall_time"]
+        self._rewrite(kept)
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        row = {"step": step, "wall_time": round(time.time(), 3), **values}
+        if added := [name for name in row if name not in self._columns]:
+            self._columns += added
+            self._rewrite([*self._rows(), row])
+            return
+        with open(self._path, "a", encoding="utf-8", newline="") as file:
+            csv.DictWriter(file, self._columns).writerow(row)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        if not self._path.exists():
+            return []
+        with open(self._path, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        with replacing(self._path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")  # a damaged line may have more
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+class WeightsAndBiases(Logger):
+    """Weights & Biases, as its environment variables say (WANDB_MODE=offline, WANDB_PROJECT); a resumed run goes on."""
+
+    @classmethod
+    def check(cls) -> None:
+        try:
+            import wandb
+        except ImportError:
+            cure = "pip install 'fastgan_jax[wandb]', or leave wandb out of train.loggers"
+            raise UserError(f"train.loggers=wandb needs the package wandb: {cure}") from None
+        if wandb.setup().settings.mode in ("online", "shared"):
+            try:
+                wandb.login()
+            except wandb.Error as error:
+                cure = "or set WANDB_MODE=offline, and send the run later with wandb sync"
+                raise UserError(f"train.loggers=wandb: {str(error).splitlines()[0].rstrip('.')}, {cure}") from None
+
+    def __init__(self, run: RunFolder, resume_step: int):
+        import wandb
+
+        identity = run.path / "wandb" / "id.txt"
+        if not identity.exists():
+            write_text(identity, uuid.uuid4().hex)
+        self._link = contextlib.ExitStack()
+        arguments, sys.argv = sys.argv, list(map(printable, sys.argv))  # wandb sends these, and takes Unicode alone
+        try:
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT") or "fastgan_jax",
+                name=printable(run_name(run.path)),
+                id=identity.read_text(encoding="utf-8"),
+                resume="allow",
+                dir=str(self._link.enter_context(plain_path(run.path))),
+                config=json.loads(run.config.read_text(encoding="utf-8"))["config"],
+                settings=wandb.Settings(console="off"),  # it would take over the screen
+            )
+        finally:
+            sys.argv = arguments
+        # As a number of its own: wandb's step could not go back to where a killed run resumes.
+        self._run.define_metric("*", step_metric="iteration")
+
+    def scalars(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({"iteration": step, **values})
+
+    def image(self, step: int, tag: str, image: np.ndarray) -> None:
+        import wandb
+
+        self._run.log({"iteration": step, tag: wandb.Image(image[..., 0] if image.shape[-1] == 1 else image)})
+
+    def close(self) -> None:
+        with self._link:
+            self._run.finish()
+
+
+LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "csv": Csv}
+
+
+class MetricsWriter:
+    """Writes scalars and images of a run to metrics.jsonl and to its loggers."""
+
+    def __init__(self, run: RunFolder, resume_step: int, loggers: Sequence[str] = ("tensorboard",)):
+        """Opens the files of `run`; lines of iterations after `resume_step`, which will be repeated, are dropped.
+
+        `loggers` are names of LOGGERS.
+        """
         self._path = run.metrics
         if run.metrics.exists():
             lines = read_metrics(run.metrics)
@@ -34,18 +184,19 @@ class MetricsWriter:
             write_text(run.metrics, "".join(kept))
         with self._explained():
             self._lines = open(run.metrics, "a", encoding="utf-8")  # noqa: SIM115 (closed in __exit__)
-            self._events = EventFileWriter(str(run.tensorboard))
+            self._loggers = [LOGGERS[name](run, resume_step) for name in loggers]
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        with self._explained():
-            self._lines.close()
-            self._events.close()
+        with self._explained(), contextlib.ExitStack() as closing:
+            closing.callback(self._lines.close)
+            for logger in self._loggers:
+                closing.callback(logger.close)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes one line of metrics.jsonl and one event; numbers that are not finite become null in the line.
+        """Writes one line of metrics.jsonl, in which numbers that are not finite are null, and tells the loggers.
 
         Raises:
             UserError: if the disk is full or fails.
@@ -55,24 +206,14 @@ class MetricsWriter:
         with self._explained():
             self._lines.write(json.dumps(line) + "\n")
             self._lines.flush()
-        self._add(step, [{"tag": name, "simple_value": value} for name, value in values.items()])
+            for logger in self._loggers:
+                logger.scalars(step, values)
 
     def image(self, step: int, tag: str, image: np.ndarray) -> None:
-        """Writes an image, uint8 [H, W, C], as an event."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        height, width, channels = image.shape
-        content = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=encode_png(image))
-        self._add(step, [{"tag": tag, "image": content}])
-
-    def _add(self, step: int, values: list[dict[str, Any]]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        summary = Summary(value=[Summary.Value(**value) for value in values])
+        """Gives an image, uint8 [H, W, C], to the loggers."""
         with self._explained():
-            self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
-            self._events.flush()
+            for logger in self._loggers:
+                logger.image(step, tag, image)
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
         problem = f"the log of {self._path.parent} cannot be written"

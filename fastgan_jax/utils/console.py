@@ -22,6 +22,12 @@ def show_log(level: int) -> None:
     logging.getLogger("fastgan_jax").setLevel(level)
 
 
+def escape_output() -> None:
+    """Lets stdout write what its encoding lacks as escapes, as stderr does: no result is lost for a name."""
+    if hasattr(sys.stdout, "reconfigure"):  # a notebook's stream takes any text
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 @contextlib.contextmanager
 def announced(text: str) -> Iterator[None]:
     """Says what is being done, if that takes longer than SHOWN_AFTER_SECONDS."""

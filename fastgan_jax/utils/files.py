@@ -28,6 +28,11 @@ def user_path(text: str | Path) -> Path:
         raise UserError(f"{text}: {error}: give the path without ~") from None
 
 
+def printable(text: object) -> str:
+    """The text with escapes, such as \\udce9, for the bytes of a file's name that are not Unicode."""
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 @contextlib.contextmanager
 def explained(problem: str, cure: str) -> Iterator[None]:
     """Turns any OSError into the UserError "problem (reason): cure"."""
@@ -70,6 +75,8 @@ def write_json(path: str | Path, value: Any) -> None:
 def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "--out") -> None:
     """Checks that files can be written and, without `overwrite`, that none of them exists; else raises a UserError."""
     for path in map(user_path, paths):
+        with explained(f"{path} cannot be written", f"choose another {option}"):
+            _check_name(path)
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         if path.is_dir():
             raise UserError(f"{path} is a folder: choose another {option}")
@@ -78,6 +85,16 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "-
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
             problem = "read-only" if folder.is_dir() else "not a folder"
             raise UserError(f"{path} cannot be written, since {folder} is {problem}: choose another {option}")
+
+
+def _check_name(path: Path) -> None:
+    """Raises OSError if the system takes no such name, since it is too long, say."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except ValueError as error:  # a null character
+        raise OSError(str(error)) from None
 
 
 def cache_folder(kind: str, *, to_write: bool = False) -> Path:

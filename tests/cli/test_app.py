@@ -42,7 +42,7 @@ def imported_by(argv: list[str]) -> list[str]:
 def test_help_lists_every_command_with_its_description(capsys):
     assert main(["--help"]) == 0 == main([])
     text = capsys.readouterr().out
-    assert len(command_names()) == 15
+    assert len(command_names()) >= 16
     for name in command_names():
         assert f"\n  {name}  " in text
     assert "fastgan train /my/images" in text
@@ -158,3 +158,20 @@ def test_the_package_says_how_to_begin():
     assert "fastgan train /my/images" in result.stdout and 'fastgan_jax.load("runs/mine")' in result.stdout
     with pytest.raises(AttributeError, match="no attribute 'sampler'"):
         fastgan_jax.sampler  # noqa: B018
+
+
+def test_a_package_that_is_missing_is_one_line(capsys, monkeypatch):
+    def needing(name):
+        def command(_):
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+        return command
+
+    use(monkeypatch, needing("clu"))
+    assert run("sample") == 2
+    assert capsys.readouterr().err.startswith(
+        "error: fastgan sample needs the package clu, which is not installed: pip"
+    )
+    use(monkeypatch, needing("fastgan_jax.nothing"))
+    with pytest.raises(ModuleNotFoundError):
+        run("sample")

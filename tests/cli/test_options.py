@@ -7,7 +7,7 @@ import pytest
 from tool_modules import run
 
 from fastgan_jax.cli import options
-from fastgan_jax.cli.app import parse
+from fastgan_jax.cli.app import command_names, find_command, parse
 from fastgan_jax.cli.options import label_of, split_overrides
 from fastgan_jax.errors import UserError
 
@@ -71,3 +71,47 @@ def test_only_some_commands_take_overrides(capsys):
 @pytest.mark.parametrize("spelling", ["--neighbors", "--neighbours"])
 def test_neighbors_in_both_spellings(spelling):
     assert parse("nearest", ["--run", "r", "--out", "o.png", spelling, "5"]).neighbors == 5
+
+
+def path_options(command):
+    """{option: its type} of the options of a command that take a path, with those of its sub-commands."""
+    parser = options.Parser()
+    find_command(command).add_arguments(parser)
+    found, parsers = {}, [parser]
+    while parsers:
+        for action in parsers.pop()._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            elif action.metavar and {"FILE", "DIR", "PATH", "RUN", "IMAGES"} & {*str(action.metavar).split("|")}:
+                found["/".join(action.option_strings) or action.dest] = action.type
+    return found
+
+
+@pytest.mark.parametrize("command", command_names())
+def test_no_path_may_be_an_address(command):
+    named_otherwise = {"--config", "--target"}  # also take names; they are read by `user_path`
+    for option, read in path_options(command).items():
+        if option not in named_otherwise:
+            for address in ("s3://b/x.png", "gs://b/x.png", "https://h/x.png", "hf://me/x.png"):
+                if not (option == "--run" and address.startswith("hf://")):
+                    with pytest.raises(argparse.ArgumentTypeError, match="is an address: give a local path"):
+                        read(address)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "--config", "s3://b/c.py"],
+        ["train", "--preset", "demo", "--config.data.path=s3://b/x", "--config.data.demo_images=None"],
+        ["train", "--preset", "demo", "--config.data.cache_dir=gs://b/x"],
+        ["benchmark", "--config", "smoke", "--target", "s3://b/x"],
+        ["weights", "--import", "s3://b/x.pth", "vgg16"],
+        ["convert", "import", "--checkpoint", "https://h/x.pth", "--out", "x"],
+    ],
+)
+def test_an_address_is_one_line(words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(*words) == 2
+    error = capsys.readouterr().err
+    assert "an address" in error and error.count("\n") == 1
+    assert not any(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """Checkpoints: exact, crash-safe, readable elsewhere, and refused in one line."""
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -171,7 +172,9 @@ def test_a_full_disk_is_said(run):
 
 
 # Orbax takes some of these for patterns, and TensorStore takes a backslash for a slash.
-@pytest.mark.parametrize("name", ["[x]", "a [1]", "a\\b", "what?", "a*", "50%", "a#b {c}", "ü 猫"])
+@pytest.mark.parametrize(
+    "name", ["[x]", "a [1]", "a\\b", "what?", "a*", "50%", "a#b {c}", "ü 猫", os.fsdecode(b"caf\xe9")]
+)
 def test_a_run_folder_may_have_any_name(tmp_path, name):
     (tmp_path / "a1" / "checkpoints").mkdir(parents=True)  # what a pattern would match
     root = tmp_path / name
@@ -191,7 +194,7 @@ def test_a_run_folder_may_have_any_name(tmp_path, name):
 def test_a_link_needs_a_place(tmp_path, monkeypatch):
     (tmp_path / "[x]").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "[x]"))
-    with pytest.raises(UserError, match=r"one of \* \? \[ \\ in its path .* rename the folder, or set TMPDIR"):
+    with pytest.raises(UserError, match=r"one of \* \? \[ \\ or a byte .* rename the folder, or set TMPDIR"):
         Checkpoints(tmp_path / "[x]" / "checkpoints", keep=1)
 
 

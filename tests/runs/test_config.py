@@ -78,6 +78,11 @@ def test_an_entry_in_a_registry_is_a_value_of_its_field(monkeypatch):
         ("train__precision", "float16"),
         ("train__remat", "some"),
         ("train__iterations", None),
+        ("train__loggers", "tensorboard,mlflow"),
+        ("data__path", "s3://bucket/images"),
+        ("data__cache_dir", "gs://bucket/cache"),
+        ("loss__perceptual_weights", "https://host/vgg.pth"),
+        ("eval__feature_weights", "hf://me/inception"),
     ],
 )
 def test_impossible_values_are_named(field, value):
@@ -89,7 +94,7 @@ def test_impossible_values_are_named(field, value):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"data__path": "x"}, r"exactly one source .* not 2 \(data.path=x, data.tfds=None, data.demo_images=400\)"),
+        ({"data__path": "x"}, r"exactly one source .* not 2 \(data.path=x, .*, data.demo_images=400\)"),
         ({"data__demo_images": None}, "exactly one source .* not 0"),
         ({"loss__reconstruction": "lpips", "model__channels": 4}, "lpips takes 3 channels; use loss.reconstruction=l1"),
         ({"model__num_classes": 2}, "the demo images have no classes"),

@@ -1,15 +1,26 @@
-"""metrics.jsonl and the event files of TensorBoard."""
+"""metrics.jsonl and the loggers."""
 
+import csv
 import errno
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from configs import smoke
 from fastgan_jax.errors import UserError
+from fastgan_jax.runs import config as configuration
+from fastgan_jax.runs import logging
 from fastgan_jax.runs.folder import RunFolder
-from fastgan_jax.runs.logging import MetricsWriter
+from fastgan_jax.runs.logging import Logger, MetricsWriter
+from fastgan_jax.train import train_and_evaluate
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -68,3 +79,99 @@ def test_a_full_disk_is_named(run):
         writer._lines = Full()
         with pytest.raises(UserError, match=r"the log of .* cannot be written \(No space left on device\): free some"):
             writer.scalars(1, {"loss/d": 0.5})
+
+
+def test_csv_has_a_column_for_each_name_and_resumes(run):
+    with MetricsWriter(run, 0, ["csv"]) as writer:
+        writer.scalars(1, {"loss/d": 0.5})
+        writer.scalars(2, {"loss/d": 0.25, "loss/g": float("nan")})
+        writer.scalars(3, {"eval/fid": 7.0})
+    assert not run.tensorboard.exists()
+    with open(run.path / "metrics.csv", "a") as file:
+        file.write("4,1")
+    with MetricsWriter(run, 2, ["csv"]) as writer:
+        writer.scalars(3, {"loss/g": 1.0})
+    with open(run.path / "metrics.csv", newline="") as file:
+        rows = [{name: row[name] for name in ("step", "loss/d", "loss/g", "eval/fid")} for row in csv.DictReader(file)]
+    assert [list(row.values()) for row in rows] == [
+        ["1", "0.5", "", ""],
+        ["2", "0.25", "nan", ""],
+        ["3", "", "1.0", ""],
+    ]
+
+
+def test_another_logger_is_an_entry(run, monkeypatch):
+    told = []
+
+    class Told(Logger):
+        def __init__(self, run, resume_step):
+            told.append(("open", resume_step))
+
+        def scalars(self, step, values):
+            told.append((step, dict(values)))
+
+        def close(self):
+            told.append("closed")
+
+    monkeypatch.setitem(logging.LOGGERS, "told", Told)
+    configuration.validate(changed("told,csv"))
+    with MetricsWriter(run, 5, ["told"]) as writer:
+        writer.scalars(6, {"a": 1.0})
+        writer.image(6, "samples", np.zeros((2, 2, 3), np.uint8))
+    assert told == [("open", 5), (6, {"a": 1.0}), "closed"]
+    with pytest.raises(UserError, match="train.loggers='mlflow': must be names among tensorboard, wandb, csv, told"):
+        configuration.validate(changed("mlflow"))
+
+
+def changed(loggers):
+    config = smoke.get_config()
+    config.train.loggers = loggers
+    return config
+
+
+def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match=r"needs the package wandb: pip install 'fastgan_jax\[wandb\]'"):
+        train_and_evaluate(changed("wandb"), str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_wandb_must_know_who_logs(monkeypatch, tmp_path):
+    wandb = pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    settings = SimpleNamespace(mode="offline")
+
+    def refused():
+        raise wandb.Error("No API key configured. Use `wandb login` to log in.")
+
+    monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=settings))
+    monkeypatch.setattr(wandb, "login", refused)
+    logging.LOGGERS["wandb"].check()
+    settings.mode = "online"
+    with pytest.raises(UserError, match="No API key configured.* log in, or set WANDB_MODE=offline"):
+        logging.LOGGERS["wandb"].check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["run", os.fsdecode(b"caf\xe9")])
+def test_wandb_keeps_a_run_offline(tmp_path, monkeypatch, name):
+    """One file for each start, of the same run; in a process of its own, which wandb's service outlives."""
+    pytest.importorskip("wandb", reason="the extra wandb is not installed")
+    program = (
+        "import os, sys, numpy as np\n"
+        "from fastgan_jax.runs.folder import RunFolder\n"
+        "from fastgan_jax.runs.logging import MetricsWriter\n"
+        "run = RunFolder(sys.argv[1])\n"
+        "with run.lock():\n"
+        "    run.write_config({'model': {'ngf': 4}}, device='cpu')\n"
+        "    for start in (0, 1):\n"
+        "        with MetricsWriter(run, start, ['tensorboard', 'wandb']) as writer:\n"
+        "            writer.scalars(start + 1, {'loss/d': 0.5})\n"
+        "            writer.image(start + 1, 'samples', np.zeros((4, 6, 1), np.uint8))\n"
+    )
+    environment = {**os.environ, "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+    subprocess.run([sys.executable, "-c", program, tmp_path / name], check=True, env=environment, cwd=ROOT)
+    folder = tmp_path / name / "wandb"
+    identity = (folder / "id.txt").read_text()
+    assert len([*folder.glob(f"offline-run-*-{identity}/run-{identity}.wandb")]) in (1, 2)  # of the same second: one
+    assert len([*folder.glob("offline-run-*/files/media/images/samples_*.png")]) in (1, 2)
+    assert len([*(tmp_path / name / "tensorboard").iterdir()]) >= 1

@@ -7,7 +7,7 @@ import pytest
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils import devices
-from fastgan_jax.utils.devices import in_full_precision, keep_compiled_programs, memory_advice
+from fastgan_jax.utils.devices import check_device, in_full_precision, keep_compiled_programs, memory_advice
 
 
 def test_out_of_memory_says_what_to_lower():
@@ -47,3 +47,24 @@ def test_products_are_in_full_precision():
         program = jax.make_jaxpr(in_full_precision(product))(jnp.ones((2, 2)))
         np.testing.assert_array_equal(in_full_precision(product)(jnp.ones((2, 2))), np.full((2, 2), 2.0))
     assert "HIGHEST" in str(program)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (AssertionError(), "no such device|no device"),
+        (RuntimeError(f"Unable to initialize backend 'tpu': no libtpu.so {devices.AUTOMATIC}"), "no libtpu.so"),
+    ],
+)
+def test_a_device_that_is_not_here_is_named(monkeypatch, error, reason):
+    check_device()
+
+    def absent():
+        raise error
+
+    monkeypatch.setattr(jax, "devices", absent)
+    with pytest.raises(UserError, match=rf"({reason}\)?): ") as raised:
+        check_device()
+    assert "JAX finds no" in str(raised.value) and "fastgan_jax[cuda]" in str(raised.value)
+    with pytest.raises(UserError, match="JAX finds no"):
+        keep_compiled_programs()

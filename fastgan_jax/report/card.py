@@ -1,0 +1,154 @@
+"""What is published of a run: its model card, samples, settings, numbers and one checkpoint."""
+
+import copy
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastgan_jax.errors import UserError
+from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
+from fastgan_jax.inference.sampler import Sampler
+from fastgan_jax.metrics.registry import output
+from fastgan_jax.runs.checkpoint import find_checkpoint
+from fastgan_jax.runs.config import PATHS
+from fastgan_jax.runs.folder import RunFolder
+from fastgan_jax.runs.logging import read_metrics
+from fastgan_jax.utils.grids import encode_png, image_grid
+
+SAMPLES = 16  # images on the card
+SEED = 0  # of these
+ITEMS = ("sampler", "config", "data", "metrics")  # of a checkpoint that are published; the state on request
+
+SOURCES = {"hf": "Hugging Face hub", "tfds": "tensorflow-datasets", "demo_images": "procedural images of fastgan_jax"}
+
+Files = dict[str, Path | bytes]  # {path in the repository: file or content}
+
+
+def published_files(run: str | Path, sampler: Sampler, name: str, *, state: bool) -> Files:
+    """The files of a run's checkpoint as the repository `name` (USER/NAME) has them.
+
+    Paths of this machine are taken out of the settings, and no training image is among the files.
+
+    Args:
+        run: as for `find_checkpoint`.
+        sampler: the generator of the checkpoint.
+        name: of the repository, for the card.
+        state: whether to publish the state of training too.
+
+    Raises:
+        UserError: if the checkpoint has no parts of its own to publish.
+    """
+    checkpoint = find_checkpoint(run, sampler.step)
+    folder = RunFolder(checkpoint.parent.parent)
+    files: Files = {}
+    for item in (*ITEMS, *(["state"] if state else [])):
+        for path in sorted((checkpoint / item).rglob("*")):
+            if path.is_file():
+                files[f"checkpoints/{sampler.step}/{path.relative_to(checkpoint).as_posix()}"] = path
+    if not any("/sampler/" in path for path in files):
+        raise UserError(f"{checkpoint} holds no generator: give a run folder such as runs/demo")
+    settings = _without_paths(sampler.config.to_dict())
+    files[f"checkpoints/{sampler.step}/config/metadata"] = json.dumps(settings).encode()
+    record = _read(folder.config) | {"config": settings}
+    files["config.json"] = json.dumps(record, indent=2).encode()
+    numbers = [line for line in read_metrics(folder.metrics) if line["step"] <= sampler.step]
+    if numbers:
+        files["metrics.jsonl"] = "".join(json.dumps(line) + "\n" for line in numbers).encode()
+    afterwards = _read(folder.evaluation)
+    if afterwards:
+        afterwards |= {"real": "training set"} if afterwards.get("real") == "training set" else {"real": "other images"}
+        files["evaluation.json"] = json.dumps(afterwards, indent=2).encode()
+    files["samples.png"] = encode_png(image_grid(sampler.sample(SAMPLES, SEED)))
+    history = evaluations(numbers) or [
+        row for row in afterwards.get("checkpoints", ()) if row.get("step", 0) <= sampler.step
+    ]
+    files["README.md"] = model_card(name, sampler, record, history, afterwards).encode()
+    return files
+
+
+def model_card(
+    name: str, sampler: Sampler, record: dict[str, Any], history: Sequence[dict[str, Any]], afterwards: dict[str, Any]
+) -> str:
+    """The card, Markdown with the hub's metadata in front.
+
+    Args:
+        name: USER/NAME.
+        sampler: the generator.
+        record: content of config.json.
+        history: evaluations up to the generator's iteration, the latest last; [] for none.
+        afterwards: content of evaluation.json; {} for none.
+    """
+    settings, side = record["config"], sampler.resolution
+    model, train, data = (settings[group] for group in ("model", "train", "data"))
+    metadata = ["library_name: fastgan_jax", "pipeline_tag: unconditional-image-generation"]
+    metadata += ["tags:", *(f"- {tag}" for tag in ("fastgan", "gan", "few-shot", "jax", "flax"))]
+    sources = [f"{data[kind]} ({where})" for kind, where in SOURCES.items() if data.get(kind)]
+    facts = {
+        "Images": f"{side}x{side}, {model['channels']} channels"
+        + (f", {model['num_classes']} classes" if model["num_classes"] else ""),
+        "Training set": "".join(sources) or "images of the author",
+        "Training": f"{sampler.step:,} iterations of {train['batch_size']} images, {train['precision']}",
+        "Loss": f"{settings['loss']['adversarial']}, reconstruction by {settings['loss']['reconstruction']}",
+        "Width": f"ngf {model['ngf']}, ndf {model['ndf']}, latents of {model['nz']}",
+        "Device": record.get("device"),
+        "Versions": ", ".join(f"{library} {version}" for library, version in (record.get("versions") or {}).items()),
+    }
+    parts = [
+        "\n".join(["---", *metadata, "---"]),
+        f"# {name.split('/')[-1]}",
+        f"A FastGAN ([Liu et al., ICLR 2021](https://openreview.net/forum?id=1Fqg133qRaI)) that makes images of "
+        f"{side}x{side} pixels, trained with fastgan_jax.",
+        f"![Samples](samples.png)\n\n*{SAMPLES} samples of seed {SEED}, not selected.*",
+        "## Use\n\n```\npip install 'fastgan_jax[hf]'\n```\n\n```python\nimport fastgan_jax\n\n"
+        f'g = fastgan_jax.load("hf://{name}")\nimages = g.sample(16, seed={SEED})'
+        f"  # uint8 [16, {side}, {side}, {model['channels']}]\n```",
+        "## Training\n\n" + _table(facts, ("", "")),
+        "## Evaluation\n\n" + _evaluation(history, settings, afterwards),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _evaluation(history: Sequence[dict[str, Any]], settings: dict[str, Any], afterwards: dict[str, Any]) -> str:
+    """The latest evaluation as a table, how it was done, and what it warns of."""
+    if not history:
+        return "This model was not evaluated."
+    latest, evaluation = history[-1], settings["eval"]
+    values = {
+        name: f"{value:.4g}" + (f" ({output(name).better} is better)" if output(name).better else "")
+        for name, value in latest.items()
+        if name != "step" and value is not None
+    }
+    count = afterwards.get("num_samples", evaluation["num_samples"])
+    how = afterwards.get("networks") or f"features of {evaluation['features']}, resize {evaluation['resize']}"
+    warned = diagnose(list(history), evaluation["best_metric"], mirrored=bool(settings["data"].get("flip")))
+    said = "".join(f"\n\nNote: {line}." for line in warned)
+    return f"At iteration {latest['step']:,}, {count:,} samples against the training set ({how}):\n\n" + (
+        _table(values, ("metric", "value")) + said
+    )
+
+
+def _table(rows: dict[str, Any], head: tuple[str, str]) -> str:
+    lines = [head, ("---", "---"), *((name, value) for name, value in rows.items() if value)]
+    return "\n".join(f"| {left} | {right} |" for left, right in lines)
+
+
+def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without paths of this machine."""
+    settings = copy.deepcopy(settings)
+    for field in PATHS:
+        group, name = field.split(".")
+        settings[group][name] = None
+    hf = settings["data"].get("hf")
+    if hf and (Path(hf).is_absolute() or Path(hf).exists()):
+        settings["data"]["hf"] = None
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file of a run; {} if it is absent or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
