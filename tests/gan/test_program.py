@@ -10,6 +10,7 @@ import pytest
 from configs import base
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan import program
+from fastgan_jax.gan.spec import NO_PRETRAINED
 from fastgan_jax.gan.state import create_train_state
 
 pytestmark = pytest.mark.slow
@@ -23,7 +24,9 @@ def copy(state):
 def resident(small):
     """The program of one iteration on a resident set, compiled as training compiles it."""
     function = program.make_program(small.spec, iterations=1, resident=True, unroll=False)
-    return program.compile_program(function, small.state, None, small.images, small.labels, np.zeros((1, 4), np.int32))
+    return program.compile_program(
+        function, small.state, NO_PRETRAINED, small.images, small.labels, np.zeros((1, 4), np.int32)
+    )
 
 
 def test_scanned_iterations_equal_single_ones(small):
@@ -32,9 +35,9 @@ def test_scanned_iterations_equal_single_ones(small):
     state = create_train_state(jax.random.key(0), spec)
     indices = np.array([[0, 1, 2, 3], [3, 1, 0, 0]])
     single, scanned = (jax.jit(program.make_program(spec, iterations=k, resident=True, unroll=False)) for k in (1, 2))
-    at_once, metrics_at_once = scanned(state, None, small.images, small.labels, indices)
+    at_once, metrics_at_once = scanned(state, NO_PRETRAINED, small.images, small.labels, indices)
     for row in indices:
-        state, metrics = single(state, None, small.images, small.labels, row[None])
+        state, metrics = single(state, NO_PRETRAINED, small.images, small.labels, row[None])
     assert int(at_once.step) == 2
     # The compiler may order float32 sums differently in the two programs: a few units in the sixth digit.
     for a, b in zip(jax.tree.leaves(state.generator.params), jax.tree.leaves(at_once.generator.params), strict=True):
@@ -46,7 +49,7 @@ def test_scanned_iterations_equal_single_ones(small):
 def test_resident_rows_are_drawn_by_index(small, resident):
     compiled, _ = resident
     indices = np.array([[2, 0, 3, 1]], np.int32)
-    _, metrics = compiled(copy(small.state), None, small.images, small.labels, indices)
+    _, metrics = compiled(copy(small.state), NO_PRETRAINED, small.images, small.labels, indices)
     _, expected = small.step(small.state, small.images[indices[0]], small.labels)
     for name, value in metrics.items():
         assert float(value) == pytest.approx(float(expected[name]), rel=1e-4), name
@@ -55,7 +58,7 @@ def test_resident_rows_are_drawn_by_index(small, resident):
 def test_streamed_batches_are_taken_as_they_come(small):
     streamed = program.make_program(small.spec, iterations=1, resident=False, unroll=False)
     indices = np.array([[2, 0, 3, 1]])
-    jaxpr = jax.make_jaxpr(streamed)(small.state, None, small.images[indices], small.labels[indices])
+    jaxpr = jax.make_jaxpr(streamed)(small.state, NO_PRETRAINED, small.images[indices], small.labels[indices])
     assert jaxpr.in_avals[-2].shape == (1, 4, 64, 64, 3)
 
 
@@ -63,7 +66,7 @@ def test_the_state_is_donated_and_memory_reported(small, resident):
     compiled, needed = resident
     state = copy(small.state)
     assert needed > sum(leaf.nbytes for leaf in jax.tree.leaves(state.generator.params))
-    compiled(state, None, small.images, small.labels, np.zeros((1, 4), np.int32))
+    compiled(state, NO_PRETRAINED, small.images, small.labels, np.zeros((1, 4), np.int32))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state.generator.params))
 
 
