@@ -1,9 +1,10 @@
 """Which preset suits a device and a set of images: the first row of TABLE that both satisfy."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from fastgan_jax.utils.devices import Device
+if TYPE_CHECKING:
+    from fastgan_jax.utils.devices import Device
 
 LARGE_SET = 300  # images: from here on the paper trains at 512 and 1024, below it at 256 ("few-shot")
 
@@ -12,7 +13,7 @@ class Row(NamedTuple):
     """A preset and what it is for; numbers are the least that it needs."""
 
     preset: str
-    reason: str  # completes "preset X: <device>, <images>: "
+    reason: str  # completes "preset X for a CPU and 20 images: "
     on_cpu: bool = False
     memory: float = 0  # GB that JAX may take, which is three quarters of a GPU's unless set otherwise
     images: int = 0
@@ -20,24 +21,24 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row("cpu128", "256 and more would take days on a CPU", on_cpu=True),
-    Row("art1024", "many large images", memory=10, images=LARGE_SET, side=768),
-    Row("lowmem8gb", "many large images, little memory", memory=4, images=LARGE_SET, side=768),
-    Row("lowmem4gb", "many large images, very little memory", memory=2.5, images=LARGE_SET, side=768),
+    Row("cpu128", "256x256 would take days", on_cpu=True),
+    Row("art1024", "large images", memory=10, images=LARGE_SET, side=768),
+    Row("lowmem8gb", "large images, little memory", memory=4, images=LARGE_SET, side=768),
+    Row("lowmem4gb", "large images, very little memory", memory=2.5, images=LARGE_SET, side=768),
     Row("art512", "many images", memory=7, images=LARGE_SET, side=384),
-    Row("fewshot256", "the paper's setting for few or small images"),
+    Row("fewshot256", "few or small images, which the paper trains on at 256x256"),
 )
 
 
-def choose_preset(device: Device, count: int, sizes: Sequence[tuple[int, int]]) -> tuple[str, str]:
+def choose_preset(device: "Device", count: int, sizes: Sequence[tuple[int, int]]) -> tuple[str, str]:
     """The preset for `count` images, some of which have these sizes [(width, height)], and a line that says why."""
     sides = sorted(min(size) for size in sizes)
     side = sides[len(sides) // 2] if sides else 0
     memory = (device.memory or 0) / 1e9
     row = next(row for row in TABLE if _suits(row, device.kind == "cpu", memory, count, side))
-    has = f"{device.name} (a CPU)" if device.kind == "cpu" else f"{device.name} with {memory:.0f} GB for JAX"
-    some = f"{count} images, shorter side about {side} pixels" if sides else f"{count} images"
-    return row.preset, f"preset {row.preset}: {has}, {some}: {row.reason} (--preset chooses another)"
+    place = "a CPU" if device.kind == "cpu" else f"{device.name} ({memory:.0f} GB for JAX)"
+    some = f"{count} images (shorter side about {side} pixels)"
+    return row.preset, f"preset {row.preset} for {place} and {some}: {row.reason}; --preset chooses another"
 
 
 def _suits(row: Row, on_cpu: bool, memory: float, count: int, side: int) -> bool:

@@ -1,14 +1,28 @@
-"""Devices: out-of-memory errors in words, kept programs, and full precision."""
+"""Devices: what is here, out-of-memory errors in words, kept programs, and full precision."""
 
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import cache_folder
+
+
+class Device(NamedTuple):
+    """The device that JAX computes on by default."""
+
+    kind: str  # cpu | gpu | tpu
+    name: str  # such as "NVIDIA H100"
+    memory: int | None  # bytes that JAX may take; None: not known, or the machine's main memory
+
+
+def this_device() -> Device:
+    """The default device."""
+    device = jax.devices()[0]
+    return Device(device.platform, device.device_kind, (device.memory_stats() or {}).get("bytes_limit"))
 
 
 @contextlib.contextmanager
