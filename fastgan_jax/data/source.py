@@ -9,12 +9,11 @@ import os
 import stat
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fastgan_jax.data.accounting import NOT_AN_IMAGE, Unused, counted_reasons, named, printable
 from fastgan_jax.data.kinds import heif_support, holds_image, is_image_name, reason_to_leave_out
-from fastgan_jax.data.memory import cpu_threads
+from fastgan_jax.data.memory import threads_for_files
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
 
@@ -109,7 +108,7 @@ class FolderSource(Source):
     def fingerprint(self) -> str:
         """Of contents, since copying and checking out change times but not images."""
         digest = hashlib.sha256()
-        with ThreadPoolExecutor(cpu_threads()) as pool:
+        with threads_for_files() as pool:
             contents = pool.map(self._content_hash, range(len(self.names)))
             for name, content in zip(self.names, contents, strict=True):
                 digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)

@@ -20,7 +20,7 @@ from fastgan_jax.utils.images import rgb, to_uint8, to_unit
 TILE = 128  # side of an image on the sheet, pixels
 COLUMNS = 12
 WIDTH = COLUMNS * (TILE + PADDING) - PADDING
-MARGIN = 24
+MARGIN, GAP = 24, 10  # around the sheet and above a title; below a part, pixels
 TEXT, TITLE = 17, 24  # sizes of letters, pixels
 LETTER = 0.55  # width of a letter by its size, about
 MOST_SHOWN = 8 * COLUMNS  # images of the set
@@ -34,10 +34,9 @@ def contact_sheet(heading: str, lines: Sequence[str], sections: Sequence[Section
     """The sheet: a heading, lines of text, and sections one below the other; uint8 [H, W, 3]."""
     parts = [_text([heading], TITLE), _text(lines, TEXT)]
     for title, image in sections:
-        parts += [_text([title], TITLE), image]
-    wide = [
-        np.pad(part, ((0, MARGIN // 2), (0, WIDTH - part.shape[1]), (0, 0)), constant_values=WHITE) for part in parts
-    ]
+        above = np.full((MARGIN, WIDTH, 3), WHITE, np.uint8)
+        parts += [np.concatenate([above, _text([title], TITLE)]), image]
+    wide = [np.pad(part, ((0, GAP), (0, WIDTH - part.shape[1]), (0, 0)), constant_values=WHITE) for part in parts]
     return np.pad(np.concatenate(wide), ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=WHITE)
 
 
