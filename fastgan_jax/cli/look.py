@@ -93,6 +93,5 @@ def print_timing(config: Any, images: Any) -> None:
     found = measure(config, images)
     whole = duration(config.train.iterations * found.seconds)
     print(f"1,000 iterations take {duration(1000 * found.seconds)} here, all {config.train.iterations:,} {whole}")
-    print(
-        f"training needs {found.memory / 1e9:.1f} GB of memory here, {found.resident / 1e9:.1f} of them for the images"
-    )
+    memory, resident = found.memory / 1e9, found.resident / 1e9
+    print(f"training needs {memory:.1f} GB of memory here, of which the images {resident:.2g} GB")
