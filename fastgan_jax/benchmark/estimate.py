@@ -52,10 +52,10 @@ def convolution_speed() -> float:
 
 def duration(seconds: float) -> str:
     """A length of time in the unit that suits it, such as "3.4 hours"."""
-    for unit, name in ((3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.2g} {name}" if seconds < 100 * unit else f"{seconds / unit:,.0f} {name}"
-    return f"{seconds:.2g} seconds"
+    unit, name = next(
+        unit for unit in ((3600, "hours"), (60, "minutes"), (1, "seconds")) if seconds >= 2 * unit[0] or unit[0] == 1
+    )
+    return f"{seconds / unit:.1f} {name}" if seconds < 10 * unit else f"{seconds / unit:,.0f} {name}"
 
 
 class Measured(NamedTuple):

@@ -93,13 +93,13 @@ def read_config(arguments: argparse.Namespace) -> Any:
 
 
 def preset_for(arguments: argparse.Namespace) -> str | Path:
-    """The settings for images that came without: those of their run, if there is one, else the preset that suits."""
+    """The settings for images that came without: those of the run in the run folder, else the preset that suits."""
     from fastgan_jax.data.source import open_source, survey
     from fastgan_jax.runs.folder import RunFolder
 
-    run = RunFolder(run_folder(arguments))
-    if run.latest_step() is not None and run.source() == str(arguments.images.resolve()):
-        log.info("settings of the run in %s; --preset or --config chooses others", run.path)
+    run, own = RunFolder(run_folder(arguments)), str(arguments.images.resolve())
+    if run.latest_step() is not None and (run.source() == own or (run.source() and arguments.mode == "train")):
+        log.info("settings: those of the run in %s", run.path)
         return run.path
     with announced(f"reading {arguments.images}"):
         source = open_source(str(arguments.images))
@@ -173,22 +173,25 @@ def default_name(arguments: argparse.Namespace) -> str:
 
 def train(config: Any, workdir: Path) -> int:
     """Trains, and returns the exit code."""
-    from fastgan_jax.benchmark.estimate import hours_on_cpu
-    from fastgan_jax.runs.folder import RunFolder
     from fastgan_jax.runs.signals import terminable
-    from fastgan_jax.train import Diverged, Interrupted, train_and_evaluate
 
-    try:
-        with terminable():
-            if line := hours_on_cpu(config, RunFolder(workdir).latest_step() or 0):
-                log.info("%s", line)
+    with terminable():
+        with announced("starting"):
+            from fastgan_jax.benchmark.estimate import hours_on_cpu
+            from fastgan_jax.runs.folder import RunFolder
+            from fastgan_jax.train import Diverged, Interrupted, train_and_evaluate
+
+            hours = hours_on_cpu(config, RunFolder(workdir).latest_step() or 0)
+        if hours:
+            log.info("%s", hours)
+        try:
             train_and_evaluate(config, str(workdir))
-    except Diverged as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        return 128 + error.signal_number
+        except Diverged as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except Interrupted as error:
+            print(error, file=sys.stderr)
+            return 128 + error.signal_number
     return 0
 
 

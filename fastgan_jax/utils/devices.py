@@ -15,7 +15,7 @@ class Device(NamedTuple):
     """The device that JAX computes on by default."""
 
     kind: str  # cpu | gpu | tpu
-    name: str  # such as "NVIDIA H100"
+    name: str  # such as NVIDIA H100
     memory: int | None  # bytes that JAX may take; None: not known, or the machine's main memory
 
 
