@@ -65,7 +65,7 @@ def write_sheet(arguments: argparse.Namespace, config: Any, images: Any) -> None
     lines = describe_shapes(images.files.read, target.resolution, target.fit)
     if groups:
         more = sum(map(len, groups)) - len(groups)
-        lines.append(f"near-duplicates: {more} of {len(images.names)} images, beyond the first of each of these groups:")
+        lines.append(f"near-duplicates: {more} of {len(images.names)} images, beyond the first of these groups:")
         lines += [f"    {', '.join(images.names[row] for row in group[:4])}" for group in groups[:5]]
     else:
         lines.append("near-duplicates: none")
