@@ -33,13 +33,15 @@ from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
-from fastgan_jax.utils.console import Progress
+from fastgan_jax.utils.console import Progress, announced, watched
 from fastgan_jax.utils.devices import memory_advice
 from fastgan_jax.utils.files import write_json
 from fastgan_jax.utils.grids import image_grid, save_png
 
 SHOWN = ("loss/d", "loss/g")  # in the progress line
 NUM_RECONSTRUCTIONS = 8  # images in a grid of reconstructions
+REALS_SIDE = 4096  # pixels, at most, of the grid of training images
+READY_SECONDS = 0.005  # between looks whether the device is done
 STANDING_SEED = 0  # of the latents behind the standing statistics
 
 log = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     Raises:
         UserError: for a run folder in use, a checkpoint that does not fit the configuration, bad data, and the like.
         Diverged: if a loss or a parameter is no longer finite; the last good checkpoint stays.
-        Interrupted: after SIGTERM or Ctrl-C, when the state is saved.
+        Interrupted: after SIGTERM or Ctrl-C while it iterates, when the state is saved.
     """
     spec = spec_from_config(config)
     for name in configuration.split_names(config.train.loggers):  # before anything is written, since these may refuse
@@ -86,7 +88,8 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
             _warn_of_other_evaluation(saved, configuration.to_dict(config))
             step = checkpoints.latest_step()
             if step >= iterations:
-                log.info("finished: %s is at iteration %d of %d", run.path, step, iterations)
+                more = f"--config.train.iterations={2 * step} trains on"
+                log.info("finished: %s is at iteration %d of %d; %s", run.path, step, iterations, more)
                 return None
         return _Training(config, spec, pretrained, run, checkpoints).run_to_end()
 
@@ -103,15 +106,18 @@ class _Training:
         if self.data.files.skipped or self.data.files.left_out:
             log.info("what became of each file: %s", run.data)
         self.resident = is_resident(self.data, config.data.resident)
+        save_png(run.reals, _grid_of_reals(self.data.images))
         self.pretrained = jax.device_put(pretrained)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
-        self.state, self.step = create_train_state(jax.random.key(config.train.seed), spec), 0
+        key = jax.random.key(config.train.seed)
+        self.state, self.step = watched("preparing the networks", lambda: create_train_state(key, spec)), 0
         networks = (self.state.generator, self.state.discriminator)
         counts = (f"{parameter_overview.count_parameters(network.params):,}" for network in networks)
         log.info("%s parameters in the generator, %s in the discriminator", *counts)
         if checkpoints.latest_step() is not None:
-            self.state, data, self.step = checkpoints.restore(self.state)
+            with announced(f"reading the checkpoint in {run.path}"):
+                self.state, data, self.step = checkpoints.restore(self.state)
             log.info("resumed from iteration %d in %s", self.step, run.path)
             if data["fingerprint"] not in (None, self.data.fingerprint):
                 log.warning("the images are not those that %s was trained on so far", run.path)
@@ -123,19 +129,23 @@ class _Training:
         """Iterates until `train.iterations`, a signal, or a number that is not finite."""
         config = self.config.train
         per_call = iterations_per_call(self.config, self.step, jax.default_backend())
-        with StopSignals() as signals, self._feed(per_call) as batches, self.writer:
+        ahead = jax.default_backend() != "cpu"  # whether a call is handed over while the one before it runs
+        with self._feed(per_call) as batches, self.writer:
             inputs = next(batches)
-            program, needed = self._compile(per_call, inputs)
+            program, needed = watched("compiling", lambda: self._compile(per_call, inputs))
             if self.step == 0:
-                self._sample()
+                watched("drawing the first samples", self._sample)
                 self._save()
             counted = {"total": config.iterations, "initial": self.step, "images_per_step": config.batch_size}
-            with Progress(title="iteration", **counted) as progress, memory_advice(TRAINING_CURE, needed):
+            shown, advice = Progress(title="iteration", **counted), memory_advice(TRAINING_CURE, needed)
+            with StopSignals() as signals, shown as progress, advice:
+                metrics: Metrics = {}
                 while self.step < config.iterations and not signals.received:
+                    before = metrics
                     self.state, metrics = program(self.state, self.pretrained, *inputs)
                     self.step += per_call
+                    _wait_for(before if ahead and self.started is None else metrics)
                     if self.started is not None:
-                        jax.block_until_ready(metrics)
                         seconds = time.perf_counter() - self.started
                         log.info("first %d iteration(s) done %.1f s after the start", per_call, seconds)
                         self.started = None
@@ -147,11 +157,14 @@ class _Training:
                     evaluated = None
                     if self.evaluator and self._is_due(self.config.eval.every) and not signals.received:
                         evaluated = self._evaluate()
-                    if evaluated or self._is_due(config.checkpoint_every) or signals.received:
+                    if evaluated or self._is_due(config.checkpoint_every):
                         self._save(evaluated)
                     if self.step < config.iterations:
                         inputs = next(batches)
-            self.checkpoints.wait()
+                if self.last_good < self.step:
+                    watched(f"saving iteration {self.step}", self._sampler)
+                    self._save()
+                self.checkpoints.wait()
         if self.step < config.iterations:
             raise Interrupted(
                 f"stopped by {signal.Signals(signals.received).name}: iteration {self.step} of {config.iterations} is "
@@ -266,6 +279,19 @@ def _warn_of_other_evaluation(saved: dict, current: dict) -> None:
             "kept checkpoints anew with tools/evaluate.py",
             "; ".join(changed),
         )
+
+
+def _grid_of_reals(images: np.ndarray) -> np.ndarray:
+    """Up to 64 training images, evenly spread over the set uint8 [N, R, R, C], in a grid."""
+    columns = min(8, max(1, REALS_SIDE // images.shape[1]))
+    rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), columns**2)).round().astype(int))
+    return image_grid(images[rows])
+
+
+def _wait_for(metrics: Metrics) -> None:
+    """Waits for the device in Python, where a second Ctrl-C is heard at once."""
+    while not all(value.is_ready() for value in metrics.values()):
+        time.sleep(READY_SECONDS)
 
 
 @jax.jit

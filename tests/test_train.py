@@ -40,6 +40,7 @@ def as_array(leaf):
 def test_a_run_leaves_the_promised_files(smoke_run):
     path = smoke_run
     names = {"config.json", "data.json", "metrics.jsonl", "tensorboard", "samples", "reconstructions", "checkpoints"}
+    names.add("reals.png")
     assert names <= {file.name for file in path.iterdir()}
     assert sorted(file.name for file in (path / "samples").iterdir()) == [f"{step:09d}.png" for step in (0, 2, 4)]
     assert sorted(file.name for file in (path / "reconstructions").iterdir()) == [f"{step:09d}.png" for step in (2, 4)]
@@ -54,6 +55,24 @@ def test_a_run_leaves_the_promised_files(smoke_run):
     with Image.open(path / "samples" / "000000004.png") as grid:
         assert grid.size == (130, 130)
         assert grid.text["step"] == "4"
+
+
+def test_the_grid_of_reals_shows_the_training_images(smoke_run):
+    with Image.open(smoke_run / "reals.png") as grid:
+        pixels = np.asarray(grid)
+    assert pixels.shape == (4 * 66 - 2, 5 * 66 - 2, 3)  # 20 demo images of 64 pixels
+    real = train.load_image_set(
+        smoke.get_config().data, resolution=64, channels=3, num_classes=0, run_dir=smoke_run
+    ).images
+    np.testing.assert_array_equal(pixels[:64, 66:130], real[1])
+    np.testing.assert_array_equal(pixels[198:262, 264:328], real[19])
+
+
+def test_a_large_set_is_shown_by_64_images_from_first_to_last():
+    images = np.repeat(np.arange(200, dtype=np.uint8), 64 * 64 * 3).reshape(200, 64, 64, 3)
+    grid = train._grid_of_reals(images)
+    assert grid.shape == (8 * 66 - 2, 8 * 66 - 2, 3)
+    assert (grid[0, 0, 0], grid[-1, -1, 0]) == (0, 199) and len(np.unique(grid[::66, ::66, 0])) == 64
 
 
 def test_metrics_have_one_line_for_each_interval(smoke_run):

@@ -5,18 +5,25 @@ describes it) can be set as --config.GROUP.FIELD=VALUE.
 """
 
 import argparse
+import itertools
 import json
 import logging
+import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.configs import preset_names
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.console import show_log
+from fastgan_jax.utils.console import announced, show_log
 
-DEFAULT_PRESET = "fewshot256"
+if TYPE_CHECKING:
+    from fastgan_jax.runs.folder import RunFolder
+
+DEFAULT_PRESET = "fewshot256"  # where there are no images to choose by
+
+log = logging.getLogger(__name__)
 EXAMPLES = """examples:
   fastgan train /my/images
   fastgan train /my/images --preset art1024 --workdir runs/mine --config.train.precision=bfloat16
@@ -26,48 +33,134 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("images", nargs="?", type=options.path, metavar="IMAGES", help="folder (with its subfolders) or .zip of images")
-    which = parser.add_mutually_exclusive_group().add_argument
-    which("--preset", metavar="NAME", help=f"settings: {', '.join(preset_names())} (default: {DEFAULT_PRESET})")
-    which("--config", metavar="FILE", help="settings: a file such as configs/demo.py, a run's config.json, or a preset")
+    add_settings(parser)
     add("--workdir", type=options.path, metavar="DIR", help="run folder (default: runs/<name of images or settings>)")
     add("--mode", choices=("train", "eval", "print-config"), default="train", help="default: train")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds what `read_config` reads: the images, and their settings."""
+    add = parser.add_argument
+    add("images", nargs="?", type=options.path, metavar="IMAGES", help="folder (with its subfolders) or .zip of images")
+    which = parser.add_mutually_exclusive_group().add_argument
+    which("--preset", metavar="NAME", help=f"settings: {', '.join(preset_names())} (default: by device and images)")
+    which("--config", metavar="FILE", help="settings: a file such as configs/demo.py, a run's config.json, or a preset")
     options.take_overrides(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, evaluates or prints the configuration, and returns the exit code."""
     from fastgan_jax.runs import config as configuration
-    from fastgan_jax.utils.devices import keep_compiled_programs
+    from fastgan_jax.runs.folder import RunFolder
 
-    config = read_config(arguments)
     if arguments.mode == "print-config":
+        config = read_config(arguments)
         configuration.validate(config, check_source=False)
         print(json.dumps(configuration.to_dict(config), indent=2))
         return 0
-    configuration.validate(config)
-    workdir = arguments.workdir or Path("runs") / default_name(arguments)
     show_log(logging.INFO)
+    config, workdir = read_config(arguments), run_folder(arguments)
+    if arguments.mode == "train":
+        check_images_of_run(arguments, config, RunFolder(workdir))
+    with announced("starting"):
+        configuration.validate(config)
+        from fastgan_jax.utils.devices import keep_compiled_programs
+
     keep_compiled_programs()
     return evaluate(config, workdir) if arguments.mode == "eval" else train(config, workdir)
 
 
 def read_config(arguments: argparse.Namespace) -> Any:
-    """The configuration that the arguments describe; UserError if they name nothing to train on, or no such thing."""
+    """The configuration that the arguments describe.
+
+    Raises:
+        UserError: if they name nothing to train on, or no such thing; paths and names are checked before anything slow.
+    """
     from fastgan_jax.runs import config as configuration
 
-    source = arguments.config or arguments.preset
-    if source is None and arguments.images is None and arguments.mode != "print-config":
+    images, source = arguments.images, arguments.config or arguments.preset
+    if source is None and images is None and arguments.mode != "print-config":
         raise UserError("nothing to train on: give a folder or zip of images, or --preset demo")
     if arguments.preset and arguments.preset not in preset_names():
         raise UserError(f"--preset {arguments.preset}: must be one of {', '.join(preset_names())}")
-    config = configuration.load_config(source or DEFAULT_PRESET)
-    if arguments.images:
-        if not arguments.images.exists():
-            raise UserError(f"{arguments.images}: no such folder or zip of images")
-        config.data.update(path=str(arguments.images.resolve()), tfds=None, hf=None, demo_images=None)
+    if images and not images.exists():
+        raise UserError(f"{images}: no such folder or zip of images")
+    config = configuration.load_config(source or (preset_for(arguments) if images else DEFAULT_PRESET))
+    if images:
+        config.data.update(path=str(images.resolve()), tfds=None, hf=None, demo_images=None)
     configuration.apply_overrides(config, arguments.overrides)
     return config
+
+
+def preset_for(arguments: argparse.Namespace) -> str | Path:
+    """The settings for images that came without: those of the run in the run folder, else the preset that suits."""
+    from fastgan_jax.data.source import open_source, survey
+    from fastgan_jax.runs.folder import RunFolder
+
+    run, own = RunFolder(run_folder(arguments)), str(arguments.images.resolve())
+    if run.latest_step() is not None and (run.source() == own or (run.source() and arguments.mode == "train")):
+        log.info("settings: those of the run in %s", run.path)
+        return run.path
+    with announced(f"reading {arguments.images}"):
+        source = open_source(str(arguments.images))
+        try:
+            sizes = survey(source)
+        finally:
+            source.close()
+    with announced("starting"):
+        from fastgan_jax.runs.presets import choose_preset
+        from fastgan_jax.utils.devices import this_device
+
+        preset, reason = choose_preset(this_device(), len(source.names), sizes)
+    log.info("%s", reason)
+    return preset
+
+
+def run_folder(arguments: argparse.Namespace) -> Path:
+    """The run folder that the arguments name."""
+    return arguments.workdir or Path("runs") / default_name(arguments)
+
+
+def check_images_of_run(arguments: argparse.Namespace, config: Any, run: "RunFolder") -> None:
+    """Refuses the folder of a run on other images, unless --workdir names it and there are iterations left to do.
+
+    Raises:
+        UserError: with the two commands that may be meant.
+    """
+    from fastgan_jax.data.source import open_source
+    from fastgan_jax.runs.folder import describe_source
+
+    step, before, now = run.latest_step(), run.source(), describe_source(config.data.to_dict())
+    if step is None or before is None:
+        return
+    finished = step >= config.train.iterations
+    if before != now:
+        if arguments.workdir and not finished:
+            return
+        other, words = f"other images, {before}", ["--config", run.path, "--workdir", run.path]
+    else:
+        names = run.image_names() if finished and config.data.path else None
+        if names is None or names == set(open_source(config.data.path).names):
+            return
+        other, words = f"other images than are in {before} now", [before, "--workdir", run.path]
+    words += [f"--config.train.iterations={2 * step}"] if finished else []
+    free = next(path for number in itertools.count(2) if not Path(path := f"{run.path}-{number}").exists())
+    new = _command(arguments.images or "", *_settings(arguments), "--workdir", free)
+    state = f"finished ({step} iterations)" if finished else f"at iteration {step}"
+    raise UserError(
+        f"{run.path} is a run on {other}, {state}: to train a new model on these images: {new}; "
+        f"to train that one further: {_command(*words)}"
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> list[str]:
+    """The words of the command line that choose settings."""
+    source = next(([f"--{name}", value] for name in ("preset", "config") if (value := vars(arguments)[name])), [])
+    return source + [f"--config.{name}={value}" for name, value in arguments.overrides]
+
+
+def _command(*words: object) -> str:
+    return shlex.join(["fastgan", "train", *(str(word) for word in words if word != "")])
 
 
 def default_name(arguments: argparse.Namespace) -> str:
@@ -80,16 +173,25 @@ def default_name(arguments: argparse.Namespace) -> str:
 
 def train(config: Any, workdir: Path) -> int:
     """Trains, and returns the exit code."""
-    from fastgan_jax.train import Diverged, Interrupted, train_and_evaluate
+    from fastgan_jax.runs.signals import terminable
 
-    try:
-        train_and_evaluate(config, str(workdir))
-    except Diverged as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as error:
-        print(error, file=sys.stderr)
-        return 128 + error.signal_number
+    with terminable():
+        with announced("starting"):
+            from fastgan_jax.benchmark.estimate import hours_on_cpu
+            from fastgan_jax.runs.folder import RunFolder
+            from fastgan_jax.train import Diverged, Interrupted, train_and_evaluate
+
+            hours = hours_on_cpu(config, RunFolder(workdir).latest_step() or 0)
+        if hours:
+            log.info("%s", hours)
+        try:
+            train_and_evaluate(config, str(workdir))
+        except Diverged as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except Interrupted as error:
+            print(error, file=sys.stderr)
+            return 128 + error.signal_number
     return 0
 
 

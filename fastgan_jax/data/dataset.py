@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,11 @@ from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_
 from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_image
 from fastgan_jax.data.hf_source import HuggingFaceSource
 from fastgan_jax.data.labels import classes_by_file
-from fastgan_jax.data.memory import cpu_threads
+from fastgan_jax.data.memory import cpu_threads, threads_for_files
 from fastgan_jax.data.source import Source, open_source
 from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.console import Progress
+from fastgan_jax.utils.console import Progress, announced
 from fastgan_jax.utils.files import user_path
 
 FACTS = ("read", "skipped")  # kept with a cached set
@@ -78,7 +78,9 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
     try:
         labels, names = _classes(source, data, num_classes) if num_classes else ([0] * len(source.names), [])
         classes = {name: number for number, name in enumerate(names)}
-        described = f"{source.fingerprint()}/{target}/{DECODER_VERSION}/{decoders()}/{labels}"
+        with announced(f"reading {len(source.names)} files"):
+            content = source.fingerprint()
+        described = f"{content}/{target}/{DECODER_VERSION}/{decoders()}/{labels}"
         fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
         folder = entry_folder(fingerprint, data.cache_dir)
         images, kept_labels, facts = load_or_make(
@@ -140,7 +142,7 @@ def _decode_all(
     """Decodes every file of the source, in threads, and appends it; the labels of those that can be read, and FACTS."""
     started, count, threads = time.perf_counter(), len(source.names), cpu_threads()
     kept, read, skipped = [], [], []
-    with collected_warnings() as thread, ThreadPoolExecutor(threads) as pool:
+    with collected_warnings() as thread, threads_for_files() as pool:
 
         def decode_one(index: int) -> tuple[Decoded | str, list[str]]:
             return decode_or_reason(lambda: source.read(index), target, thread, source.names[index])

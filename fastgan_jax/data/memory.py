@@ -4,6 +4,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fastgan_jax.data.kinds import Refused
@@ -21,6 +22,16 @@ CGROUPS = (  # limit and use of a container's memory, in versions 2 and 1
 def cpu_threads() -> int:
     """The CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def threads_for_files() -> Iterator[ThreadPoolExecutor]:
+    """A thread on each CPU; what has not begun when the block ends, say by Ctrl-C, is given up."""
+    pool = ThreadPoolExecutor(cpu_threads())
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def free_memory() -> int:

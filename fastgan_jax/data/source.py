@@ -1,22 +1,24 @@
 """Sources of image files: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
 
 import collections
+import contextlib
 import hashlib
+import io
 import logging
 import os
 import stat
 import zipfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fastgan_jax.data.accounting import NOT_AN_IMAGE, Unused, counted_reasons, named, printable
 from fastgan_jax.data.kinds import heif_support, holds_image, is_image_name, reason_to_leave_out
-from fastgan_jax.data.memory import cpu_threads
+from fastgan_jax.data.memory import threads_for_files
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path
 
 EMPTY_FOLDER = "an empty folder"
+SURVEYED = 64  # images whose sizes tell those of a set
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +108,7 @@ class FolderSource(Source):
     def fingerprint(self) -> str:
         """Of contents, since copying and checking out change times but not images."""
         digest = hashlib.sha256()
-        with ThreadPoolExecutor(cpu_threads()) as pool:
+        with threads_for_files() as pool:
             contents = pool.map(self._content_hash, range(len(self.names)))
             for name, content in zip(self.names, contents, strict=True):
                 digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + content)
@@ -202,6 +204,17 @@ def open_source(path: str) -> Source:
         kinds = counted_reasons(source.left_out)
         raise UserError(f"data.path={path}: there is no image in it ({kinds or 'it is empty'})")
     return source
+
+
+def survey(source: Source) -> list[tuple[int, int]]:
+    """(width, height) of up to SURVEYED images, evenly spread over the source, from the heads of their files."""
+    from PIL import Image
+
+    sizes = []
+    for index in range(0, len(source.names), max(1, len(source.names) // SURVEYED)):
+        with contextlib.suppress(Exception), Image.open(io.BytesIO(source.read(index))) as image:  # named when decoded
+            sizes.append(image.size)
+    return sizes
 
 
 class _Listing:

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -21,7 +22,7 @@ class RunFolder:
     def __init__(self, path: str | Path):
         self.path = user_path(path)
         self.config = self.path / "config.json"
-        self.data = self.path / "data.json"
+        self.data, self.reals = self.path / "data.json", self.path / "reals.png"
         self.metrics = self.path / "metrics.jsonl"
         self.evaluation, self.nearest = self.path / "evaluation.json", self.path / "nearest.png"  # of other commands
         self.tensorboard, self.checkpoints = self.path / "tensorboard", self.path / "checkpoints"
@@ -34,6 +35,24 @@ class RunFolder:
     def reconstruction_path(self, step: int) -> Path:
         """File of the grid of reconstructions after `step` iterations."""
         return self.reconstructions / f"{step:09d}.png"
+
+    def latest_step(self) -> int | None:
+        """The step of the newest checkpoint; None without one."""
+        steps = (int(folder.name) for folder in self.checkpoints.glob("*") if folder.name.isdecimal())
+        return max(steps, default=None)
+
+    def source(self) -> str | None:
+        """What the run was last trained on, as `describe_source` says it; None if that cannot be read."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            return describe_source(json.loads(self.config.read_text(encoding="utf-8"))["config"]["data"])
+        return None
+
+    def image_names(self) -> set[str] | None:
+        """The image files that the run was last trained on, readable or not; None if that is not known."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            record = json.loads(self.data.read_text(encoding="utf-8"))
+            return {file["file"] for file in (*record["read"], *record["skipped"])}
+        return None
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -68,6 +87,13 @@ class RunFolder:
                 versions[name] = importlib.metadata.version(name)
         record = {"config": config, "device": device, "versions": versions, "git_commit": git_commit()}
         write_json(self.config, record)
+
+
+def describe_source(data: dict[str, Any]) -> str:
+    """The source of images of the group `data` of a configuration: a path, or the name of a set."""
+    if data.get("path"):
+        return str(user_path(data["path"]).resolve())
+    return next((f"{field}={data[field]}" for field in ("tfds", "hf") if data.get(field)), "the demo images")
 
 
 def git_commit() -> str | None:

@@ -1,16 +1,23 @@
 """What the screen says while something takes time: progress, and notices of what is being done. On stderr."""
 
+import atexit
+import concurrent.futures
 import contextlib
 import logging
+import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 SHOWN_AFTER_SECONDS = 2
 BAR_SECONDS = 0.5  # between updates of a bar
+WATCH_SECONDS = 0.1  # between looks at work in a thread
 LINE_SECONDS = 15  # between lines where there is no terminal
+
+Result = TypeVar("Result")
 
 
 def show_log(level: int) -> None:
@@ -38,6 +45,70 @@ def announced(text: str) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+def watched(title: str, function: Callable[[], Result]) -> Result:
+    """What `function` returns, while the screen says for how long it has been at work, once that is noticeable.
+
+    It runs in a thread, so that Ctrl-C ends the wait at once, also where the work is in compiled code, such as XLA's. A
+    process that ends while the thread is still at work does not wait for it.
+    """
+    future: concurrent.futures.Future[Result] = concurrent.futures.Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 (raised again where the result is taken)
+            future.set_exception(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        with _Elapsed(title) as elapsed:
+            while not concurrent.futures.wait([future], WATCH_SECONDS).done:
+                elapsed.show()
+        return future.result()
+    except KeyboardInterrupt as interrupt:
+        if thread.is_alive():
+            atexit.register(_leave, thread, 128 + getattr(interrupt, "signal_number", signal.SIGINT))
+        raise
+
+
+def _leave(thread: threading.Thread, code: int) -> None:
+    """Ends the process with this exit code if the thread is still at work: Python would wait, or crash."""
+    if thread.is_alive():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+class _Elapsed:
+    """What is being done and for how long: one changing line on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, title: str):
+        self._title, self._start, self._next, self._bar = title, time.perf_counter(), SHOWN_AFTER_SECONDS, None
+
+    def __enter__(self) -> "_Elapsed":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self) -> None:
+        """Shows it, if it is time to."""
+        seconds = time.perf_counter() - self._start
+        if seconds < self._next:
+            return
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._next += BAR_SECONDS
+            self._bar = self._bar or tqdm(bar_format="{desc}", leave=False)
+            self._bar.set_description_str(f"{self._title} ... {seconds:.0f} s")
+        else:
+            print(f"{self._title} ... {seconds:.0f} s", file=sys.stderr, flush=True)
+            self._next += LINE_SECONDS
 
 
 class Progress:

@@ -1,9 +1,9 @@
-"""Devices: out-of-memory errors in words, kept programs, and full precision."""
+"""Devices: what is here, out-of-memory errors in words, kept programs, and full precision."""
 
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -11,6 +11,20 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import cache_folder
 
 AUTOMATIC = "(set JAX_PLATFORMS='' to automatically choose an available backend)"  # JAX's own advice
+
+
+class Device(NamedTuple):
+    """The device that JAX computes on by default."""
+
+    kind: str  # cpu | gpu | tpu
+    name: str  # such as NVIDIA H100
+    memory: int | None  # bytes that JAX may take; None: not known, or the machine's main memory
+
+
+def this_device() -> Device:
+    """The default device."""
+    device = jax.devices()[0]
+    return Device(device.platform, device.device_kind, (device.memory_stats() or {}).get("bytes_limit"))
 
 
 @contextlib.contextmanager

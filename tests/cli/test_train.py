@@ -1,6 +1,8 @@
 """fastgan train: which configuration, which run folder, exit codes, the dry run."""
 
 import json
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -49,7 +51,7 @@ def configured(*arguments: object):
 def test_a_folder_of_images_is_enough(started, images):
     assert run("train", images) == 0
     config = started["config"]
-    assert (config.model.resolution, config.loss.reconstruction) == (256, "l1")  # fewshot256
+    assert (config.model.resolution, config.loss.reconstruction) == (128, "l1")  # cpu128
     assert config.data.path == str(images) and started["run"] == "runs/my cats.v2"
 
 
@@ -83,6 +85,67 @@ def test_the_configuration_of_a_run_is_taken_from_its_folder(smoke_run):
         assert (config.model.ngf, config.data.demo_images, config.train.iterations) == (4, 20, 8)
 
 
+def make_run(folder: Path, images: Path, step: int, names: list[str], iterations: int = 10_000) -> Path:
+    """A run folder as far as the command looks at it."""
+    (folder / "checkpoints" / str(step)).mkdir(parents=True)
+    config = configured(images, "--preset", "cpu128", f"--config.train.iterations={iterations}", "--config.model.ngf=9")
+    (folder / "config.json").write_text(json.dumps({"config": config.to_dict()}))
+    record = {"read": [{"file": name} for name in names], "skipped": []}
+    (folder / "data.json").write_text(json.dumps(record))
+    return folder
+
+
+def test_a_run_goes_on_with_its_own_settings(started, images):
+    make_run(Path("runs/my cats.v2"), images, 5, ["0.png", "1.png"])
+    assert run("train", images) == 0 and started["config"].model.ngf == 9
+    assert run("train", images, "--preset", "cpu128") == 0 and started["config"].model.ngf == 32
+
+
+def test_a_run_on_other_images_is_refused_with_two_commands(started, images, tmp_path, capsys):
+    other = tmp_path / "elsewhere" / images.name
+    shutil.copytree(images, other)
+    folder = make_run(Path("runs/my cats.v2"), other, 5, ["0.png", "1.png"])
+    assert run("train", images.name, "--config.train.seed=5") == 2 and not started
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == (
+        f"error: {folder} is a run on other images, {other}, at iteration 5: to train a new model on these images: "
+        f"fastgan train {shlex.quote(images.name)} --config.train.seed=5 --workdir 'runs/my cats.v2-2'; "
+        "to train that one further: fastgan train --config 'runs/my cats.v2' --workdir 'runs/my cats.v2'"
+    )
+    assert run("train", *shlex.split(line.split("images: fastgan train ")[1].split(";")[0])) == 0
+    assert started["run"] == "runs/my cats.v2-2" and started["config"].data.path == str(images)
+    assert run("train", *shlex.split(line.split("further: fastgan train ")[1])) == 0
+    assert started["run"] == str(folder) and started["config"].data.path == str(other)
+    assert run("train", images, "--workdir", folder) == 0, "who names the folder means it"
+
+
+def test_a_finished_run_is_not_taken_for_one_on_new_images(started, images, capsys):
+    folder = make_run(Path("runs/my cats.v2"), images, 10, ["0.png", "1.png"], iterations=10)
+    assert run("train", images) == 0, "the same images: training says that it is finished"
+    started.clear()
+    Image.new("RGB", (8, 8)).save(images / "2.png")
+    for words in ([images], [images, "--workdir", folder]):
+        assert run("train", *words) == 2 and not started
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert "other images than are in" in line and "finished (10 iterations)" in line
+    assert run("train", *shlex.split(line.split("further: fastgan train ")[1])) == 0
+    assert started["run"] == str(folder) and started["config"].train.iterations == 20
+
+
+def test_inputs_are_checked_before_jax_is_imported(images):
+    program = (
+        "import sys\nfrom fastgan_jax.cli.app import run_command\n"
+        "code = run_command('train', sys.argv[1:])\nprint(code, 'jax' in sys.modules)"
+    )
+    make_run(images.parent / "runs" / images.name, images.parent, 5, [])
+    (images.parent / "empty").mkdir()
+    (images.parent / "no.zip").write_text("not a zip")
+    for words in (["no"], ["empty"], ["no.zip"], [images.name], ["--preset", "no"], ["--config", "no.py"]):
+        command = [sys.executable, "-c", program, *words]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=images.parent)
+        assert result.stdout == "2 False\n" and result.stderr.splitlines()[-1].startswith("error: "), words
+
+
 def test_print_config_is_a_dry_run(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert entry.main(["--config", SMOKE, "--mode=print-config", "--config.model.nz=9"]) == 0
@@ -96,7 +159,7 @@ def test_print_config_is_a_dry_run(capsys, tmp_path, monkeypatch):
     [
         ([], "nothing to train on: give a folder or zip of images, or --preset demo"),
         (["images"], "images: no such folder or zip of images"),
-        (["--preset", "dmeo"], "--preset dmeo: must be one of art1024, art512, base, demo"),
+        (["--preset", "dmeo"], "--preset dmeo: must be one of art1024, art512, base, cpu128, demo"),
         (["--preset", "demo", "--config", "demo"], "not allowed with argument"),
         (["--config", "configs/nothing.py"], "no such file"),
         (["--config", "art1204"], "nearest: art1024"),
@@ -128,23 +191,52 @@ def test_exit_codes(monkeypatch, tmp_path, capsys, raised, code):
     assert capsys.readouterr().err.count("\n") == (1 if raised else 0)
 
 
+def interrupted(tmp_path: Path, environment: dict, command: list, reached, number: int = signal.SIGINT):
+    """Exit code and lines of a training command that gets a signal once `reached(its stderr so far)`."""
+    output = tmp_path / "stderr"
+    command = [sys.executable, "-m", "fastgan_jax", "train", *map(str, command), "--workdir", "run"]
+    environment = environment | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    with open(output, "w") as file:
+        process = subprocess.Popen(command, stderr=file, cwd=tmp_path, env=environment)
+    while not reached(output.read_text()):
+        assert process.poll() is None, output.read_text()
+        time.sleep(0.02)
+    process.send_signal(number)
+    code = process.wait(timeout=60)
+    assert "Traceback" not in output.read_text()
+    return code, output.read_text().splitlines()
+
+
 @pytest.mark.slow
-def test_ctrl_c_while_images_are_decoded_is_one_line(tmp_path, process_environment):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_while_images_are_decoded_is_one_line(tmp_path, process_environment, number, code):
     folder = tmp_path / "images"
     folder.mkdir()
     noise = np.random.RandomState(0).randint(0, 256, (1500, 1500, 3), np.uint8)
     Image.fromarray(noise).save(folder / "0.png", compress_level=1)
     for index in range(1, 60):
         shutil.copy(folder / "0.png", folder / f"{index}.png")
-    command = [sys.executable, "-m", "fastgan_jax", "train", str(folder), "--preset", "smoke", "--workdir", "run"]
-    environment = process_environment | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment)
-    while not list((tmp_path / "cache").rglob("*.npy*")) and not list((tmp_path / "cache").rglob("*.part*")):
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    error = process.communicate(timeout=20)[1]
-    assert process.returncode == 130 and error.splitlines()[-1] == "stopped" and "Traceback" not in error
+
+    def decoding(_):
+        return list((tmp_path / "cache").rglob("*.npy*")) or list((tmp_path / "cache").rglob("*.part*"))
+
+    command = [folder, "--preset", "smoke"]
+    got, lines = interrupted(tmp_path, process_environment, command, decoding, number)
+    assert got == code and lines[-1] == "stopped"
+    assert not list((tmp_path / "cache").rglob("*.part*")), "nothing stays of what was begun"
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_it_compiles_or_iterates(tmp_path, process_environment):
+    command = ["--preset", "smoke", "--config.train.iterations=100"]
+    parameters = "parameters in the generator"
+    code, lines = interrupted(tmp_path, process_environment, command, lambda text: parameters in text)
+    assert code == 130 and lines[-1] == "stopped" and not [line for line in lines if "compiled" in line]
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+    code, lines = interrupted(tmp_path, process_environment, command, lambda text: "done" in text)
+    assert code == 130 and re.fullmatch(r"stopped by SIGINT: iteration \d+ of 100 is saved in run; .*", lines[-1])
+    step = lines[-1].split("iteration ")[1].split()[0]
+    assert (tmp_path / "run" / "checkpoints" / step / "sampler").is_dir()
 
 
 def test_two_runs_on_one_folder_are_refused(smoke_run, process_environment):

@@ -1,12 +1,14 @@
 """Progress and notices on stderr."""
 
+import signal
+import subprocess
 import sys
 import time
 
 import pytest
 
 from fastgan_jax.utils import console
-from fastgan_jax.utils.console import Progress, announced
+from fastgan_jax.utils.console import Progress, announced, watched
 
 
 @pytest.fixture
@@ -58,3 +60,41 @@ def test_only_what_takes_long_is_announced(capsys, monkeypatch):
     with announced("loading"):
         time.sleep(0.2)
     assert capsys.readouterr().err == "loading ...\n"
+
+
+def test_watched_work_gives_its_result_or_error(capsys):
+    assert watched("adding", lambda: 1 + 1) == 2
+    with pytest.raises(ZeroDivisionError):
+        watched("dividing", lambda: 1 / 0)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("where", ["plain", "terminal"])
+def test_watched_work_shows_for_how_long_it_has_run(where, request, capsys, monkeypatch):
+    request.getfixturevalue(where)
+    monkeypatch.setattr(console, "SHOWN_AFTER_SECONDS", 0.01)
+    watched("compiling", lambda: time.sleep(0.5))
+    assert "compiling ... 0 s" in capsys.readouterr().err
+
+
+STUBBORN = """
+import ctypes, sys
+from fastgan_jax.cli import app
+from fastgan_jax.utils.console import watched
+app.parse = lambda *_: None
+command = app.find_command("sample")
+command.run = lambda _: watched("", lambda: (print("at work", flush=True), ctypes.CDLL(None).sleep(600)))
+sys.exit(app.run_command("sample", []))
+"""
+
+
+def test_ctrl_c_ends_a_process_whose_thread_is_in_compiled_code():
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], text=True, stdout=-1, stderr=-1)
+    try:
+        assert process.stdout.readline() == "at work\n"
+        process.send_signal(signal.SIGINT)
+        start = time.perf_counter()
+        assert process.communicate(timeout=60) == ("", "stopped\n") and process.returncode == 130
+        assert time.perf_counter() - start < 20  # the thread would be at work for ten minutes
+    finally:
+        process.kill()

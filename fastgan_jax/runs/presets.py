@@ -1,0 +1,45 @@
+"""Which preset suits a device and a set of images: the first row of TABLE that both satisfy."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fastgan_jax.utils.devices import Device
+
+LARGE_SET = 300  # images: from here on the paper trains at 512 and 1024, below it at 256 ("few-shot")
+
+
+class Row(NamedTuple):
+    """A preset and what it is for; numbers are the least that it needs."""
+
+    preset: str
+    reason: str  # completes "preset X for a CPU and 20 images: "
+    on_cpu: bool = False
+    memory: float = 0  # GB that JAX may take, which is three quarters of a GPU's unless set otherwise
+    images: int = 0
+    side: int = 0  # median shorter side of the images, pixels
+
+
+TABLE = (
+    Row("cpu128", "256x256 would take days", on_cpu=True),
+    Row("art1024", "large images", memory=10, images=LARGE_SET, side=768),
+    Row("lowmem8gb", "large images, little memory", memory=4, images=LARGE_SET, side=768),
+    Row("lowmem4gb", "large images, very little memory", memory=2.5, images=LARGE_SET, side=768),
+    Row("art512", "many images", memory=7, images=LARGE_SET, side=384),
+    Row("fewshot256", "few or small images, which the paper trains on at 256x256"),
+)
+
+
+def choose_preset(device: "Device", count: int, sizes: Sequence[tuple[int, int]]) -> tuple[str, str]:
+    """The preset for `count` images, some of which have these sizes [(width, height)], and a line that says why."""
+    sides = sorted(min(size) for size in sizes)
+    side = sides[len(sides) // 2] if sides else 0
+    memory = (device.memory or 0) / 1e9
+    row = next(row for row in TABLE if _suits(row, device.kind == "cpu", memory, count, side))
+    place = "a CPU" if device.kind == "cpu" else f"{device.name} ({memory:.0f} GB for JAX)"
+    some = f"{count} images (shorter side about {side} pixels)"
+    return row.preset, f"preset {row.preset} for {place} and {some}: {row.reason}; --preset chooses another"
+
+
+def _suits(row: Row, on_cpu: bool, memory: float, count: int, side: int) -> bool:
+    return row.on_cpu == on_cpu and memory >= row.memory and count >= row.images and side >= row.side
