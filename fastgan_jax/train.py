@@ -27,6 +27,7 @@ from fastgan_jax.gan.step import Metrics
 from fastgan_jax.inference.reconstruction import reconstruct
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.inference.standing_statistics import standing_statistics
+from fastgan_jax.interop.initializing import Source, initialize, read_source
 from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints
@@ -75,6 +76,9 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     spec = spec_from_config(config)
     pretrained = pretrained_from_config(config)  # before anything is written, since it may refuse
     run, iterations = RunFolder(workdir), config.train.iterations
+    source = None
+    if config.train.init_from and not run.has_checkpoint():
+        source = read_source(config.train.init_from, config.train.init_step)
     best_metric = config.eval.best_metric
     with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric) as checkpoints:
         saved = checkpoints.config()
@@ -85,13 +89,21 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
             if step >= iterations:
                 log.info("finished: %s is at iteration %d of %d", run.path, step, iterations)
                 return None
-        return _Training(config, spec, pretrained, run, checkpoints).run_to_end()
+        return _Training(config, spec, pretrained, run, checkpoints, source).run_to_end()
 
 
 class _Training:
     """One process's share of a run: what is set up once, and what is done at each event."""
 
-    def __init__(self, config: Any, spec: Spec, pretrained: Any, run: RunFolder, checkpoints: Checkpoints):
+    def __init__(
+        self,
+        config: Any,
+        spec: Spec,
+        pretrained: Any,
+        run: RunFolder,
+        checkpoints: Checkpoints,
+        source: Source | None = None,
+    ):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
         self.config, self.spec, self.run, self.checkpoints = config, spec, run, checkpoints
         shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
@@ -109,6 +121,10 @@ class _Training:
             log.info("resumed from iteration %d in %s", self.step, run.path)
             if data["fingerprint"] not in (None, self.data.fingerprint):
                 log.warning("the images are not those that %s was trained on so far", run.path)
+        elif source is not None:
+            self.state, lines = initialize(self.state, source, config.model, spec.frozen)
+            for line in lines:
+                log.info("%s", line)
         self.writer = MetricsWriter(run, self.step)
         self.last_good = self.last_logged = self.step
         self.sampler: Sampler | None = None  # the latest of `_sampler`

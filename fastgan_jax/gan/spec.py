@@ -41,6 +41,7 @@ class Spec:
     resize: str  # "nearest" | "antialias": how D's small image and the targets are made from the full one
     flip: bool
     ema_decay: float
+    frozen: tuple[str, ...] = ()  # names among D's parameters of the layers that are not trained
     recompute: bool = False  # a network's activations in its backward pass, instead of keeping them until then
 
     def recomputed(self, function: Callable) -> Callable:

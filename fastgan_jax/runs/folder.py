@@ -34,6 +34,10 @@ class RunFolder:
         """File of the grid of reconstructions after `step` iterations."""
         return self.reconstructions / f"{step:09d}.png"
 
+    def has_checkpoint(self) -> bool:
+        """Whether there is a run in the folder that can be resumed."""
+        return self.checkpoints.is_dir() and any(entry.name.isdecimal() for entry in self.checkpoints.iterdir())
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Creates the folder and holds it for this process; the lock ends with the process, however that ends.
