@@ -106,13 +106,16 @@ class _Training:
     ):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
         self.config, self.spec, self.run, self.checkpoints = config, spec, run, checkpoints
+        self.state, self.step = create_train_state(jax.random.key(config.train.seed), spec), 0
+        if source is not None:
+            self.state, lines = initialize(self.state, source, config.model, spec.frozen)
+            log.info("%s", "\n".join(lines))
         shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
         self.data: ImageSet = load_image_set(config.data, **shape, run_dir=run.path)
         self.resident = is_resident(self.data, config.data.resident)
         self.pretrained = jax.device_put(pretrained)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
-        self.state, self.step = create_train_state(jax.random.key(config.train.seed), spec), 0
         networks = (self.state.generator, self.state.discriminator)
         counts = (f"{parameter_overview.count_parameters(network.params):,}" for network in networks)
         log.info("%s parameters in the generator, %s in the discriminator", *counts)
@@ -121,10 +124,6 @@ class _Training:
             log.info("resumed from iteration %d in %s", self.step, run.path)
             if data["fingerprint"] not in (None, self.data.fingerprint):
                 log.warning("the images are not those that %s was trained on so far", run.path)
-        elif source is not None:
-            self.state, lines = initialize(self.state, source, config.model, spec.frozen)
-            for line in lines:
-                log.info("%s", line)
         self.writer = MetricsWriter(run, self.step)
         self.last_good = self.last_logged = self.step
         self.sampler: Sampler | None = None  # the latest of `_sampler`

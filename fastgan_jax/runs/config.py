@@ -328,9 +328,7 @@ def rules() -> dict[str, Rule]:
         "augment.probability": Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),
         "optim.learning_rate": POSITIVE,
         **dict.fromkeys(("optim.beta1", "optim.beta2", "optim.ema_decay"), BELOW_ONE),
-        "train.init_step": Rule(
-            "latest, best or an iteration", lambda step: step in ("latest", "best") or step.isdecimal()
-        ),
+        "train.init_step": Rule("latest, best or an iteration", lambda x: x in ("latest", "best") or x.isdecimal()),
         "train.precision": _one_of("float32", "bfloat16"),
         "train.remat": _one_of("none", "blocks", "full"),
         **{f"train.{FIELDS[kind]}": _one_of("auto", *names) for kind, names in VARIANTS.items()},
