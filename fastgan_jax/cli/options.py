@@ -1,6 +1,7 @@
 """What commands share: their parser, types and groups of options, and loading what --run names. Quick to import."""
 
 import argparse
+import logging
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_SEEDS = 1_000_000  # more are a slip of the keyboard
 OVERRIDE = "--config."
+
+log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
@@ -126,7 +129,7 @@ SHARED = {
     "--truncation": {"type": factor, "default": 1.0, "metavar": "T", "help": "factor on latents (default: 1)"},
     "--columns": {"type": count, "metavar": "C", "help": "of the grid (default: about square)"},
     "--data": {"type": path, "metavar": "PATH", "help": "folder or zip of real images (default: the training set)"},
-    "--net": {"choices": tuple(PERCEPTUAL), "help": "perceptual network (default: the run's loss.perceptual_net)"},
+    "--net": {"choices": tuple(PERCEPTUAL), "help": "perceptual network (default: the best that is here)"},
     "--weights": {"type": path, "metavar": "FILE", "help": "local file with the weights of --net"},
 }
 
@@ -173,15 +176,23 @@ def load_generator(arguments: argparse.Namespace) -> "Sampler":
 
 
 def load_network(arguments: argparse.Namespace, config: Any, *, otherwise: str = "") -> tuple[str, Any]:
-    """Name and parameters of the perceptual network that --net and --weights name, by default the run's.
+    """Name and parameters of the perceptual network that --net and --weights name.
+
+    By default it is the run's, if that is on this machine, else the best one that is; the log says so.
 
     Raises:
         UserError: if its weights cannot be had; the line ends with `otherwise`, the option that needs none.
     """
     from fastgan_jax.inference.restore import load_run_perceptual
+    from fastgan_jax.pretrained.choice import best_here, choice_in_words
 
+    name, own = arguments.net, config.loss
+    if name is None and arguments.weights is None:
+        name = best_here(PERCEPTUAL, own.perceptual_net, own.perceptual_weights)
+        if remark := choice_in_words(PERCEPTUAL, name):
+            log.warning("%s", remark)
     try:
-        return load_run_perceptual(config, arguments.net, arguments.weights)
+        return load_run_perceptual(config, name, arguments.weights)
     except UserError as error:
         raise UserError(f"{error}{otherwise and ', or '}{otherwise}") from None
 

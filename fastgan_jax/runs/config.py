@@ -16,6 +16,7 @@ import ml_collections
 from fastgan_jax import configs
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import METRICS, output, ranked
+from fastgan_jax.pretrained.registry import PIXELS
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.files import user_path
 
@@ -206,6 +207,8 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     if config.loss.reconstruction == "lpips" and model.channels != 3 and reconstructs:
         problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
         raise UserError(f"{problem}; use loss.reconstruction=l1")
+    if config.loss.reconstruction == "lpips" and config.loss.perceptual_net == PIXELS:
+        raise UserError(f"loss.perceptual_net={PIXELS} is no network: use loss.reconstruction=l2")
     _validate_metrics(config.eval)
     if model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")
