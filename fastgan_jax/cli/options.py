@@ -2,14 +2,13 @@
 
 import argparse
 import logging
-import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.pretrained.registry import PERCEPTUAL, PIXELS
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.console import announced
 from fastgan_jax.utils.files import user_path
@@ -79,7 +78,7 @@ def _type(read: Callable[[str], Any], rule: str, holds: Callable[[Any], bool] = 
 count = _type(int, "a whole number, at least 1", lambda value: value >= 1)
 index = _type(int, "a whole number from 0 up", lambda value: value >= 0)
 seed = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
-factor = _type(float, "a number from 0 up", lambda value: 0 <= value < math.inf)
+truncation = _type(float, "a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
 numbers = _type(lambda text: [int(part) for part in text.split(",")], "whole numbers joined by commas")
 path = _type(user_path, "a path")
 png_path = _type(user_path, "a .png file", lambda value: value.suffix.lower() == ".png")
@@ -126,7 +125,10 @@ SHARED = {
     "--run": {"type": path, "required": True, "metavar": "DIR", "help": "run folder, or one checkpoint's folder"},
     "--step": {"type": step, "default": "latest", "help": "latest (default), best, or an iteration"},
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
-    "--truncation": {"type": factor, "default": 1.0, "metavar": "T", "help": "factor on latents (default: 1)"},
+    "--truncation": {
+        **{"type": truncation, "default": 1.0, "metavar": "T"},
+        "help": "below 1: draw values of the latents beyond 2 T anew, and keep each latent's length (default: 1)",
+    },
     "--columns": {"type": count, "metavar": "C", "help": "of the grid (default: about square)"},
     "--data": {"type": path, "metavar": "PATH", "help": "folder or zip of real images (default: the training set)"},
     "--net": {"choices": tuple(PERCEPTUAL), "help": "perceptual network (default: the best that is here)"},
@@ -189,7 +191,8 @@ def load_network(arguments: argparse.Namespace, config: Any, *, otherwise: str =
     name, own = arguments.net, config.loss
     if name is None and arguments.weights is None:
         name = best_here(PERCEPTUAL, own.perceptual_net, own.perceptual_weights)
-        if remark := choice_in_words(PERCEPTUAL, name):
+        name = None if name == PIXELS and getattr(arguments, "distance", None) else name  # lpips is asked for
+        if name and (remark := choice_in_words(PERCEPTUAL, name)):
             log.warning("%s", remark)
     try:
         return load_run_perceptual(config, name, arguments.weights)

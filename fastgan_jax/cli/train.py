@@ -8,6 +8,7 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ def run(arguments: argparse.Namespace) -> int:
     workdir = arguments.workdir or Path("runs") / default_name(arguments)
     show_log(logging.INFO)
     keep_compiled_programs()
-    return evaluate(config, workdir) if arguments.mode == "eval" else train(config, workdir)
+    if arguments.mode == "eval":
+        return evaluate_all(config, workdir, [field for field, _ in arguments.overrides])
+    return train(config, workdir)
 
 
 def read_config(arguments: argparse.Namespace) -> Any:
@@ -93,17 +96,20 @@ def train(config: Any, workdir: Path) -> int:
     return 0
 
 
-def evaluate(config: Any, workdir: Path) -> int:
-    """Evaluates every kept checkpoint and leaves the result in the run folder, in place of the one that is there."""
-    from fastgan_jax.cli.evaluate import show
-    from fastgan_jax.evaluation.evaluator import evaluate_run
+def evaluate_all(config: Any, workdir: Path, given: Collection[str] = ()) -> int:
+    """Evaluates every kept checkpoint and leaves the result in the run folder, in place of the one that is there.
+
+    The fields that are `given` on the command line choose networks even where that means a download.
+    """
+    from fastgan_jax.cli.evaluate import evaluate, show
+    from fastgan_jax.evaluation.choice import choose_networks
     from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint, read_config
     from fastgan_jax.runs.folder import RunFolder
 
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_config(find_checkpoint(workdir)), configuration.to_dict(config))
-    evaluation = evaluate_run(workdir, steps, config)
+    evaluation = evaluate(workdir, steps, config, choose_networks(config, given))
     numbers = RunFolder(workdir).evaluation
     show(evaluation, config, numbers, numbers.with_suffix(".png"))
     return 0

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fastgan_jax.pretrained import store
-from fastgan_jax.pretrained.registry import FILES, Network
+from fastgan_jax.pretrained.registry import FILES, PIXELS, Network
 
 
 def is_here(network: Network) -> bool:
@@ -17,10 +17,10 @@ def best_here(kind: Mapping[str, Network], own: str, weights: str | Path | None 
 
     Args:
         kind: networks of the registry, the better ones first.
-        own: the one that a run names; it is taken if it is here, so that its numbers stay comparable.
+        own: the one that a run names, which need not be one of `kind`; it is taken if it is here, so that its numbers stay comparable.
         weights: a local file with the weights of `own`; None: there is none.
     """
-    if weights is not None or is_here(kind[own]):
+    if own in kind and (weights is not None or is_here(kind[own])):
         return own
     return next((name for name, network in kind.items() if is_here(network)), None)
 
@@ -28,9 +28,10 @@ def best_here(kind: Mapping[str, Network], own: str, weights: str | Path | None 
 def choice_in_words(kind: Mapping[str, Network], chosen: str | None) -> str:
     """Which network was chosen, and how to get better ones of `kind`, with their sizes; "" if there are none."""
     names = list(kind)
-    better = filter(None, (_how_to_get(name, kind[name]) for name in names[: names.index(chosen) if chosen else None]))
-    listed = "; ".join(better)
+    better = (_how_to_get(name, kind[name]) for name in names[: names.index(chosen) if chosen else None])
+    listed = "; ".join(filter(None, better))
     what = f"{chosen} is the best network that is here" if chosen else "no network is here"
+    what = "no network is here, so pixels are compared" if chosen == PIXELS else what
     return f"{what}; better: {listed}" if listed else ""
 
 

@@ -58,7 +58,8 @@ def evaluation(config: dict, history: History) -> str:
 def evaluation_afterwards(results: dict[str, Any]) -> str:
     """As `evaluation`, of the kept checkpoints in an evaluation.json, see `results.write_json`."""
     how = "".join(f" {metric}: {text}." for metric, text in results["protocol"].items())
-    return _numbers(f"{sizes(results)}. {results['networks']}.{how}", results["checkpoints"])
+    remarks = "".join(f" {_capitalized(remark)}." for remark in results.get("remarks", ()))
+    return _numbers(f"{sizes(results)}. {results['networks']}.{how}{remarks}", results["checkpoints"])
 
 
 def _numbers(described: str, history: History) -> str:

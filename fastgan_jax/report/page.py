@@ -11,6 +11,8 @@ from typing import Any
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import evaluations
+from fastgan_jax.pretrained.choice import best_here, choice_in_words
+from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
 from fastgan_jax.report.evaluations import evaluation, evaluation_afterwards, warnings
 from fastgan_jax.report.figures import embedded_image, line_chart
 from fastgan_jax.report.html import STYLE, figure, folded, paragraph, side_by_side, table
@@ -53,9 +55,9 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         _section("Warnings", warnings, config, evaluated),
         _section("Samples", _grids, folder),
         _section("Evaluation while training", evaluation, config, history),
-        _section("Evaluation of kept checkpoints", _afterwards, folder, afterwards),
+        _section("Evaluation of kept checkpoints", _afterwards, folder, config, afterwards),
         _section("Reconstructions", _reconstructions, folder, config),
-        _section("Nearest training images", _nearest, folder),
+        _section("Nearest training images", _nearest, folder, config),
         _section("Curves", _curves, lines),
         _section("Settings", _settings, record),
     )
@@ -111,15 +113,19 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
     return results
 
 
-def _afterwards(folder: RunFolder, results: dict[str, Any]) -> str:
+def _afterwards(folder: RunFolder, config: dict, results: dict[str, Any]) -> str:
     if not results:
-        return _not_there(folder, folder.evaluation, "evaluate", "--step all --json")
+        own = config.get("eval", {})
+        used = best_here(FEATURE_NETWORKS, own.get("features", "inception"), own.get("feature_weights"))
+        remark = choice_in_words(FEATURE_NETWORKS, used)
+        return _not_there(folder, folder.evaluation, "evaluate", "--step all --json", remark)
     return evaluation_afterwards(results)
 
 
-def _not_there(folder: RunFolder, path: Path, command: str, option: str) -> str:
+def _not_there(folder: RunFolder, path: Path, command: str, option: str, remark: str) -> str:
     whole = f"fastgan {command} --run {shlex.quote(str(folder.path))} {option} {shlex.quote(str(path))}"
-    return paragraph(f"There is no {path.name} in the run folder; this command makes it: {whole}")
+    made = paragraph(f"There is no {path.name} in the run folder; this command makes it: {whole}")
+    return made + paragraph(f"Its network: {remark}.") if remark else made
 
 
 def _status(folder: RunFolder, record: dict) -> str:
@@ -169,9 +175,11 @@ def _reconstructions(folder: RunFolder, config: dict) -> str:
     return _image(paths[-1], f"From left to right: {shown}. Iteration {int(paths[-1].stem)}.", "tall")
 
 
-def _nearest(folder: RunFolder) -> str:
+def _nearest(folder: RunFolder, config: dict) -> str:
     if not folder.nearest.exists():
-        return _not_there(folder, folder.nearest, "nearest", "--out")
+        own = config.get("loss", {})
+        used = best_here(PERCEPTUAL, own.get("perceptual_net", "vgg"), own.get("perceptual_weights"))
+        return _not_there(folder, folder.nearest, "nearest", "--out", choice_in_words(PERCEPTUAL, used))
     return _image(folder.nearest, "Samples (left) and their nearest training images, with distances", "tall")
 
 

@@ -44,8 +44,25 @@ def test_latents_are_frozen(sampler):
     np.testing.assert_allclose(sampler.latents(1, 9, first=1)[0, :3], expected, rtol=1e-6)
 
 
-def test_truncation_scales_the_latents(sampler):
-    np.testing.assert_allclose(sampler.latents(2, 3, truncation=0.5), 0.5 * sampler.latents(2, 3))
+@pytest.mark.parametrize("truncation", [0.75, 0.5, 0.1])
+def test_truncation_draws_values_anew_and_keeps_the_length(sampler, truncation):
+    free, truncated = sampler.latents(200, 3), sampler.latents(200, 3, truncation=truncation)
+    lengths = np.linalg.norm(free, axis=1)
+    np.testing.assert_allclose(np.linalg.norm(truncated, axis=1), lengths, rtol=1e-6)
+    largest, stretch = np.abs(free).max(1), np.abs(truncated).max(1)
+    calm = largest <= 2 * truncation  # nothing to draw anew
+    np.testing.assert_array_equal(truncated[calm], free[calm])
+    assert (stretch < largest).mean() > 0.9 - calm.mean()
+    kept = np.abs(free) <= 2 * truncation  # these values have only been scaled, with their row
+    factors = np.where(kept, truncated / free, np.nan)
+    np.testing.assert_allclose(np.nanmax(factors, 1), np.nanmin(factors, 1), rtol=1e-5)
+    np.testing.assert_array_equal(sampler.latents(1, 3, first=7, truncation=truncation), truncated[7:8])
+
+
+@pytest.mark.parametrize("truncation", [0, 1.5, float("nan")])
+def test_truncation_out_of_range(sampler, truncation):
+    with pytest.raises(UserError, match="must be a number from 0.01 to 1"):
+        sampler.latents(1, truncation=truncation)
 
 
 def test_no_images_is_an_empty_array(sampler):
