@@ -34,7 +34,7 @@ from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
-from fastgan_jax.utils.console import Progress
+from fastgan_jax.utils.console import NotebookImage, Progress
 from fastgan_jax.utils.devices import memory_advice
 from fastgan_jax.utils.grids import image_grid, save_png
 
@@ -127,6 +127,7 @@ class _Training:
         self.writer = MetricsWriter(run, self.step)
         self.last_good = self.last_logged = self.step
         self.sampler: Sampler | None = None  # the latest of `_sampler`
+        self.shown = NotebookImage()
 
     def run_to_end(self) -> TrainState:
         """Iterates until `train.iterations`, a signal, or a number that is not finite."""
@@ -238,7 +239,9 @@ class _Training:
     def _sample(self) -> None:
         """Writes the grid of the fixed latents and, once the discriminator has learned, that of reconstructions."""
         images = self._sampler().sample(self.config.train.num_samples, self.config.train.seed)
-        self._write_grid("samples", self.run.sample_path(self.step), image_grid(images))
+        grid = image_grid(images)
+        self._write_grid("samples", self.run.sample_path(self.step), grid)
+        self.shown.show(grid)
         discriminator = build_image_discriminator(self.config.model, self.spec.discriminator.compute)
         if self.step and discriminator and discriminator.decoders:
             real, labels = self.data.images[:NUM_RECONSTRUCTIONS], self.data.labels[:NUM_RECONSTRUCTIONS]

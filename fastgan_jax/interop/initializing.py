@@ -124,15 +124,14 @@ def _carry_over(own: dict, other: Mapping[str, dict]) -> tuple[dict, dict[tuple[
             shapes = (list(np.shape(leaves[differing[0]])) for leaves in (layer, there)) if there else ()
             fresh[path] = ", there ".join(map(str, shapes)) or "(not there)"
         # Copies: parameters and their average must not share buffers, since the state is donated.
-        for (collection, name), leaf in layer.items():
-            chosen = leaf if differing else there[collection, name]
-            flat[collection, *path, name] = jnp.array(chosen, leaf.dtype, copy=True)
+        for full, leaf in layer.items():
+            flat[full] = jnp.array(leaf if differing else there[full], leaf.dtype, copy=True)
     return traverse_util.unflatten_dict(flat), fresh
 
 
-def _layers(variables: Mapping[str, dict]) -> dict[tuple[str, ...], dict[tuple[str, str], Any]]:
-    """{path: {(collection, name of the leaf): array}} of each layer."""
+def _layers(variables: Mapping[str, dict]) -> dict[tuple[str, ...], dict[tuple[str, ...], Any]]:
+    """{path: {path with the collection before and the leaf's name after: array}} of each layer."""
     layers: dict[tuple[str, ...], dict] = {}
-    for (collection, *path, name), leaf in traverse_util.flatten_dict(dict(variables)).items():
-        layers.setdefault(tuple(path), {})[collection, name] = leaf
+    for full, leaf in traverse_util.flatten_dict(dict(variables)).items():
+        layers.setdefault(full[1:-1] or full[1:], {})[full] = leaf  # a leaf in no layer is one by itself
     return layers

@@ -17,7 +17,7 @@ def best_here(kind: Mapping[str, Network], own: str, weights: str | Path | None 
 
     Args:
         kind: networks of the registry, the better ones first.
-        own: the one that a run names, which need not be one of `kind`; it is taken if it is here, so that its numbers stay comparable.
+        own: the one that a run names, perhaps none of `kind`; it is taken if it is here: its numbers stay comparable.
         weights: a local file with the weights of `own`; None: there is none.
     """
     if own in kind and (weights is not None or is_here(kind[own])):

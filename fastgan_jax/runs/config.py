@@ -224,6 +224,8 @@ def _validate_freezing(model: ml_collections.ConfigDict, train: ml_collections.C
     from fastgan_jax.models.discriminator import layers_from_image
 
     layers, given = layers_from_image(model.resolution), f"train.freeze_discriminator={train.freeze_discriminator}"
+    if train.freeze_discriminator and model.discriminator == "projected":
+        raise UserError(f"{given} with model.discriminator=projected, whose feature network is frozen already: set 0")
     if train.freeze_discriminator > len(layers):
         raise UserError(f"{given}: a discriminator of {model.resolution} pixels has {len(layers)} layers to freeze")
     if train.freeze_discriminator and train.init_from is None:

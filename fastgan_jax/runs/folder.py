@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib.metadata
+import logging
 import os
 import platform
 import subprocess
@@ -13,6 +14,8 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import explained, user_path, write_json
 
 LIBRARIES = ("fastgan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+
+log = logging.getLogger(__name__)
 
 
 class RunFolder:
@@ -58,6 +61,8 @@ class RunFolder:
                 file.seek(0)
                 problem = f"run folder {self.path} is in use by process {file.read().strip()}"
                 raise UserError(f"{problem}: stop it, or choose another --workdir") from None
+            except OSError as error:  # some mounted folders have no locks
+                log.warning("%s cannot be locked (%s): let only one process write there", self.path, error.strerror)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
