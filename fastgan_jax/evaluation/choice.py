@@ -16,7 +16,7 @@ def choose_networks(config: Any, given: Collection[str] = ()) -> list[str]:
     """Lets a configuration evaluate by the best networks that are on this machine, where its own are not.
 
     Fields that are `given` by name stay. FID is computed by Inception alone: without it, frechet and kid take its
-    place; where no feature network is here, the metrics that need none.
+    place; where no feature network is here, the metrics that need no network.
 
     Returns:
         What was chosen, and how to get better, in words.
@@ -27,7 +27,8 @@ def choose_networks(config: Any, given: Collection[str] = ()) -> list[str]:
     if _need("features", metrics) and "eval.features" not in given and not asks_for_fid:
         chosen = best_here(FEATURE_NETWORKS, evaluation.features, evaluation.feature_weights)
         if chosen is None and "eval.metrics" not in given:
-            metrics = [name for name, metric in METRICS.items() if metric.needs not in OF_NETWORKS]
+            without = [name for name, metric in METRICS.items() if metric.needs not in OF_NETWORKS]
+            metrics = dict.fromkeys([*without, *(name for name in metrics if METRICS[name].needs != "features")])
             remarks.append(choice_in_words(FEATURE_NETWORKS, chosen))
         elif chosen not in (None, evaluation.features):
             metrics = dict.fromkeys(new for name in metrics for new in WITHOUT_INCEPTION.get(name, (name,)))

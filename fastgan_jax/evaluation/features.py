@@ -35,7 +35,7 @@ class FeatureExtractor:
             UserError: if weights are not available; the line says which features can be used instead.
         """
         try:
-            with naming_what_is_here(name, {other: (net.weights,) for other, net in FEATURE_NETWORKS.items()}):
+            with naming_what_is_here(name, {other: net.files for other, net in FEATURE_NETWORKS.items()}):
                 arrays = store.find(FEATURE_NETWORKS[name].weights, path)
         except UserError as error:
             raise UserError(

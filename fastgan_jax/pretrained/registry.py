@@ -1,7 +1,7 @@
 """The pretrained networks that this package can use, and the files that their authors publish. Quick to import."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastgan_jax.errors import UserError
@@ -165,7 +165,7 @@ NETWORKS = {
     PIXELS: Network("", "mean squared difference at 32x32 (pixels), not LPIPS", "pixels"),
 }
 PERCEPTUAL = {name: network for name, network in NETWORKS.items() if network.measure}
-FEATURE_NETWORKS = {name: network for name, network in NETWORKS.items() if network.features}
+FEATURE_NETWORKS = {name: replace(network, heads=None) for name, network in NETWORKS.items() if network.features}
 
 
 def registered(name: str) -> PretrainedFile:
