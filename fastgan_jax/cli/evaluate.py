@@ -6,9 +6,7 @@ digits. fastgan report shows the evaluation.json of the run folder.
 """
 
 import argparse
-import logging
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +27,6 @@ OPTIONS = {  # of the fields that they set
     "loss.perceptual_weights": "--weights",
 }
 WEIGHTS = {"eval.features": "eval.feature_weights", "loss.perceptual_net": "loss.perceptual_weights"}
-log = logging.getLogger(__name__)
-
 EXAMPLES = """examples:
   fastgan evaluate --run runs/mine --step all --metrics fid,kid --json runs/mine/evaluation.json
   fastgan evaluate --run runs/mine --step all --metrics frechet,kid --features squeeze_caffe --plot curve.png
@@ -58,6 +54,7 @@ def steps(text: str) -> list[int | str]:
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluates and reports."""
+    from fastgan_jax.evaluation.evaluator import evaluate_run
     from fastgan_jax.evaluation.results import check_plot
     from fastgan_jax.runs.checkpoint import checkpoint_steps
     from fastgan_jax.utils.devices import keep_compiled_programs
@@ -69,24 +66,11 @@ def run(arguments: argparse.Namespace) -> None:
     keep_compiled_programs()
     chosen = checkpoint_steps(arguments.run) if "all" in arguments.step else arguments.step
     try:
-        config, remarks = configuration_of(arguments)
-        evaluation = evaluate(arguments.run, chosen, config, remarks, arguments.data)
+        config = configuration_of(arguments)
+        evaluation = evaluate_run(arguments.run, chosen, config, arguments.data)
     except UserError as error:
         raise UserError(with_options(str(error))) from None
     show(evaluation, config, arguments.json, arguments.plot)
-
-
-def evaluate(
-    run: Path, chosen: Sequence[int | str], config: Any, remarks: list[str], data: Path | None = None
-) -> "Evaluation":
-    """Evaluates checkpoints with networks about whose choice there are remarks."""
-    from fastgan_jax.evaluation.evaluator import evaluate_run
-
-    for remark in remarks:
-        log.warning("%s; evaluated: %s", remark, config.eval.metrics)
-    evaluation = evaluate_run(run, chosen, config, data)
-    evaluation.facts["remarks"] = remarks
-    return evaluation
 
 
 def show(evaluation: "Evaluation", config: Any, numbers: Path | None, image: Path | None) -> None:
@@ -109,8 +93,8 @@ def with_options(message: str) -> str:
     return f"{message}; here: {', '.join(named)}" if named else message
 
 
-def configuration_of(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
-    """The run's configuration with what the arguments change, and which networks were chosen, in words."""
+def configuration_of(arguments: argparse.Namespace) -> Any:
+    """The run's configuration with what the arguments change."""
     from fastgan_jax.evaluation.choice import choose_networks
     from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.checkpoint import find_checkpoint, read_config
@@ -124,6 +108,6 @@ def configuration_of(arguments: argparse.Namespace) -> tuple[Any, list[str]]:
             changes[file] = None  # the run's file is for the run's network
     changes |= {field: value for field, value in given.items() if value is not None}
     config.update_from_flattened_dict(changes)
-    remarks = choose_networks(config, [field for field, value in given.items() if value is not None])
+    choose_networks(config, [field for field, value in given.items() if value is not None])
     configuration.validate(config, check_source=False)
-    return config, remarks
+    return config

@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     show_log(logging.INFO)
     keep_compiled_programs()
     if arguments.mode == "eval":
-        return evaluate_all(config, workdir, [field for field, _ in arguments.overrides])
+        return evaluate(config, workdir, [field for field, _ in arguments.overrides])
     return train(config, workdir)
 
 
@@ -96,20 +96,22 @@ def train(config: Any, workdir: Path) -> int:
     return 0
 
 
-def evaluate_all(config: Any, workdir: Path, given: Collection[str] = ()) -> int:
+def evaluate(config: Any, workdir: Path, given: Collection[str] = ()) -> int:
     """Evaluates every kept checkpoint and leaves the result in the run folder, in place of the one that is there.
 
     The fields that are `given` on the command line choose networks even where that means a download.
     """
-    from fastgan_jax.cli.evaluate import evaluate, show
+    from fastgan_jax.cli.evaluate import show
     from fastgan_jax.evaluation.choice import choose_networks
+    from fastgan_jax.evaluation.evaluator import evaluate_run
     from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint, read_config
     from fastgan_jax.runs.folder import RunFolder
 
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_config(find_checkpoint(workdir)), configuration.to_dict(config))
-    evaluation = evaluate(workdir, steps, config, choose_networks(config, given))
+    choose_networks(config, given)
+    evaluation = evaluate_run(workdir, steps, config)
     numbers = RunFolder(workdir).evaluation
     show(evaluation, config, numbers, numbers.with_suffix(".png"))
     return 0

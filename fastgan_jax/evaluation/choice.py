@@ -1,5 +1,6 @@
 """What an evaluation uses where nothing is named: the networks that are here."""
 
+import logging
 from collections.abc import Collection
 from typing import Any
 
@@ -11,15 +12,14 @@ from fastgan_jax.runs.config import split_names
 WITHOUT_INCEPTION = {"fid": ("frechet", "kid")}  # what takes a metric's place on other features
 OF_NETWORKS = ("features", "distance")  # what metrics need of pretrained networks
 
+log = logging.getLogger(__name__)
 
-def choose_networks(config: Any, given: Collection[str] = ()) -> list[str]:
+
+def choose_networks(config: Any, given: Collection[str] = ()) -> None:
     """Lets a configuration evaluate by the best networks that are on this machine, where its own are not.
 
     Fields that are `given` by name stay. FID is computed by Inception alone: without it, frechet and kid take its
-    place; where no feature network is here, the metrics that need no network.
-
-    Returns:
-        What was chosen, and how to get better, in words.
+    place; where no feature network is here, the metrics that need no network. The log says what was chosen.
     """
     evaluation, loss, remarks = config.eval, config.loss, []
     metrics = split_names(evaluation.metrics)
@@ -33,14 +33,22 @@ def choose_networks(config: Any, given: Collection[str] = ()) -> list[str]:
         elif chosen not in (None, evaluation.features):
             metrics = dict.fromkeys(new for name in metrics for new in WITHOUT_INCEPTION.get(name, (name,)))
             evaluation.update(features=chosen, feature_weights=None)
-            remarks.append(choice_in_words(FEATURE_NETWORKS, chosen))
+            remarks.append(choice_in_words(FEATURE_NETWORKS, chosen) or f"{chosen} is used")
         evaluation.metrics = ",".join(metrics)
     if _need("distance", metrics) and "loss.perceptual_net" not in given:
         chosen = best_here(PERCEPTUAL, loss.perceptual_net, loss.perceptual_weights)
         if chosen != loss.perceptual_net:
             loss.update(perceptual_net=chosen, perceptual_weights=None)
-            remarks.append(choice_in_words(PERCEPTUAL, chosen))
-    return remarks
+            remarks.append(choice_in_words(PERCEPTUAL, chosen) or f"{chosen} is used")
+    for remark in remarks:
+        log.warning("%s; evaluated: %s", remark, evaluation.metrics)
+
+
+def better_networks(config: Any) -> list[str]:
+    """Which networks would evaluate better than those of a configuration, in words; none if its own are the best."""
+    used = {"features": (FEATURE_NETWORKS, config.eval.features), "distance": (PERCEPTUAL, config.loss.perceptual_net)}
+    metrics = split_names(config.eval.metrics)
+    return [text for what, own in used.items() if _need(what, metrics) and (text := choice_in_words(*own))]
 
 
 def _need(what: str, metrics: Collection[str]) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.errors import UserError
+from fastgan_jax.evaluation.choice import better_networks
 from fastgan_jax.evaluation.features import FeatureExtractor
 from fastgan_jax.inference.restore import load, load_training_set
 from fastgan_jax.inference.sampler import Sampler
@@ -198,6 +199,7 @@ def evaluate_run(
         "real": "training set" if images is None else str(images),
         "seed": config.eval.seed,
         "networks": evaluator.description,
+        "remarks": better_networks(config),
         "protocol": evaluator.protocol,
         "mirrored": config.data.flip,
         "device": jax.devices()[0].device_kind,

@@ -25,14 +25,16 @@ def best_here(kind: Mapping[str, Network], own: str, weights: str | Path | None 
     return next((name for name, network in kind.items() if is_here(network)), None)
 
 
-def choice_in_words(kind: Mapping[str, Network], chosen: str | None) -> str:
-    """Which network was chosen, and how to get better ones of `kind`, with their sizes; "" if there are none."""
+def choice_in_words(kind: Mapping[str, Network], used: str | None) -> str:
+    """Which network is used, and how to get better ones of `kind`, with their sizes; "" if none is better.
+
+    For example "squeeze is used; better, but not here: vgg (553 MB: fastgan weights --fetch vgg)".
+    """
     names = list(kind)
-    better = (_how_to_get(name, kind[name]) for name in names[: names.index(chosen) if chosen else None])
+    better = (_how_to_get(name, kind[name]) for name in names[: names.index(used) if used else None])
     listed = "; ".join(filter(None, better))
-    what = f"{chosen} is the best network that is here" if chosen else "no network is here"
-    what = "no network is here, so pixels are compared" if chosen == PIXELS else what
-    return f"{what}; better: {listed}" if listed else ""
+    what = "pixels are compared, since no network is here" if used == PIXELS else f"{used or 'no network'} is used"
+    return f"{what}; better, but not here: {listed}" if listed else ""
 
 
 def _how_to_get(name: str, network: Network) -> str:

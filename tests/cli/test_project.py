@@ -94,7 +94,7 @@ def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, tmp_path
     write_arrays(store.cached_path("squeezenet_caffe"), arrays)
     assert tool.main([*command, "--updates", "3", "--starts", "2"]) == 0
     assert "cosine distance (squeeze_caffe), not LPIPS" in capsys.readouterr().out
-    assert "squeeze_caffe is the best network that is here; better: vgg (553 MB: fastgan weights --fetch" in caplog.text
+    assert "squeeze_caffe is used; better, but not here: vgg (553 MB: fastgan weights --fetch vgg)" in caplog.text
 
 
 def unreachable(*_):

