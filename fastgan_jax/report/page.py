@@ -122,7 +122,7 @@ def _afterwards(folder: RunFolder, config: dict, results: dict[str, Any]) -> str
     return evaluation_afterwards(results)
 
 
-def _not_there(folder: RunFolder, path: Path, command: str, option: str, remark: str) -> str:
+def _not_there(folder: RunFolder, path: Path, command: str, option: str, remark: str = "") -> str:
     whole = f"fastgan {command} --run {shlex.quote(str(folder.path))} {option} {shlex.quote(str(path))}"
     made = paragraph(f"There is no {path.name} in the run folder; this command makes it: {whole}")
     return made + paragraph(f"Its network: {remark}.") if remark else made
