@@ -1,5 +1,6 @@
 """fastgan evaluate: table, JSON and plot of checkpoints, and what it refuses."""
 
+import dataclasses
 import json
 import re
 
@@ -8,6 +9,8 @@ from random_networks import cache_random_squeezenet
 from tool_modules import load_tool
 
 from fastgan_jax import main
+from fastgan_jax.pretrained import store
+from fastgan_jax.pretrained.registry import FILES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -20,7 +23,7 @@ def cache(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run, tmp_path, capsys):
+def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run, tmp_path, capsys, caplog, monkeypatch):
     run = tmp_path / "run"
     run.mkdir()
     for name in ("checkpoints", "data", "config.json"):
@@ -41,6 +44,16 @@ def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run,
     assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json")]) == 0
     assert json.loads((tmp_path / "x.json").read_text())["checkpoints"] == written["checkpoints"][1:]
     assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json"), "--overwrite"]) == 0
+    monkeypatch.setitem(FILES, "efficientnet_lite0", dataclasses.replace(FILES["efficientnet_lite0"], package=""))
+    monkeypatch.setattr(store, "_download", lambda *_: pytest.fail("a download that nobody asked for"))
+    unnamed = ["--run", str(run), "--num", "12", "--step", "2", "--json", str(tmp_path / "y.json")]
+    assert tool.main(unnamed) == 0
+    assert "squeeze_caffe is used; better, but not here: inception (91 MB" in caplog.text
+    chosen = json.loads((tmp_path / "y.json").read_text())
+    assert {"frechet", "kid"} <= chosen["checkpoints"][0].keys() and "fid" not in chosen["checkpoints"][0]
+    assert (
+        chosen["remarks"] == [line for line in chosen["remarks"] if "fastgan weights --fetch inception" in line] != []
+    )
     capsys.readouterr()
     for wrong, message in (
         (["--step", "3"], "has no checkpoint 3"),
