@@ -52,4 +52,4 @@ def better_networks(config: Any) -> list[str]:
 
 
 def _need(what: str, metrics: Collection[str]) -> bool:
-    return any(METRICS[name].needs == what for name in metrics)
+    return any(METRICS[name].needs == what for name in metrics if name in METRICS)
