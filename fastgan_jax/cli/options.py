@@ -131,7 +131,10 @@ SHARED = {
     },
     "--columns": {"type": count, "metavar": "C", "help": "of the grid (default: about square)"},
     "--data": {"type": path, "metavar": "PATH", "help": "folder or zip of real images (default: the training set)"},
-    "--net": {"choices": tuple(PERCEPTUAL), "help": "perceptual network (default: the best that is here)"},
+    "--net": {
+        "choices": tuple(PERCEPTUAL),
+        "help": "perceptual network (default: the run's if it is here, else the best)",
+    },
     "--weights": {"type": path, "metavar": "FILE", "help": "local file with the weights of --net"},
 }
 

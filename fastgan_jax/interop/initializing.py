@@ -72,7 +72,7 @@ def initialize(
         frozen: names among D's parameters that must be carried over, since they will not be trained.
 
     Returns:
-        The state, and what was carried over and what was not, a line for each network.
+        The state, and what was carried over and what was not, a line for each network, and which settings differ.
 
     Raises:
         UserError: if no layer fits, or one of `frozen` does not.
@@ -94,7 +94,14 @@ def initialize(
             f"{source.name} has nothing of that shape: set it to 0, or model.* as there"
         )
     ema, _ = _carry_over({"params": state.ema_params}, {"params": source.ema_params})
+    lines += [f"settings that differ: {differing}"] if (differing := _differing(source, model)) else []
     return state.replace(ema_params=ema["params"]), lines
+
+
+def _differing(source: Source, model: Mapping[str, Any]) -> str:
+    """The fields of the group `model` that are other ones there, such as "model.ngf=16, there 4"."""
+    other = {name: value for name, value in source.model.items() if name in model and model[name] != value}
+    return "; ".join(f"model.{name}={model[name]}, there {value}" for name, value in other.items())
 
 
 def _check_share(params: dict, fresh: Mapping[tuple[str, ...], str], source: Source, model: Mapping[str, Any]) -> None:
@@ -102,11 +109,9 @@ def _check_share(params: dict, fresh: Mapping[tuple[str, ...], str], source: Sou
     sizes = {path: sum(np.size(leaf) for leaf in layer.values()) for path, layer in _layers({"params": params}).items()}
     carried = 1 - sum(sizes[path] for path in fresh) / sum(sizes.values())
     if carried < LEAST_SHARE:
-        changed = {name: value for name, value in source.model.items() if model[name] != value}
-        changed = [f"model.{name}={model[name]}, there {value}" for name, value in changed.items()]
         raise UserError(
             f"train.init_from: of the generator's parameters, {carried:.0%} have the shapes of those of {source.name} "
-            f"({'; '.join(changed)}): set these fields as there, or take all settings of that run with --config RUN"
+            f"({_differing(source, model)}): set these fields as there, or take all settings of that run by --config RUN"
         )
 
 

@@ -52,7 +52,8 @@ def test_networks_of_the_same_shapes_are_taken_over_and_the_rest_is_fresh(small,
 
 def test_another_resolution_takes_over_what_has_the_same_shapes(source):
     own, model = fresh_state(resolution=128)
-    state, (of_g, of_d) = initialize(own, source, model)
+    state, (of_g, of_d, settings) = initialize(own, source, model)
+    assert settings == "settings that differ: model.resolution=128, there 64"
     assert of_g.startswith("generator: 21 of 30 layers from other; fresh: sle_128/conv_0 (not there); ")
     assert "to_big [3, 3, 4, 3], there [3, 3, 8, 3]" in of_g
     assert "; from_big_0 [3, 3, 3, 2], there [3, 3, 3, 4]; " in of_d
@@ -65,11 +66,11 @@ def test_another_resolution_takes_over_what_has_the_same_shapes(source):
 
 def test_classes_come_and_go(source):
     own, model = fresh_state(num_classes=3)
-    conditional, (of_g, of_d) = initialize(own, source, model)
+    conditional, (of_g, of_d, _) = initialize(own, source, model)
     assert "embed (not there); initial/conv [4, 4, 24, 128], there [4, 4, 8, 128]" in of_g
     assert "; fresh: embed_big (not there); embed_small (not there)" in of_d
     more, model = fresh_state(num_classes=4)
-    _, (of_g, _) = initialize(more, source_of(conditional, model), model)
+    _, (of_g, *_) = initialize(more, source_of(conditional, model), model)
     assert of_g == "generator: 22 of 23 layers from other; fresh: embed [4, 16], there [3, 16]"
 
 
