@@ -111,7 +111,7 @@ def _check_share(params: dict, fresh: Mapping[tuple[str, ...], str], source: Sou
     if carried < LEAST_SHARE:
         raise UserError(
             f"train.init_from: of the generator's parameters, {carried:.0%} have the shapes of those of {source.name} "
-            f"({_differing(source, model)}): set these fields as there, or take all settings of that run by --config RUN"
+            f"({_differing(source, model)}): set these fields as there, or take all settings with --config RUN"
         )
 
 
