@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
+from fastgan_jax.evaluation.features import is_own_network
 from fastgan_jax.metrics.registry import METRICS
 from fastgan_jax.pretrained.choice import best_here, choice_in_words
 from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
@@ -19,13 +20,18 @@ def choose_networks(config: Any, given: Collection[str] = ()) -> None:
     """Lets a configuration evaluate by the best networks that are on this machine, where its own are not.
 
     Fields that are `given` by name stay. FID is computed by Inception alone: without it, frechet and kid take its
-    place; where no feature network is here, the metrics that need no network. The log says what was chosen.
+    place; where no feature network is here, the metrics that need no network. The network of a projected discriminator
+    is a poor judge of its generator and not chosen. The log says what was chosen.
     """
     evaluation, loss, remarks = config.eval, config.loss, []
     metrics = split_names(evaluation.metrics)
     asks_for_fid = "fid" in metrics and "eval.metrics" in given
     if _need("features", metrics) and "eval.features" not in given and not asks_for_fid:
-        chosen = best_here(FEATURE_NETWORKS, evaluation.features, evaluation.feature_weights)
+        own, judged = evaluation.features, config.model.discriminator
+        judges = {
+            name: net for name, net in FEATURE_NETWORKS.items() if name == own or not is_own_network(name, judged)
+        }
+        chosen = best_here(judges, own, evaluation.feature_weights)
         if chosen is None and "eval.metrics" not in given:
             without = [name for name, metric in METRICS.items() if metric.needs not in OF_NETWORKS]
             metrics = dict.fromkeys([*without, *(name for name in metrics if METRICS[name].needs != "features")])

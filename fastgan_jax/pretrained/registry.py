@@ -127,6 +127,9 @@ class Network:
     heads: str | None = None  # of the perceptual distance, a name of FILES
     features: Callable[[dict[str, Any], Any], Any] | None = None  # (by layer, [B, side, side, 3] in [-1, 1]) -> [B, D]
     side: int = 0  # of the images that `features` takes, in pixels
+    # Whether features are scaled to mean square 1 before sets are compared. FID and KID are defined on Inception's as
+    # they are; other networks' follow contrast in length, and a kernel of dot products takes short ones for near ones.
+    unit_features: bool = True
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -155,7 +158,7 @@ def _efficientnet(layers: dict[str, Any], images: Any) -> Any:
 # Keys are what configurations call them: loss.perceptual_net, eval.features. The better ones come first: where none is
 # named, commands take the first that is on this machine (`choice.py`).
 NETWORKS = {
-    "inception": Network("inception", features=_inception, side=299),
+    "inception": Network("inception", features=_inception, side=299, unit_features=False),
     "vgg": Network("vgg16", "LPIPS (vgg)", "vgg", "lpips_vgg"),
     "efficientnet_lite0": Network("efficientnet_lite0", features=_efficientnet, side=224),
     "squeeze": Network("squeezenet1_1", "LPIPS (squeeze)", "squeeze", "lpips_squeeze", _squeeze, 224),

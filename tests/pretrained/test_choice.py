@@ -97,6 +97,16 @@ def test_an_evaluation_takes_what_is_here(caplog):
     assert not caplog.text  # its own are here
 
 
+def test_a_projected_discriminators_own_network_is_no_judge():
+    put("efficientnet_lite0")
+    put("squeezenet_caffe")
+    for discriminator, features in (("fastgan", "efficientnet_lite0"), ("projected", "squeeze_caffe")):
+        config = base.get_config()
+        config.model.discriminator = discriminator
+        choose_networks(config)
+        assert config.eval.features == features
+
+
 @pytest.mark.parametrize(
     ("given", "metrics"), [(["eval.features"], "fid"), (["eval.metrics"], "fid"), (["loss.perceptual_net"], "nearest")]
 )
