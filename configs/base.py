@@ -44,7 +44,10 @@ def get_config() -> ml_collections.ConfigDict:
     model.resize = "nearest"  # how the discriminator's small view and targets are made: nearest (reference) | antialias
 
     loss = config.loss = ml_collections.ConfigDict()
-    loss.adversarial = "hinge"  # hinge | relativistic_hinge
+    loss.adversarial = "hinge"  # hinge (reference) | relativistic_hinge | logistic | relativistic_pairing
+    loss.projected_weight = 1.0  # of the projected discriminators in the generator's loss, with discriminator "both"
+    loss.lecam = 0.0  # weight of LeCam regularization of the discriminator's logits (Tseng et al. 2021); 0: none
+    loss.gradient_penalty = 0.0  # weight of R1 and R2, on real and on generated images (Mescheder et al. 2018); 0: none
     loss.smoothing = 0.2  # margins of the hinge are uniform from 1 - this to 1: 0.2 (reference) | 0 (paper)
     loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2
     loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference's sum)
@@ -54,13 +57,16 @@ def get_config() -> ml_collections.ConfigDict:
     augment = config.augment = ml_collections.ConfigDict()
     augment.policy = "color,translation"  # of color, translation, cutout, offset, offset_h, offset_v; "" for none
     augment.probability = 1.0  # share of images that are augmented, in [0, 1]
+    augment.target = placeholder(float)  # sign of D's real logits that the probability adapts to, say 0.6; None: fixed
     augment.shared = False  # one draw for both scales of a generated image; False: one each (reference)
 
     optim = config.optim = ml_collections.ConfigDict()
     optim.learning_rate = 2e-4  # of Adam, both networks
+    optim.final_learning_rate = placeholder(float)  # reached linearly at the last iteration; None: constant
     optim.beta1 = 0.5  # of Adam
     optim.beta2 = 0.999  # of Adam
     optim.ema_decay = 0.999  # per iteration, of the generator's averaged parameters
+    optim.ema_warmup = False  # a decay of at most (1 + t) / (10 + t) at iteration t, so that early averages do not lag
 
     train = config.train = ml_collections.ConfigDict()
     train.iterations = 50_000  # one discriminator and one generator update each

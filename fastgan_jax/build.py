@@ -61,8 +61,8 @@ def spec_from_config(config: Any, backend: str | None = None) -> Spec:
     return Spec(
         generator=build_generator(config.model, compute),
         discriminator=build_discriminator(config.model, compute),
-        optimizer=optax.adam(optim.learning_rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8),
-        discriminator_loss=losses.ADVERSARIAL[config.loss.adversarial],
+        optimizer=_optimizer(optim, config.train.iterations),
+        adversarial=losses.ADVERSARIAL[config.loss.adversarial],
         smoothing=config.loss.smoothing,
         distance=distance_from_config(config.loss, config.train.precision),
         latent_size=config.model.nz,
@@ -74,8 +74,20 @@ def spec_from_config(config: Any, backend: str | None = None) -> Spec:
         flip=config.data.flip,
         ema_decay=optim.ema_decay,
         frozen=sum(layers_from_image(config.model.resolution)[: config.train.freeze_discriminator], ()),
+        ema_warmup=optim.ema_warmup,
+        augment_target=config.augment.target,
+        lecam=config.loss.lecam,
+        projected_weight=config.loss.projected_weight,
+        gradient_penalty=config.loss.gradient_penalty,
         recompute=config.train.remat == "full",
     )
+
+
+def _optimizer(optim: Any, iterations: int) -> optax.GradientTransformation:
+    rate = optim.learning_rate
+    if optim.final_learning_rate is not None:
+        rate = optax.linear_schedule(rate, optim.final_learning_rate, iterations)
+    return optax.adam(rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8)
 
 
 def distance_from_config(loss: Any, precision: str = "float32") -> losses.Distance:

@@ -22,7 +22,11 @@ def test_each_field_reaches_the_method():
     config.augment.shared = True
     config.model.decoders = "big, mid"
     spec = spec_from_config(config)
-    assert spec.discriminator_loss is losses.relativistic_hinge and spec.augment_shared and spec.generator.compute.remat
+    assert (
+        spec.adversarial.discriminator is losses.relativistic_hinge
+        and spec.augment_shared
+        and spec.generator.compute.remat
+    )
     assert spec.reconstruction_weight == 2.0
     assert spec.generator.compute.dtype == spec.discriminator.compute.dtype == jnp.bfloat16
     assert spec.discriminator.decoders == ("big", "mid")

@@ -24,13 +24,18 @@ from fastgan_jax.gan.state import TrainState, apply_gradients
 from fastgan_jax.gan.step import (
     Inputs,
     Metrics,
+    Seen,
+    augment_probability,
     augment_real,
+    averages_of,
     discriminator_gradient,
+    discriminator_inputs_of_real,
     discriminator_passes,
     finish,
     generate,
     generator_loss_gradient,
     pass_without_decoders,
+    reconstruction_targets,
 )
 from fastgan_jax.models.spectral_norm import power_iterate
 
@@ -60,15 +65,20 @@ def accumulated_update(
     micro_batches = _split((real, labels, draws.replace(quadrant=None)), parts)
     scan = partial(jax.lax.scan, xs=micro_batches, length=parts, unroll=parts if unroll else 1)
 
+    probability = augment_probability(spec, state)
+
     def discriminator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
         total, g_stats, d_stats = carried
         real, labels, own_draws = micro_batch
         own_draws = own_draws.replace(quadrant=draws.quadrant)
-        images, g_stats = generate(spec, moved_g.replace(batch_stats=g_stats), labels, own_draws)
+        images, g_stats = generate(spec, moved_g.replace(batch_stats=g_stats), labels, own_draws, probability)
         fakes = spec.discriminator.inputs(d.params, pretrained.features, images)
         passes = (for_real.replace(batch_stats=d_stats), for_fake)
+        real = augment_real(spec, real, own_draws, probability)
+        seen = Seen(discriminator_inputs_of_real(spec, pretrained, d, real), fakes, labels)
+        targets = reconstruction_targets(spec, pretrained.distance, real, draws.quadrant)
         gradient, d_stats, metrics = discriminator_gradient(
-            spec, pretrained, passes, augment_real(spec, real, own_draws), fakes, labels, own_draws
+            spec, pretrained.distance, passes, seen, targets, own_draws, averages_of(state)
         )
         return (_add(total, gradient, 1 / parts), g_stats, d_stats), metrics
 
@@ -78,14 +88,16 @@ def accumulated_update(
 
     def generator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
         total, d_stats = carried
-        _, labels, own_draws = micro_batch
+        real, labels, own_draws = micro_batch
 
         def generated(params: dict) -> tuple[Inputs, dict]:
-            images, stats = generate(spec, moved_g.replace(params=params), labels, own_draws)
+            images, stats = generate(spec, moved_g.replace(params=params), labels, own_draws, probability)
             return spec.discriminator.inputs(d.params, pretrained.features, images), stats
 
         fakes, g_vjp, _ = jax.vjp(spec.recomputed(generated), g.params, has_aux=True)
-        fakes_gradient, d_stats, metrics = generator_loss_gradient(spec, d.replace(batch_stats=d_stats), fakes, labels)
+        real = augment_real(spec, real, own_draws, probability)
+        seen = Seen(discriminator_inputs_of_real(spec, pretrained, d, real), fakes, labels)
+        fakes_gradient, d_stats, metrics = generator_loss_gradient(spec, d.replace(batch_stats=d_stats), seen)
         (gradient,) = g_vjp(fakes_gradient)
         return (_add(total, gradient, 1 / parts), d_stats), metrics
 
@@ -94,7 +106,7 @@ def accumulated_update(
 
     metrics = jax.tree.map(jnp.mean, d_metrics | g_metrics)
     norms = {"grad_norm/d": optax.tree.norm(d_gradient), "grad_norm/g": optax.tree.norm(g_gradient)}
-    return finish(spec, state, g, d.replace(batch_stats=d_stats), metrics | norms)
+    return finish(spec, state, g, d.replace(batch_stats=d_stats), metrics | norms, len(labels))
 
 
 def _split(tree: Any, parts: int) -> Any:

@@ -53,7 +53,7 @@ def draw(key: jax.Array, policy: str, batch: int) -> Draws:
     return {name: jax.random.uniform(k, (batch, size)) for k, (name, size) in zip(keys, sizes.items(), strict=True)}
 
 
-def apply(images: jax.Array, draws: Draws, policy: str, probability: float = 1.0) -> jax.Array:
+def apply(images: jax.Array, draws: Draws, policy: str, probability: float | jax.Array = 1.0) -> jax.Array:
     """Augments each image by its own numbers.
 
     Args:
@@ -68,7 +68,7 @@ def apply(images: jax.Array, draws: Draws, policy: str, probability: float = 1.0
     augmented = images
     for part in parse_policy(policy):
         augmented = PARTS[part].apply(augmented, draws)
-    if probability < 1:
+    if isinstance(probability, jax.Array) or probability < 1:
         augmented = jnp.where(_per_image(draws["gate"]) < probability, augmented, images)
     return augmented
 

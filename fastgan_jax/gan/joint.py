@@ -1,6 +1,7 @@
 """A variant of D's update: real and generated images in one batch, each a group with its own norms and statistics."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,7 @@ def discriminate_both(
     discriminate: Callable,
     params: dict,
     passes: tuple[NetworkState, NetworkState],
-    inputs: tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]],
-    labels: jax.Array,
+    seen: Any,
     quadrant: jax.Array,
 ) -> tuple[DiscriminatorOutput, DiscriminatorOutput, dict]:
     """D's outputs for real images (with reconstructions) and generated ones, and its batch-norm state after both.
@@ -27,12 +27,11 @@ def discriminate_both(
         discriminate: `step.discriminate`.
         params: of D.
         passes: D as it sees real, then generated images, see `step.discriminator_passes`.
-        inputs: what D takes of real and of generated images.
-        labels: int32 [B].
+        seen: a `step.Seen`.
         quadrant: that the decoder "part" reconstructs.
     """
     for_real, for_fake = passes
-    before, count = for_real.batch_stats, len(labels)
+    before, count = for_real.batch_stats, len(seen.labels)
 
     def in_groups(first: dict, second: dict) -> dict:
         """State with a leading axis of groups; that of the decoders, which see real images alone, has none."""
@@ -41,7 +40,8 @@ def discriminate_both(
     both = for_real.replace(
         batch_stats=in_groups(before, before), spectral=in_groups(for_real.spectral, for_fake.spectral)
     )
-    joined, twice = [jnp.concatenate(pair) for pair in zip(*inputs, strict=True)], jnp.tile(labels, 2)
+    joined = [jnp.concatenate(pair) for pair in zip(seen.reals, seen.fakes, strict=True)]
+    twice = jnp.tile(seen.labels, 2)
     run = spec.recomputed(
         lambda params: discriminate(
             spec, both.replace(params=params), joined, twice, quadrant=quadrant, num_reconstructed=count

@@ -1,9 +1,9 @@
 """The losses: arrays in, scalar out. To add one, write a function and enter it in a registry below."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,13 +43,73 @@ def relativistic_hinge(
     return hinge(real - fake.mean(), fake - real.mean(), real_margins, fake_margins)
 
 
-# loss.adversarial: D's loss (logits of real and of generated images, their margins) -> one scalar for each kind
-ADVERSARIAL = {"hinge": hinge, "relativistic_hinge": relativistic_hinge}
-
-
-def generator_loss(fake: jax.Array) -> jax.Array:
+def generator_hinge(real: jax.Array | None, fake: jax.Array) -> jax.Array:
     """Loss of G (paper, equation 4): minus the mean logit of generated images [B, L]."""
     return -fake.mean()
+
+
+def logistic(
+    real: jax.Array, fake: jax.Array, real_margins: jax.Array, fake_margins: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Non-saturating logistic loss of D (Goodfellow et al. 2014): mean softplus(-real) and mean softplus(fake)."""
+    return jax.nn.softplus(-real).mean(), jax.nn.softplus(fake).mean()
+
+
+def generator_logistic(real: jax.Array | None, fake: jax.Array) -> jax.Array:
+    """Non-saturating logistic loss of G: mean softplus(-fake) of logits [B, L]."""
+    return jax.nn.softplus(-fake).mean()
+
+
+def relativistic_pairing(
+    real: jax.Array, fake: jax.Array, real_margins: jax.Array, fake_margins: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Logistic loss of D on pairs (Jolicoeur-Martineau 2019, R3GAN): mean softplus(fake - real), and 0."""
+    return jax.nn.softplus(fake - real).mean(), jnp.zeros(())
+
+
+def generator_relativistic_pairing(real: jax.Array, fake: jax.Array) -> jax.Array:
+    """Logistic loss of G on pairs: mean softplus(real - fake) of logits [B, L]."""
+    return jax.nn.softplus(real - fake).mean()
+
+
+class Adversarial(NamedTuple):
+    """A pair of losses.
+
+    Attributes:
+        discriminator: (logits of real and of generated images, their margins) -> one scalar for each kind.
+        generator: (logits of real images, logits of generated ones) -> scalar.
+        pairs: whether G's loss depends on the logits of real images; otherwise it gets None.
+    """
+
+    discriminator: Callable[..., tuple[jax.Array, jax.Array]]
+    generator: Callable[[jax.Array | None, jax.Array], jax.Array] = generator_hinge
+    pairs: bool = False
+
+
+# loss.adversarial
+ADVERSARIAL = {
+    "hinge": Adversarial(hinge),
+    "relativistic_hinge": Adversarial(relativistic_hinge),
+    "logistic": Adversarial(logistic, generator_logistic),
+    "relativistic_pairing": Adversarial(relativistic_pairing, generator_relativistic_pairing, pairs=True),
+}
+
+
+def lecam(real: jax.Array, fake: jax.Array, averages: Mapping[str, jax.Array]) -> jax.Array:
+    """LeCam regularization (Tseng et al. 2021, equation 3) of logits [B, L] with moving averages of both kinds' means.
+
+    Mean squared distance of real logits from the generated ones' average, and the reverse.
+    """
+    return jnp.square(real - averages["fake"]).mean() + jnp.square(fake - averages["real"]).mean()
+
+
+def gradient_penalty(logits_of: Callable[..., jax.Array], inputs: tuple[jax.Array, ...]) -> jax.Array:
+    """Half the mean squared length of the gradient of each image's mean logit with respect to what D takes of it.
+
+    On real images this is R1, on generated ones R2 (Mescheder et al. 2018), without their weight.
+    """
+    gradients = jax.grad(lambda inputs: logits_of(inputs).mean(1).sum())(inputs)
+    return sum(jnp.square(x).sum() for x in gradients) / (2 * len(inputs[0]))
 
 
 def l1(first: jax.Array, second: jax.Array) -> jax.Array:

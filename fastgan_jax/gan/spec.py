@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import optax
 
-from fastgan_jax.gan.losses import Distance
+from fastgan_jax.gan.losses import Adversarial, Distance
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.projected import ProjectedDiscriminator
@@ -30,19 +30,29 @@ class Spec:
     generator: Generator
     discriminator: Discriminator | ProjectedDiscriminator
     optimizer: optax.GradientTransformation  # of both networks
-    discriminator_loss: Callable  # an entry of losses.ADVERSARIAL
+    adversarial: Adversarial
     smoothing: float  # the hinge's margins are uniform from 1 minus this to 1
     distance: Distance  # of a reconstruction from its target
     latent_size: int
     reconstruction_weight: float | None  # times the batch mean; None: the batch size, that is a sum over the batch
     policy: str  # of the augmentation
-    augment_probability: float
+    augment_probability: float  # with `augment_target` at the beginning
     augment_shared: bool
     resize: str  # "nearest" | "antialias": how D's small image and the targets are made from the full one
     flip: bool
     ema_decay: float
     frozen: tuple[str, ...] = ()  # names among D's parameters of the layers that are not trained
+    ema_warmup: bool = False  # a shorter average in the first iterations
+    augment_target: float | None = None  # sign of D's real logits that the probability of augmentation aims at
+    lecam: float = 0.0  # weight of LeCam regularization
+    gradient_penalty: float = 0.0  # weight of R1 and R2
+    projected_weight: float = 1.0  # of the projected discriminators in G's loss, beside FastGAN's
     recompute: bool = False  # a network's activations in its backward pass, instead of keeping them until then
+
+    @property
+    def has_averages(self) -> bool:
+        """Whether regularization carries numbers from iteration to iteration."""
+        return self.augment_target is not None or self.lecam > 0
 
     def recomputed(self, function: Callable) -> Callable:
         """A pass through a network, repeated in the backward pass if `recompute` says so."""

@@ -40,6 +40,16 @@ class TrainState:
     rng: jax.Array  # random key of the run; iteration i draws from fold_in(rng, i)
 
 
+@struct.dataclass
+class RegularizedTrainState(TrainState):
+    """`TrainState` of a run whose regularization carries numbers from iteration to iteration.
+
+    `averages` are float32 scalars: "real" and "fake", moving averages of D's mean logits, and "augment_probability".
+    """
+
+    averages: dict[str, jax.Array]
+
+
 def create_train_state(key: jax.Array, spec: Spec) -> TrainState:
     """The state before the first iteration; `key` gives the initial values and the run's later draws."""
     g_key, d_key, rng = jax.random.split(key, 3)
@@ -48,7 +58,11 @@ def create_train_state(key: jax.Array, spec: Spec) -> TrainState:
     d = create_network(d_key, spec.discriminator, spec.optimizer, *inputs, named=named)
     # A copy: the averaged parameters must not share buffers with those that they average, since the state is donated.
     ema_params = jax.tree.map(jnp.copy, g.params)
-    return TrainState(step=jnp.zeros((), jnp.int32), generator=g, discriminator=d, ema_params=ema_params, rng=rng)
+    state = TrainState(step=jnp.zeros((), jnp.int32), generator=g, discriminator=d, ema_params=ema_params, rng=rng)
+    if not spec.has_averages:
+        return state
+    averages = {"real": 0.0, "fake": 0.0, "augment_probability": spec.augment_probability}
+    return RegularizedTrainState(**vars(state), averages={name: jnp.float32(x) for name, x in averages.items()})
 
 
 def create_network(

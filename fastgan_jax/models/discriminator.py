@@ -91,6 +91,11 @@ class Discriminator(nn.Module):
         """Logits per image, of both heads together."""
         return 2 * self.logits_map**2
 
+    @property
+    def logit_groups(self) -> tuple[int, ...]:
+        """Logits per image of each judge, of which every loss takes the mean by itself."""
+        return (self.num_logits,)
+
     @nn.nowrap
     def inputs(self, params: dict, features: Any, images: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         """What a call takes of full and small images: themselves."""

@@ -148,8 +148,14 @@ class ProjectedDiscriminator(nn.Module):
     @property
     def num_logits(self) -> int:
         """Logits per image, of all heads together."""
+        return sum(self.logit_groups)
+
+    @property
+    def logit_groups(self) -> tuple[int, ...]:
+        """Logits per image of each judge: of `image`, if there is one, and of all maps."""
         sides = (round(side / _power_of_two(side) * LAST_SIDE) + 1 - HEAD_SIZE for side in map_sides(self.resolution))
-        return sum(side**2 for side in sides) + (0 if self.image is None else self.image.num_logits)
+        of_maps = sum(side**2 for side in sides)
+        return (of_maps,) if self.image is None else (self.image.num_logits, of_maps)
 
     @nn.nowrap
     def inputs(

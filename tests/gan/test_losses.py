@@ -10,7 +10,7 @@ import pytest
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.gan import losses
 from fastgan_jax.gan.randomness import draw_step
-from fastgan_jax.gan.step import discriminator_gradient, discriminator_passes, train_step
+from fastgan_jax.gan.step import Seen, discriminator_gradient, discriminator_passes, reconstruction_targets, train_step
 from fastgan_jax.runs.config import validate
 
 
@@ -48,7 +48,7 @@ def test_relativistic_hinge_ignores_a_common_shift_of_the_logits():
 
 
 def test_generator_loss_is_minus_the_mean_logit():
-    np.testing.assert_allclose(losses.generator_loss(jnp.array([[1.0, 2.0], [3.0, -8.0]])), 0.5)
+    np.testing.assert_allclose(losses.generator_hinge(None, jnp.array([[1.0, 2.0], [3.0, -8.0]])), 0.5)
 
 
 @pytest.mark.parametrize(("name", "expected"), [("l1", [1.0, 0.25]), ("l2", [1.0, 0.25])])
@@ -66,30 +66,74 @@ def test_distances_differ_off_the_unit():
 
 @pytest.mark.slow
 def test_a_new_loss_is_one_entry(small, monkeypatch):
-    """The logistic loss and a Charbonnier distance, from the configuration to the step."""
+    """A least-squares loss and a Charbonnier distance, from the configuration to the step."""
 
-    def logistic(real, fake, real_margins, fake_margins):
-        return jax.nn.softplus(-real).mean(), jax.nn.softplus(fake).mean()
+    def least_squares(real, fake, real_margins, fake_margins):
+        return jnp.square(real - 1).mean(), jnp.square(fake + 1).mean()
 
     def charbonnier(first, second):
         return jnp.sqrt(jnp.square(first - second) + 1e-6).mean((1, 2, 3))
 
-    monkeypatch.setitem(losses.ADVERSARIAL, "logistic", logistic)
+    monkeypatch.setitem(losses.ADVERSARIAL, "least_squares", losses.Adversarial(least_squares))
     monkeypatch.setitem(
         losses.RECONSTRUCTION, "charbonnier", lambda backbone, dtype: losses.Distance.of_images(charbonnier)
     )
     config = small.config.copy_and_resolve_references()
-    config.loss.adversarial, config.loss.reconstruction = "logistic", "charbonnier"
+    config.loss.adversarial, config.loss.reconstruction = "least_squares", "charbonnier"
     validate(config)
     spec = spec_from_config(config)
     _, metrics = jax.eval_shape(partial(train_step, spec), small.state, small.images, small.labels)
     assert {"loss/d_real", "loss/reconstruction"} <= metrics.keys()
     draws = draw_step(jax.random.key(0), spec, 4)
     passes = discriminator_passes(small.state.discriminator)
-    fakes = (jnp.zeros((4, 64, 64, 3)), jnp.zeros((4, 32, 32, 3)))
-    gradient = partial(
-        discriminator_gradient, spec, None, passes, jnp.zeros((4, 64, 64, 3)), fakes, small.labels, draws
-    )
+    images = (jnp.zeros((4, 64, 64, 3)), jnp.zeros((4, 32, 32, 3)))
+    targets = reconstruction_targets(spec, None, images[0], draws.quadrant)
+    seen = Seen(images, images, small.labels)
+    gradient = partial(discriminator_gradient, spec, None, passes, seen, targets, draws, {})
     _, _, metrics = jax.jit(gradient)()
-    # Of untrained logits near 0, each half of the logistic loss is near log 2.
-    assert float(metrics["loss/d_real"]) == pytest.approx(np.log(2), abs=0.4)
+    # Of untrained logits near 0, each half of the loss is near 1.
+    assert float(metrics["loss/d_real"]) == pytest.approx(1, abs=0.6)
+
+
+LOGITS = jnp.array([[1.0, -2.0], [0.5, 3.0]]), jnp.array([[-1.0, 0.0], [2.0, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("name", "d_real", "d_fake", "g"),
+    [  # sums of log(1 + e^x) over the four logits, by hand
+        (
+            "logistic",
+            0.313262 + 2.126928 + 0.474077 + 0.048587,
+            0.313262 + 0.693147 + 2.126928 + 0.974077,
+            1.313262 + 0.693147 + 0.126928 + 0.474077,
+        ),
+        (
+            "relativistic_pairing",
+            0.126928 + 2.126928 + 1.701413 + 0.078889,
+            0.0,
+            2.126928 + 0.126928 + 0.201413 + 2.578889,
+        ),
+    ],
+)
+def test_logistic_losses_equal_numbers_by_hand(name, d_real, d_fake, g):
+    adversarial, (real, fake) = losses.ADVERSARIAL[name], LOGITS
+    found = adversarial.discriminator(real, fake, None, None)
+    np.testing.assert_allclose(found, (d_real / 4, d_fake / 4), rtol=1e-5)
+    np.testing.assert_allclose(adversarial.generator(real, fake), g / 4, rtol=1e-5)
+
+
+def test_lecam_compares_with_the_average_of_the_other_kind():
+    real, fake = LOGITS
+    averages = {"real": jnp.float32(1.0), "fake": jnp.float32(-1.0)}
+    expected = (4 + 1 + 2.25 + 16) / 4 + (4 + 1 + 1 + 0.25) / 4
+    np.testing.assert_allclose(losses.lecam(real, fake, averages), expected, rtol=1e-6)
+
+
+def test_gradient_penalty_of_a_linear_function_is_half_its_squared_length():
+    weights = (jnp.arange(12.0).reshape(2, 2, 3), jnp.ones((1, 1, 3)))
+
+    def logits_of(inputs):
+        return sum((x * w[None]).sum((1, 2, 3)) for x, w in zip(inputs, weights, strict=True))[:, None]
+
+    inputs = (jnp.ones((5, 2, 2, 3)), jnp.ones((5, 1, 1, 3)))
+    np.testing.assert_allclose(losses.gradient_penalty(logits_of, inputs), (506 + 3) / 2, rtol=1e-6)

@@ -15,7 +15,13 @@ from fastgan_jax.build import spec_from_config
 from fastgan_jax.gan import losses
 from fastgan_jax.gan.randomness import draw_step
 from fastgan_jax.gan.state import create_train_state
-from fastgan_jax.gan.step import discriminator_gradient, discriminator_passes, reconstruction_targets, train_step
+from fastgan_jax.gan.step import (
+    Seen,
+    discriminator_gradient,
+    discriminator_passes,
+    reconstruction_targets,
+    train_step,
+)
 from fastgan_jax.models.variants import REFERENCE
 
 
@@ -77,7 +83,7 @@ def test_the_part_target_is_the_quadrant_at_the_decoders_size(small):
     discriminator = small.spec.discriminator.clone(decoders=("big", "part"))
     spec = dataclasses.replace(small.spec, discriminator=discriminator)
     real = jnp.arange(64 * 64, dtype=jnp.float32).reshape(1, 64, 64, 1)
-    targets = reconstruction_targets(spec, real, jnp.int32(1))
+    targets = reconstruction_targets(spec, None, real, jnp.int32(1))
     np.testing.assert_array_equal(targets["whole"], real)
     np.testing.assert_array_equal(targets["part"][0, ::2, ::2], real[0, :32, 32:])
     np.testing.assert_array_equal(targets["part"][0, 1::2, 1::2], real[0, :32, 32:])
@@ -124,9 +130,11 @@ def test_real_and_generated_images_are_judged_alike_in_one_batch_and_apart(small
         def gradient(way: str):
             compute = dataclasses.replace(REFERENCE, discriminate=way)
             own = dataclasses.replace(spec, discriminator=spec.discriminator.clone(compute=compute))
-            fakes, labels = (images[1], images[1, :, ::2, ::2]), jnp.arange(4) % 2
+            reals, fakes = ((x, x[:, ::2, ::2]) for x in images)
+            seen = Seen(reals, fakes, jnp.arange(4) % 2)
+            targets = reconstruction_targets(own, None, images[0], draws.quadrant)
             function = partial(discriminator_gradient, own, None, discriminator_passes(d))
-            return jax.jit(function)(images[0], fakes, labels, draws)
+            return jax.jit(function)(seen, targets, draws, {})
 
         apart, joint = gradient("apart"), gradient("joint")
         jax.tree.map(partial(assert_close, rtol=1e-11), joint, apart)
@@ -138,7 +146,7 @@ def test_conditional_networks_train_and_use_their_labels(small):
         small.spec,
         generator=small.spec.generator.clone(num_classes=3),
         discriminator=small.spec.discriminator.clone(num_classes=3, decoders=("mid",)),
-        discriminator_loss=losses.relativistic_hinge,
+        adversarial=losses.ADVERSARIAL["relativistic_hinge"],
         distance=losses.RECONSTRUCTION["l2"]("vgg", None),
         reconstruction_weight=2.5,
     )
