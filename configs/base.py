@@ -77,6 +77,9 @@ def get_config() -> ml_collections.ConfigDict:
     train.iterations = 50_000  # one discriminator and one generator update each
     train.batch_size = 8  # images per iteration
     train.seed = 0  # of everything random in the run
+    train.init_from = placeholder(str)  # run folder or .pth whose networks this run begins with; None: fresh ones
+    train.init_step = "latest"  # checkpoint of that run: latest | best | an iteration
+    train.freeze_discriminator = 0  # layers of D, from the image on, that stay as in train.init_from (FreezeD); 0: none
     train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
     train.remat = "none"  # recompute activations in backward passes: none | blocks | full (least memory, most time)
     train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
@@ -96,7 +99,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     evaluation = config.eval = ml_collections.ConfigDict()
     evaluation.every = placeholder(int)  # iterations between evaluations; None: none while training
-    evaluation.metrics = "fid"  # of fid, frechet, kid, precision_recall, density_coverage, diversity, nearest
+    evaluation.metrics = "fid"  # joined by commas: fid, frechet, kid, layout, swd, ..., see docs/evaluation.md
     evaluation.num_samples = 5_000  # generated images that are evaluated (paper: 5,000)
     evaluation.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
     evaluation.features = "inception"  # network: inception (for fid) | squeeze | squeeze_caffe (small; for the others)

@@ -9,7 +9,7 @@ import optax
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan import losses
 from fastgan_jax.gan.spec import Pretrained, Spec
-from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.models.discriminator import Discriminator, layers_from_image
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.projected import ProjectedDiscriminator
 from fastgan_jax.models.variants import FIELDS, REFERENCE, Compute, choose
@@ -73,6 +73,7 @@ def spec_from_config(config: Any, backend: str | None = None) -> Spec:
         resize=config.model.resize,
         flip=config.data.flip,
         ema_decay=optim.ema_decay,
+        frozen=sum(layers_from_image(config.model.resolution)[: config.train.freeze_discriminator], ()),
         ema_warmup=optim.ema_warmup,
         augment_target=config.augment.target,
         lecam=config.loss.lecam,

@@ -27,13 +27,14 @@ from fastgan_jax.gan.step import Metrics
 from fastgan_jax.inference.reconstruction import reconstruct
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.inference.standing_statistics import standing_statistics
+from fastgan_jax.interop.initializing import Source, initialize, read_source
 from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
-from fastgan_jax.utils.console import Progress, announced, watched
+from fastgan_jax.utils.console import NotebookImage, Progress, announced, watched
 from fastgan_jax.utils.devices import memory_advice
 from fastgan_jax.utils.files import write_json
 from fastgan_jax.utils.grids import image_grid, save_png
@@ -80,6 +81,9 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         LOGGERS[name].check()
     pretrained = pretrained_from_config(config)
     run, iterations = RunFolder(workdir), config.train.iterations
+    source = None
+    if config.train.init_from and run.latest_step() is None:
+        source = read_source(config.train.init_from, config.train.init_step)
     best_metric = config.eval.best_metric
     with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric) as checkpoints:
         saved = checkpoints.config()
@@ -91,15 +95,28 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
                 more = f"--config.train.iterations={2 * step} trains on"
                 log.info("finished: %s is at iteration %d of %d; %s", run.path, step, iterations, more)
                 return None
-        return _Training(config, spec, pretrained, run, checkpoints).run_to_end()
+        return _Training(config, spec, pretrained, run, checkpoints, source).run_to_end()
 
 
 class _Training:
     """One process's share of a run: what is set up once, and what is done at each event."""
 
-    def __init__(self, config: Any, spec: Spec, pretrained: Any, run: RunFolder, checkpoints: Checkpoints):
+    def __init__(
+        self,
+        config: Any,
+        spec: Spec,
+        pretrained: Any,
+        run: RunFolder,
+        checkpoints: Checkpoints,
+        source: Source | None = None,
+    ):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
         self.config, self.spec, self.run, self.checkpoints = config, spec, run, checkpoints
+        key = jax.random.key(config.train.seed)
+        self.state, self.step = watched("preparing the networks", lambda: create_train_state(key, spec)), 0
+        if source is not None:
+            self.state, lines = initialize(self.state, source, config.model, spec.frozen)
+            log.info("%s", "\n".join(lines))
         shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
         self.data: ImageSet = load_image_set(config.data, **shape, run_dir=run.path)
         write_json(run.data, self.data.record())
@@ -110,8 +127,6 @@ class _Training:
         self.pretrained = jax.device_put(pretrained)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
-        key = jax.random.key(config.train.seed)
-        self.state, self.step = watched("preparing the networks", lambda: create_train_state(key, spec)), 0
         networks = (self.state.generator, self.state.discriminator)
         counts = (f"{parameter_overview.count_parameters(network.params):,}" for network in networks)
         log.info("%s parameters in the generator, %s in the discriminator", *counts)
@@ -124,6 +139,7 @@ class _Training:
         self.writer = MetricsWriter(run, self.step, configuration.split_names(config.train.loggers))
         self.last_good = self.last_logged = self.step
         self.sampler: Sampler | None = None  # the latest of `_sampler`
+        self.shown = NotebookImage()
 
     def run_to_end(self) -> TrainState:
         """Iterates until `train.iterations`, a signal, or a number that is not finite."""
@@ -242,7 +258,9 @@ class _Training:
     def _sample(self) -> None:
         """Writes the grid of the fixed latents and, once the discriminator has learned, that of reconstructions."""
         images = self._sampler().sample(self.config.train.num_samples, self.config.train.seed)
-        self._write_grid("samples", self.run.sample_path(self.step), image_grid(images))
+        grid = image_grid(images)
+        self._write_grid("samples", self.run.sample_path(self.step), grid)
+        self.shown.show(grid)
         discriminator = build_image_discriminator(self.config.model, self.spec.discriminator.compute)
         if self.step and discriminator and discriminator.decoders:
             real, labels = self.data.images[:NUM_RECONSTRUCTIONS], self.data.labels[:NUM_RECONSTRUCTIONS]

@@ -182,3 +182,44 @@ def test_longer_training_may_go_on_from_a_finished_run(smoke_run, tmp_path, capl
     assert int(state.step) == 5
     assert "the images are not those that" in caplog.text
     assert metrics_of(copy)[:4] == metrics_of(smoke_run)
+
+
+@pytest.mark.slow
+def test_a_run_begins_with_another_one_and_resumes_exactly(smoke_run, tmp_path, caplog):
+    config = smoke.get_config()
+    config.train.update(init_from=str(smoke_run), init_step="2", freeze_discriminator=2, seed=1)
+    with caplog.at_level("INFO"):
+        train.train_and_evaluate(config, str(tmp_path / "whole"))
+    assert f"generator: 22 of 22 layers from {smoke_run} (iteration 2)" in caplog.text
+    source = load_state(smoke_run, 2)[0]
+    jax.tree.map(
+        np.testing.assert_array_equal, load_state(tmp_path / "whole", 0)[0]["ema_params"], source["ema_params"]
+    )
+    # The layers nearest to the image are as they were, bit for bit; all others have learned.
+    before, after = source["discriminator"]["params"], load_state(tmp_path / "whole")[0]["discriminator"]["params"]
+    frozen = {"from_big_0", "from_small", "down_32", "small_down_8"}
+    for name in before:
+        pairs = zip(jax.tree.leaves(before[name]), jax.tree.leaves(after[name]), strict=True)
+        assert {np.array_equal(*pair) for pair in pairs} == {name in frozen}, name
+
+    config.train.iterations = 2
+    train.train_and_evaluate(config, str(tmp_path / "cut"))
+    config.train.iterations = 4
+    train.train_and_evaluate(config, str(tmp_path / "cut"))
+    assert metrics_of(tmp_path / "cut") == metrics_of(tmp_path / "whole")
+    assert_same_state(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_another_source_of_networks_is_refused_on_resuming(smoke_run):
+    config = smoke.get_config()
+    config.train.init_from = "runs/other"
+    with pytest.raises(UserError, match=r"train\.init_from: None in the checkpoint, runs/other now.*another --workdir"):
+        train.train_and_evaluate(config, str(smoke_run))
+
+
+def test_a_source_that_is_not_there_is_named_before_anything_is_written(tmp_path):
+    config = smoke.get_config()
+    config.train.init_from = str(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="train.init_from: .*nowhere holds no checkpoint"):
+        train.train_and_evaluate(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()

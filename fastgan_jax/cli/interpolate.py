@@ -48,8 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
     check_video(arguments.out, arguments.fps, arguments.overwrite)
     chosen = arguments.seeds if arguments.latents is None else read_latents(arguments.latents)
     sampler = options.load_generator(arguments)
-    given = latents_of(sampler, chosen)
-    keyframes = np.float32(arguments.truncation) * given.z
+    given = latents_of(sampler, chosen, arguments.truncation)
+    keyframes = given.z
     noise_seed = (given.noise_seed or 0) if arguments.noise_seed is None else arguments.noise_seed
     label = options.label_of(arguments, sampler, given)
     tiles = arguments.grid[0] * arguments.grid[1]

@@ -1,14 +1,14 @@
 """What commands share: their parser, types and groups of options, and loading what --run names. Quick to import."""
 
 import argparse
-import math
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.pretrained.registry import PERCEPTUAL, PIXELS
 from fastgan_jax.runs.hub import download_run, is_on_hub
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.console import announced
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_SEEDS = 1_000_000  # more are a slip of the keyboard
 OVERRIDE = "--config."
+
+log = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,7 +79,7 @@ def _type(read: Callable[[str], Any], rule: str, holds: Callable[[Any], bool] = 
 count = _type(int, "a whole number, at least 1", lambda value: value >= 1)
 index = _type(int, "a whole number from 0 up", lambda value: value >= 0)
 seed = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
-factor = _type(float, "a number from 0 up", lambda value: 0 <= value < math.inf)
+truncation = _type(float, "a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
 numbers = _type(lambda text: [int(part) for part in text.split(",")], "whole numbers joined by commas")
 path = _type(user_path, "a path")
 run = _type(lambda text: text if is_on_hub(text) else user_path(text), "a run folder or hf://USER/NAME")
@@ -125,10 +127,16 @@ SHARED = {
     "--run": {"type": run, "required": True, "metavar": "DIR", "help": "run or checkpoint folder, or hf://USER/NAME"},
     "--step": {"type": step, "default": "latest", "help": "latest (default), best, or an iteration"},
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
-    "--truncation": {"type": factor, "default": 1.0, "metavar": "T", "help": "factor on latents (default: 1)"},
+    "--truncation": {
+        **{"type": truncation, "default": 1.0, "metavar": "T"},
+        "help": "below 1: draw values of the latents beyond 2 T anew, and keep each latent's length (default: 1)",
+    },
     "--columns": {"type": count, "metavar": "C", "help": "of the grid (default: about square)"},
     "--data": {"type": path, "metavar": "PATH", "help": "folder or zip of real images (default: the training set)"},
-    "--net": {"choices": tuple(PERCEPTUAL), "help": "perceptual network (default: the run's loss.perceptual_net)"},
+    "--net": {
+        "choices": tuple(PERCEPTUAL),
+        "help": "perceptual network (default: the run's if it is here, else the best)",
+    },
     "--weights": {"type": path, "metavar": "FILE", "help": "local file with the weights of --net"},
 }
 
@@ -181,15 +189,24 @@ def load_generator(arguments: argparse.Namespace) -> "Sampler":
 
 
 def load_network(arguments: argparse.Namespace, config: Any, *, otherwise: str = "") -> tuple[str, Any]:
-    """Name and parameters of the perceptual network that --net and --weights name, by default the run's.
+    """Name and parameters of the perceptual network that --net and --weights name.
+
+    By default it is the run's, if that is on this machine, else the best one that is; the log says so.
 
     Raises:
         UserError: if its weights cannot be had; the line ends with `otherwise`, the option that needs none.
     """
     from fastgan_jax.inference.restore import load_run_perceptual
+    from fastgan_jax.pretrained.choice import best_here, choice_in_words
 
+    name, own = arguments.net, config.loss
+    if name is None and arguments.weights is None:
+        name = best_here(PERCEPTUAL, own.perceptual_net, own.perceptual_weights)
+        name = None if name == PIXELS and getattr(arguments, "distance", None) else name  # lpips is asked for
+        if name and (remark := choice_in_words(PERCEPTUAL, name)):
+            log.warning("%s", remark)
     try:
-        return load_run_perceptual(config, arguments.net, arguments.weights)
+        return load_run_perceptual(config, name, arguments.weights)
     except UserError as error:
         raise UserError(f"{error}{otherwise and ', or '}{otherwise}") from None
 

@@ -12,6 +12,7 @@ from typing import Any
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.options import ProjectionOptions
+from fastgan_jax.pretrained.registry import PIXELS
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
@@ -38,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     targets("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
     targets("--training", type=options.seeds, metavar="N,N-N", help="images of the training set, from 0")
     add("--data", type=options.path, metavar="PATH", help="of --training: folder or zip, if it was moved")
-    add("--distance", default="lpips", choices=("lpips", "l2"), help="lpips (default) needs weights")
+    add("--distance", choices=("lpips", "l2"), help="default: lpips where a network is here, else l2")
     options.add_shared(parser, "--net", "--weights")
     options.add_fields(parser, ProjectionOptions, HELP)
     add("--labels", type=options.numbers, metavar="L,L,...", help="class of each image, or one class for all")
@@ -62,8 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.labels is not None:
         labels = arguments.labels * len(files) if len(arguments.labels) == 1 else arguments.labels
     network = None, None
-    if arguments.distance == "lpips":
+    if arguments.distance != "l2":
         network = options.load_network(arguments, sampler.config, otherwise="--distance l2")
+        if network[0] == PIXELS:
+            network = None, None  # the mean squared difference at full size
     with Progress(total=search.updates * -(-len(files) // search.batch_size), title="projecting") as bar:
         projection = project(sampler, targets, *network, search, labels=labels, on_progress=bar.update)
     facts = options.facts_of(arguments, sampler.step) | {"distance": network[0] or "l2"}

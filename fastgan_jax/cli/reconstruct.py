@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.options import ProbeOptions
-from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.pretrained.registry import PERCEPTUAL, PIXELS
 from fastgan_jax.utils.console import Progress, announced
 from fastgan_jax.utils.files import check_outputs
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quadrant", choices=QUADRANTS, default="top-left", help="of --images (default: top-left)")
     probe = parser.add_argument_group("with --probe")
     options.add_fields(probe, ProbeOptions, HELP)
-    probe.add_argument("--distance", choices=DISTANCES, default="lpips", help="lpips (default) needs weights")
+    probe.add_argument("--distance", choices=DISTANCES, help="default: lpips where a network is here, else l1")
     options.add_shared(probe, "--net", "--weights", "--data")
 
 
@@ -113,10 +113,11 @@ def find_distance(arguments: argparse.Namespace, config: Any) -> tuple[str, Any,
     """The distance of --distance, --net and --weights: its name, the distance, and its parameters."""
     from fastgan_jax.gan.losses import RECONSTRUCTION
 
-    make = RECONSTRUCTION[arguments.distance]
-    if arguments.distance != "lpips":
-        return arguments.distance, make("", None), None
+    if arguments.distance in ("l1", "l2"):
+        return arguments.distance, RECONSTRUCTION[arguments.distance]("", None), None
     if config.model.channels != 3:
         raise UserError(f"--distance lpips takes 3 channels, and the run has {config.model.channels}: --distance l1")
     name, params = options.load_network(arguments, config, otherwise="--distance l1")
-    return PERCEPTUAL[name].measure, make(PERCEPTUAL[name].backbone, None), params
+    if name == PIXELS:
+        return "l1", RECONSTRUCTION["l1"]("", None), None
+    return PERCEPTUAL[name].measure, RECONSTRUCTION["lpips"](PERCEPTUAL[name].backbone, None), params

@@ -1,9 +1,11 @@
 """Generates images: a grid, a PNG file for each, or a zip of them.
 
-The image of a checkpoint, a seed and an index is always the same, however many are generated.
+The image of a checkpoint, a seed and an index is always the same, however many are generated. With --pick K, image n is
+the best of the indices K n to K n + K - 1, and its PNG names the index.
 """
 
 import argparse
+import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,8 @@ OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # e
 EXAMPLES = """examples:
   fastgan sample --run runs/demo --num 16 --seed 0 --out samples.png          one grid
   fastgan sample --run runs/demo --num 100 --out samples/ --truncation 0.8    one file each
-  fastgan sample --run runs/demo --seeds 0-99 --out samples.zip               the first image of each seed"""
+  fastgan sample --run runs/demo --seeds 0-99 --out samples.zip               the first image of each seed
+  fastgan sample --run runs/demo --num 16 --pick 8 --out best.png             each the best of 8"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group().add_argument
     which("--seed", type=options.seed, default=0, metavar="S", help="from 0 to 2^32 - 1 (default: 0)")
     which("--seeds", type=options.seeds, metavar="S,S-S", help="several seeds, such as 0,3,7-9")
+    add("--pick", type=options.count, default=1, metavar="K", help="each image is the best of K by the discriminator")
     add("--first", type=options.index, default=0, metavar="I", help="index of the first image (default: 0)")
     add("--labels", type=options.numbers, metavar="L,L,...", help="class of each image, or one (default: each)")
 
@@ -49,8 +53,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UserError(f"--out {out}: must be a .png file for a grid, a .zip, or a folder")
     chosen = list(dict.fromkeys(arguments.seeds or [arguments.seed]))  # one named twice would name its files twice
     num = arguments.num or (16 if arguments.seeds is None else 1)
-    if len(chosen) * num > options.MOST_SEEDS:
-        raise UserError(f"{len(chosen) * num} images are more than {options.MOST_SEEDS}: give fewer")
+    if (total := len(chosen) * num * arguments.pick) > options.MOST_SEEDS:
+        raise UserError(f"{total} images are more than {options.MOST_SEEDS}: give fewer")
     drawn = [(own, number) for own in chosen for number in range(arguments.first, arguments.first + num)]
     names = [f"seed{own:04d}_{number:06d}.png" for own, number in drawn]
     check_outputs([out] if kind in (".png", ".zip") else [out / name for name in names], arguments.overwrite)
@@ -58,6 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
     sampler = options.load_generator(arguments)
     labels = class_labels(arguments.labels, drawn, sampler.generator.num_classes)
     facts = options.facts_of(arguments, sampler.step) | {"truncation": f"{arguments.truncation:g}"}
+    if arguments.pick > 1:
+        drawn = pick(arguments, sampler, drawn, labels)
+        facts["pick"] = arguments.pick
     own_facts = [facts | {"seed": own, "index": number} for own, number in drawn]
     if labels is not None:
         own_facts = [own | {"class": label} for own, label in zip(own_facts, labels, strict=True)]
@@ -73,13 +80,38 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"{len(drawn)} image{'s' * (len(drawn) > 1)} of iteration {sampler.step}: {out}")
 
 
+def pick(
+    arguments: argparse.Namespace, sampler: "Sampler", drawn: list[tuple[int, int]], labels: list[int] | None
+) -> list[tuple[int, int]]:
+    """For each pair (seed, n), that of (seed, K n), ..., (seed, K n + K - 1) whose image the discriminator prefers."""
+    import numpy as np
+
+    from fastgan_jax.inference.picking import realness
+    from fastgan_jax.inference.restore import load_discriminator
+
+    trained, count = load_discriminator(arguments.run, arguments.step), arguments.pick
+    candidates = [(own, count * number + j) for own, number in drawn for j in range(count)]
+    classes = None if labels is None else [label for label in labels for _ in range(count)]
+    images = generate(sampler, candidates, classes, arguments.truncation, title="candidates")
+    classes, scores = sampler.check_labels(classes, len(candidates)), []
+    for start in range(0, len(candidates), BATCH):
+        batch = np.stack(list(itertools.islice(images, BATCH)))
+        scores.append(realness(trained, batch, classes[start : start + BATCH]))
+    best = np.concatenate(scores).reshape(len(drawn), count).argmax(1)
+    return [candidates[row * count + own] for row, own in enumerate(best)]
+
+
 def generate(
-    sampler: "Sampler", drawn: list[tuple[int, int]], labels: list[int] | None, truncation: float
+    sampler: "Sampler",
+    drawn: list[tuple[int, int]],
+    labels: list[int] | None,
+    truncation: float,
+    title: str = "images",
 ) -> Iterator["np.ndarray"]:
     """The images uint8 [H, W, C] of pairs of seed and index, one after the other."""
     import numpy as np
 
-    with Progress(total=len(drawn), title="images") as bar:
+    with Progress(total=len(drawn), title=title) as bar:
         for start in range(0, len(drawn), BATCH):
             batch = drawn[start : start + BATCH]
             z = [sampler.latents(1, own, first=number, truncation=truncation) for own, number in batch]

@@ -51,9 +51,9 @@ def run(arguments: argparse.Namespace) -> None:
     sampler = options.load_generator(arguments)
     if not sampler.style_resolutions:
         raise UserError(f"{arguments.run}: this model has no skip-layer excitation, through which style would enter")
-    given = [latents_of(sampler, part) for part in chosen]
+    given = [latents_of(sampler, part, arguments.truncation) for part in chosen]
     label = options.label_of(arguments, sampler, given[0])
-    content, style = (np.float32(arguments.truncation) * latents.z for latents in given)
+    content, style = (latents.z for latents in given)
     contents, styles = (
         sampler.generate(z, labels=None if label is None else [label] * len(z), noise_seed=noise_seed)
         for z in (content, style)

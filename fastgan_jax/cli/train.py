@@ -10,6 +10,7 @@ import json
 import logging
 import shlex
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,9 @@ def run(arguments: argparse.Namespace) -> int:
         from fastgan_jax.utils.devices import keep_compiled_programs
 
     keep_compiled_programs()
-    return evaluate(config, workdir) if arguments.mode == "eval" else train(config, workdir)
+    if arguments.mode == "eval":
+        return evaluate(config, workdir, [field for field, _ in arguments.overrides])
+    return train(config, workdir)
 
 
 def read_config(arguments: argparse.Namespace) -> Any:
@@ -195,9 +198,13 @@ def train(config: Any, workdir: Path) -> int:
     return 0
 
 
-def evaluate(config: Any, workdir: Path) -> int:
-    """Evaluates every kept checkpoint and leaves the result in the run folder, in place of the one that is there."""
+def evaluate(config: Any, workdir: Path, given: Collection[str] = ()) -> int:
+    """Evaluates every kept checkpoint and leaves the result in the run folder, in place of the one that is there.
+
+    The fields that are `given` on the command line choose networks even where that means a download.
+    """
     from fastgan_jax.cli.evaluate import show
+    from fastgan_jax.evaluation.choice import choose_networks
     from fastgan_jax.evaluation.evaluator import evaluate_run
     from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint, read_config
@@ -205,7 +212,10 @@ def evaluate(config: Any, workdir: Path) -> int:
 
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_config(find_checkpoint(workdir)), configuration.to_dict(config))
+    choose_networks(config, given)
     evaluation = evaluate_run(workdir, steps, config)
-    numbers = RunFolder(workdir).evaluation
-    show(evaluation, config, numbers, numbers.with_suffix(".png"))
+    folder = RunFolder(workdir)
+    coverage = None if evaluation.coverage is None else folder.coverage
+    numbers = folder.evaluation
+    show(evaluation, config, workdir, json=numbers, plot=numbers.with_suffix(".png"), coverage=coverage)
     return 0

@@ -7,6 +7,7 @@ import argparse
 
 EXAMPLES = """examples:
   fastgan weights --list
+  fastgan weights --fetch squeeze                          all files of a network
   fastgan weights --fetch vgg16
   fastgan weights --import vgg16-397923af.pth vgg16"""
 
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="names, sizes, licenses, addresses, and what is here")
     action.add_argument(
-        "--fetch", metavar="NAME", help="download a published file and check its hash; one that is here stays"
+        "--fetch", metavar="NAME", help="download a file, or all of a network, and check hashes; what is here stays"
     )
     action.add_argument(
         "--import", dest="file", nargs=2, metavar=("FILE", "NAME"), help="take a local .pth, .npz, .safetensors or .h5"
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Lists, downloads or imports."""
     from fastgan_jax.pretrained import store
-    from fastgan_jax.pretrained.registry import FILES
+    from fastgan_jax.pretrained.registry import FILES, NETWORKS
 
     if arguments.list:
         for entry in FILES.values():
@@ -35,7 +36,9 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"    for {entry.use}; license {entry.license}; {entry.megabytes:g} MB; sha256 {entry.sha256 or '-'}")
             print(f"    {entry.address or entry.package_cure or 'to be imported: no address is known'}")
     elif arguments.fetch:
-        path = store.local_path(arguments.fetch)
-        print(f"present: {path}" if path else store.fetch(arguments.fetch))
+        network = NETWORKS.get(arguments.fetch)
+        for name in network.files if network else (arguments.fetch,):
+            path = store.local_path(name)
+            print(f"present: {path}" if path else store.fetch(name))
     else:
         print(store.import_file(*arguments.file))

@@ -41,6 +41,7 @@ class Spec:
     resize: str  # "nearest" | "antialias": how D's small image and the targets are made from the full one
     flip: bool
     ema_decay: float
+    frozen: tuple[str, ...] = ()  # names among D's parameters of the layers that are not trained
     ema_warmup: bool = False  # a shorter average in the first iterations
     augment_target: float | None = None  # sign of D's real logits that the probability of augmentation aims at
     lecam: float = 0.0  # weight of LeCam regularization

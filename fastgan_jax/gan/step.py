@@ -235,6 +235,8 @@ def discriminator_gradient(
         return discriminate(spec, for_fake.replace(params=params, batch_stats=stats), fakes, seen.labels)
 
     def loss_of(params: dict) -> tuple[jax.Array, tuple[dict, Metrics]]:
+        # Without a gradient from the first iteration on, Adam leaves a parameter exactly as it is.
+        params = params | jax.lax.stop_gradient({name: params[name] for name in spec.frozen})
         if spec.discriminator.compute.discriminate == "joint":
             real_output, fake_output, stats = joint.discriminate_both(
                 spec, discriminate, params, passes, seen, draws.quadrant

@@ -1,5 +1,6 @@
 """Latents of seeds, or of a file such as `fastgan project` writes. Quick to import."""
 
+import math
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,6 +12,10 @@ from fastgan_jax.utils.files import user_path
 
 if TYPE_CHECKING:
     from fastgan_jax.inference.sampler import Sampler
+
+
+WIDEST = 2.0  # standard deviations times truncation: the largest value
+SMALLEST_TRUNCATION = 0.01  # below, next to no value that is drawn anew would do
 
 
 class SavedLatents(NamedTuple):
@@ -37,8 +42,32 @@ def read_latents(path: str | Path) -> SavedLatents:
     return SavedLatents(z, noise_seed, labels.pop() if len(labels) == 1 else None)
 
 
-def latents_of(sampler: "Sampler", chosen: list[int] | SavedLatents) -> SavedLatents:
-    """The first latent of each seed, or the latents of a file as they are."""
-    if isinstance(chosen, SavedLatents):
-        return chosen
-    return SavedLatents(np.concatenate([sampler.latents(1, seed) for seed in chosen]))
+def latents_of(sampler: "Sampler", chosen: list[int] | SavedLatents, truncation: float = 1.0) -> SavedLatents:
+    """The first latent of each seed, or the latents of a file as they are; a UserError if those are to be truncated."""
+    if not isinstance(chosen, SavedLatents):
+        return SavedLatents(np.concatenate([sampler.latents(1, seed, truncation=truncation) for seed in chosen]))
+    if truncation != 1:
+        raise UserError(f"--truncation {truncation:g} is of latents that are drawn: leave it out with those of a file")
+    return chosen
+
+
+def draw_latent(seed: int, index: int, size: int, truncation: float = 1.0) -> np.ndarray:
+    """The latent of an index of a seed: standard normal values, float64 [size].
+
+    With `truncation` T < 1, values beyond 2 T standard deviations are drawn anew until none is, and all are scaled so
+    that the latent's length is what it was before. The length decides on an image's contrast and colors: latents that
+    are shortened give faded images.
+    """
+    # RandomState is numpy's frozen generator: its stream never changes and is the same on every machine.
+    random = np.random.RandomState([seed, index])
+    values = random.standard_normal(size)
+    if truncation == 1:
+        return values
+    length = _length(values)
+    while len(beyond := np.flatnonzero(np.abs(values) > WIDEST * truncation)):
+        values[beyond] = random.standard_normal(len(beyond))
+    return values * (length / _length(values))
+
+
+def _length(values: np.ndarray) -> float:
+    return math.sqrt(math.fsum(values**2))  # the same digits everywhere

@@ -15,6 +15,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.interpolation import interpolate_keyframes
+from fastgan_jax.inference.latents import SMALLEST_TRUNCATION, draw_latent
 from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator
 from fastgan_jax.utils.images import map_batches, to_uint8
 
@@ -44,12 +45,13 @@ class Sampler:
     def latents(self, num: int, seed: int = 0, *, first: int = 0, truncation: float = 1.0) -> np.ndarray:
         """Latents of the indices first, ..., first + num - 1 of a seed from 0 to 2^32 - 1: float32 [num, z_dim].
 
-        Row i depends on (seed, first + i) alone, and on no library's version or device. `truncation` is a factor on the
-        standard normal values; below 1 images vary less, and fade when it is far below.
+        Row i depends on (seed, first + i) alone, and on no library's version or device. `truncation` is from 0.01 to 1,
+        which is none; see `latents.draw_latent`.
         """
-        # RandomState is numpy's frozen generator: its stream never changes and is the same on every machine.
-        rows = [np.random.RandomState([seed, first + i]).standard_normal(self.z_dim) for i in range(num)]
-        return np.float32(truncation) * np.array(rows, np.float32).reshape(num, self.z_dim)
+        if not SMALLEST_TRUNCATION <= truncation <= 1:
+            raise UserError(f"truncation={truncation}: must be a number from {SMALLEST_TRUNCATION} to 1")
+        rows = [draw_latent(seed, first + i, self.z_dim, truncation) for i in range(num)]
+        return np.array(rows, np.float32).reshape(num, self.z_dim)
 
     def sample(
         self,

@@ -6,6 +6,7 @@ squared norm count as equal, so that the stated rule decides about duplicates, n
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +34,7 @@ def precision_recall(real: Array, fake: Array, neighbors: int = 3) -> dict[str, 
     real, fake, tie = _prepare(real, fake)
     real_radii, fake_radii = _radii("real", real, neighbors), _radii("fake", fake, neighbors)
     precise, recalled = np.zeros(len(fake), bool), np.zeros(len(real), bool)
-    for rows, distances in _squared_distances(fake, real):
+    for rows, distances in squared_distances(fake, real):
         precise[rows] = (distances <= real_radii[None] + tie).any(1)
         recalled |= (distances <= fake_radii[rows, None] + tie).any(0)
     return {"precision": float(precise.mean()), "recall": float(recalled.mean())}
@@ -58,11 +59,29 @@ def density_coverage(real: Array, fake: Array, neighbors: int = 5) -> dict[str, 
         raise UserError("density and coverage need at least 1 fake image, there is none")
     radii = _radii("real", real, neighbors)
     inside_count, covered = 0, np.zeros(len(real), bool)
-    for rows, distances in _squared_distances(real, fake):
+    for rows, distances in squared_distances(real, fake):
         inside = distances < radii[rows, None] - tie
         inside_count += int(inside.sum())
         covered[rows] = inside.any(1)
     return {"density": inside_count / (neighbors * len(fake)), "coverage": float(covered.mean())}
+
+
+class Nearest(NamedTuple):
+    """The fake nearest to each of N real images."""
+
+    rows: np.ndarray  # of the fakes, int [N]
+    distances: np.ndarray  # in units of the radius of the real image's ball, float64 [N]
+    covered: np.ndarray  # whether it lies in that ball, bool [N]
+
+
+def nearest_fakes(real: Array, fake: Array, neighbors: int = 5) -> Nearest:
+    """Which fake comes nearest to each real image, and how near; arguments and balls as of `density_coverage`."""
+    real, fake, tie = _prepare(real, fake)
+    radii = _radii("real", real, neighbors)
+    rows, nearest = np.empty(len(real), int), np.empty(len(real))
+    for part, distances in squared_distances(real, fake):
+        rows[part], nearest[part] = distances.argmin(1), distances.min(1)
+    return Nearest(rows, np.sqrt(nearest / np.maximum(radii, max(tie, np.finfo(float).tiny))), nearest < radii - tie)
 
 
 def _prepare(real: Array, fake: Array) -> tuple[np.ndarray, np.ndarray, float]:
@@ -81,13 +100,13 @@ def _radii(name: str, points: np.ndarray, neighbors: int) -> np.ndarray:
             "than neighbors"
         )
     radii = np.empty(len(points))
-    for rows, distances in _squared_distances(points, points):
+    for rows, distances in squared_distances(points, points):
         distances[np.arange(len(distances)), np.arange(len(points))[rows]] = np.inf  # not a neighbor of itself
         radii[rows] = np.partition(distances, neighbors - 1, axis=1)[:, neighbors - 1]
     return radii
 
 
-def _squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Squared distances of all rows of `a` [N, D] to all of `b` [M, D], as (rows, writable float64 [rows, M])."""
     with jax.enable_x64(True):
         references = jnp.asarray(b)

@@ -1,5 +1,6 @@
 """The discriminator (paper, section 3.2): an encoder with two heads, and decoders that make it an auto-encoder."""
 
+import itertools
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -39,6 +40,21 @@ def halvings(first: int, last: int) -> list[int]:
 def decoder_side(resolution: int) -> int:
     """Side in pixels of the reconstructions."""
     return min(DECODER_SIDE, resolution)
+
+
+def layers_from_image(resolution: int) -> list[tuple[str, ...]]:
+    """Names among D's variables of the trunk's and the small branch's layers, in pairs, the nearest to the image first.
+
+    The excitation of a trunk map goes with the map. Heads and decoders are in none.
+    """
+    start = min(resolution, TRUNK_SIDE)
+    trunk = [(f"from_big_{index}",) for index in range(max(1, len(halvings(resolution, TRUNK_SIDE))))]
+    for side in halvings(start, LAST_SIDE):
+        excited = TRUNK_SKIP_PAIRS.get(side, resolution + 1) <= start
+        trunk.append((f"down_{side}", f"sle_{side}") if excited else (f"down_{side}",))
+    small = [(f"small_down_{side}",) for side in halvings(small_side(resolution) // 2, LAST_SIDE)]
+    pairs = itertools.zip_longest(trunk, [("from_small",), *small], fillvalue=())
+    return [deep + shallow for deep, shallow in pairs]
 
 
 def without_decoders(variables: dict) -> dict:

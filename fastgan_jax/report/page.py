@@ -4,13 +4,15 @@ import json
 import logging
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import evaluations
+from fastgan_jax.pretrained.choice import best_here, choice_in_words
+from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
 from fastgan_jax.report.evaluations import evaluation, evaluation_afterwards, warnings
 from fastgan_jax.report.figures import embedded_image, line_chart
 from fastgan_jax.report.html import STYLE, figure, folded, paragraph, side_by_side, table
@@ -53,9 +55,10 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         _section("Warnings", warnings, config, evaluated),
         _section("Samples", _grids, folder),
         _section("Evaluation while training", evaluation, config, history),
-        _section("Evaluation of kept checkpoints", _afterwards, folder, afterwards),
+        _section("Evaluation of kept checkpoints", _afterwards, folder, config, afterwards),
         _section("Reconstructions", _reconstructions, folder, config),
-        _section("Nearest training images", _nearest, folder),
+        _section("Training images and their nearest samples", _coverage, folder),
+        _section("Nearest training images", _nearest, folder, config),
         _section("Curves", _curves, lines),
         _section("Settings", _settings, record),
     )
@@ -68,6 +71,14 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     path = user_path(out) if out else folder.path / "report.html"
     write_text(path, page.encode(errors="replace").decode())  # names of files need not be Unicode
     return path
+
+
+def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
+    """Writes the page of a run folder anew if one of these files is part of it; returns its path, else None."""
+    folder = RunFolder(user_path(run))
+    shown = {path.resolve() for path in (folder.evaluation, folder.coverage, folder.nearest)}
+    is_part = folder.config.is_file() and any(path.resolve() in shown for path in written)
+    return write_report(run) if is_part else None
 
 
 def _attempt(function: Callable[[], Any]) -> Any:
@@ -111,15 +122,19 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
     return results
 
 
-def _afterwards(folder: RunFolder, results: dict[str, Any]) -> str:
+def _afterwards(folder: RunFolder, config: dict, results: dict[str, Any]) -> str:
     if not results:
-        return _not_there(folder, folder.evaluation, "evaluate", "--step all --json")
+        own = config.get("eval", {})
+        used = best_here(FEATURE_NETWORKS, own.get("features", "inception"), own.get("feature_weights"))
+        remark = choice_in_words(FEATURE_NETWORKS, used)
+        return _not_there(folder, folder.evaluation, "evaluate", "--step all --json", remark)
     return evaluation_afterwards(results)
 
 
-def _not_there(folder: RunFolder, path: Path, command: str, option: str) -> str:
+def _not_there(folder: RunFolder, path: Path, command: str, option: str, remark: str = "") -> str:
     whole = f"fastgan {command} --run {shlex.quote(str(folder.path))} {option} {shlex.quote(str(path))}"
-    return paragraph(f"There is no {path.name} in the run folder; this command makes it: {whole}")
+    made = paragraph(f"There is no {path.name} in the run folder; this command makes it: {whole}")
+    return made + paragraph(f"Its network: {remark}.") if remark else made
 
 
 def _status(folder: RunFolder, record: dict) -> str:
@@ -169,9 +184,21 @@ def _reconstructions(folder: RunFolder, config: dict) -> str:
     return _image(paths[-1], f"From left to right: {shown}. Iteration {int(paths[-1].stem)}.", "tall")
 
 
-def _nearest(folder: RunFolder) -> str:
+def _coverage(folder: RunFolder) -> str:
+    if not folder.coverage.exists():
+        return _not_there(folder, folder.coverage, "evaluate", "--coverage")
+    caption = (
+        "Training images above their nearest samples, the nearest pair first. A distance below 1 is nearer than the "
+        "training image's 5th nearest other one: covered"
+    )
+    return _image(folder.coverage, caption)
+
+
+def _nearest(folder: RunFolder, config: dict) -> str:
     if not folder.nearest.exists():
-        return _not_there(folder, folder.nearest, "nearest", "--out")
+        own = config.get("loss", {})
+        used = best_here(PERCEPTUAL, own.get("perceptual_net", "vgg"), own.get("perceptual_weights"))
+        return _not_there(folder, folder.nearest, "nearest", "--out", choice_in_words(PERCEPTUAL, used))
     return _image(folder.nearest, "Samples (left) and their nearest training images, with distances", "tall")
 
 

@@ -16,13 +16,14 @@ import ml_collections
 from fastgan_jax import configs
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import METRICS, output, ranked
+from fastgan_jax.pretrained.registry import PIXELS
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.files import user_path
 
 BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 
 # The state of a checkpoint depends on fields with these names and beginnings: they must be the same when a run goes on.
-FIXED_ON_RESUME = ("model.", "train.seed", "train.batch_size")
+FIXED_ON_RESUME = ("model.", "train.seed", "train.batch_size", "train.init_", "train.freeze_discriminator")
 # Fields that must be multiples of train.scan, where they are set.
 SCANNED = ("train.log_every", "train.sample_every", "train.checkpoint_every", "train.iterations", "eval.every")
 # Fields of earlier versions that saved configurations and commands may name: the present name, None if without effect.
@@ -201,10 +202,13 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     for name in SCANNED if train.scan else ():
         if fields[name] and fields[name] % train.scan:
             raise UserError(f"train.scan={train.scan} does not divide {name}={fields[name]}: choose a divisor")
+    _validate_freezing(model, train)
     reconstructs = model.decoders and model.discriminator != "projected"
     if config.loss.reconstruction == "lpips" and model.channels != 3 and reconstructs:
         problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
         raise UserError(f"{problem}; use loss.reconstruction=l1")
+    if config.loss.reconstruction == "lpips" and config.loss.perceptual_net == PIXELS:
+        raise UserError(f"loss.perceptual_net={PIXELS} is no network: use loss.reconstruction=l2")
     _validate_metrics(config.eval)
     if model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")
@@ -217,6 +221,18 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
         listed = ", ".join(f"{name}={value}" for name, value in sources.items())
         problem = f"exactly one source of images must be set, not {len(given)} ({listed})"
         raise UserError(f"{problem}: for a folder add --config.data.path=DIR")
+
+
+def _validate_freezing(model: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> None:
+    from fastgan_jax.models.discriminator import layers_from_image
+
+    layers, given = layers_from_image(model.resolution), f"train.freeze_discriminator={train.freeze_discriminator}"
+    if train.freeze_discriminator and model.discriminator == "projected":
+        raise UserError(f"{given} with model.discriminator=projected, whose feature network is frozen already: set 0")
+    if train.freeze_discriminator > len(layers):
+        raise UserError(f"{given}: a discriminator of {model.resolution} pixels has {len(layers)} layers to freeze")
+    if train.freeze_discriminator and train.init_from is None:
+        raise UserError(f"{given} would freeze random values: set train.init_from to a run, or 0")
 
 
 def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
@@ -305,6 +321,7 @@ def rules() -> dict[str, Rule]:
         **dict.fromkeys(("data.demo_images", "train.scan", "train.keep", "eval.every"), _optionally(_at_least(1))),
         **dict.fromkeys(("data.demo_seed", "model.num_classes", "train.seed"), _at_least(0)),
         **dict.fromkeys(PATHS, LOCAL_PATH),
+        "train.freeze_discriminator": _at_least(0),
         "data.fit": _one_of("squash", "crop", "pad"),
         "data.resident": _one_of("auto", "true", "false"),
         "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),
@@ -327,6 +344,7 @@ def rules() -> dict[str, Rule]:
         "augment.probability": Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),
         "optim.learning_rate": POSITIVE,
         **dict.fromkeys(("optim.beta1", "optim.beta2", "optim.ema_decay"), BELOW_ONE),
+        "train.init_step": Rule("latest, best or an iteration", lambda x: x in ("latest", "best") or x.isdecimal()),
         "train.precision": _one_of("float32", "bfloat16"),
         "train.loggers": _names_among(*LOGGERS),
         "train.remat": _one_of("none", "blocks", "full"),

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -15,6 +16,8 @@ from fastgan_jax.utils.files import explained, user_path, write_json
 
 LIBRARIES = ("fastgan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
 
+log = logging.getLogger(__name__)
+
 
 class RunFolder:
     """Where the files of a run lie; nothing is created before `lock`."""
@@ -24,7 +27,9 @@ class RunFolder:
         self.config = self.path / "config.json"
         self.data, self.reals = self.path / "data.json", self.path / "reals.png"
         self.metrics = self.path / "metrics.jsonl"
-        self.evaluation, self.nearest = self.path / "evaluation.json", self.path / "nearest.png"  # of other commands
+        # Of other commands:
+        self.evaluation, self.nearest = self.path / "evaluation.json", self.path / "nearest.png"
+        self.coverage = self.path / "coverage.png"
         self.tensorboard, self.checkpoints = self.path / "tensorboard", self.path / "checkpoints"
         self.samples, self.reconstructions = self.path / "samples", self.path / "reconstructions"
 
@@ -74,6 +79,8 @@ class RunFolder:
                 file.seek(0)
                 problem = f"run folder {self.path} is in use by process {file.read().strip()}"
                 raise UserError(f"{problem}: stop it, or choose another --workdir") from None
+            except OSError as error:  # some mounted folders have no locks
+                log.warning("%s cannot be locked (%s): let only one process write there", self.path, error.strerror)
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()

@@ -16,13 +16,32 @@ SHOWN_AFTER_SECONDS = 2
 BAR_SECONDS = 0.5  # between updates of a bar
 WATCH_SECONDS = 0.1  # between looks at work in a thread
 LINE_SECONDS = 15  # between lines where there is no terminal
+NOTEBOOK_COLUMNS = 110  # characters of a bar in a notebook
+NOTEBOOK_SIDE = 768  # pixels of an image in a notebook, at most: it travels to the browser each time
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook: Jupyter, Colab and the like."""
+    if "IPython" not in sys.modules:
+        return False
+    from IPython import get_ipython
+
+    return getattr(get_ipython(), "kernel", None) is not None
+
 
 Result = TypeVar("Result")
 
 
 def show_log(level: int) -> None:
-    """Shows this package's log messages from `level` up on stderr, unless other handlers of the process show them."""
-    if not any(handler.level <= level for handler in logging.root.handlers):
+    """Shows this package's log messages from `level` up on stderr, unless other handlers of the process show them.
+
+    In a notebook, what counts is whether they appear below the cell: a handler may write to the log of its server.
+    """
+    seen = (sys.stderr, sys.stdout) if in_notebook() else None
+    if not any(
+        handler.level <= level and (seen is None or getattr(handler, "stream", None) in seen)
+        for handler in logging.root.handlers
+    ):
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logging.root.addHandler(handler)
@@ -111,8 +130,29 @@ class _Elapsed:
             self._next += LINE_SECONDS
 
 
+class NotebookImage:
+    """An image below a notebook's cell, which each next one replaces; where there is no notebook, nothing."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def show(self, image: Any) -> None:
+        """Shows uint8 [H, W, C], C = 1, 3 or 4."""
+        if not in_notebook():
+            return
+        from IPython.display import display
+        from PIL import Image
+
+        step = -(-max(image.shape[:2]) // NOTEBOOK_SIDE)
+        shown = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).reduce(step)
+        if self._handle is None:
+            self._handle = display(shown, display_id=True)
+        else:
+            self._handle.update(shown)
+
+
 class Progress:
-    """A tqdm bar on a terminal, elsewhere a line now and then; iterate over it, or enter it and call `update`."""
+    """A tqdm bar on a terminal or in a notebook, else a line now and then; iterate over it, or enter and `update`."""
 
     def __init__(
         self,
@@ -139,12 +179,13 @@ class Progress:
         self._done = self._shown = initial
         self._shown_at = time.perf_counter()
         self._note, self._bar, self._open = "", None, contextlib.ExitStack()
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() or in_notebook():
             from tqdm import tqdm
             from tqdm.contrib.logging import logging_redirect_tqdm
 
             delay = SHOWN_AFTER_SECONDS if passing else 0
-            options = {"leave": not passing, "delay": delay, "mininterval": BAR_SECONDS, "dynamic_ncols": True}
+            width = {"dynamic_ncols": True} if sys.stderr.isatty() else {"ncols": NOTEBOOK_COLUMNS}
+            options = {"leave": not passing, "delay": delay, "mininterval": BAR_SECONDS, **width}
             self._bar = self._open.enter_context(tqdm(total=self._total, initial=initial, desc=title, **options))
             self._open.enter_context(logging_redirect_tqdm())  # log lines go above the bar, not into it
 

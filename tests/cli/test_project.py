@@ -80,20 +80,21 @@ def test_the_tool_projects_training_images(tool, smoke_run, tmp_path, capsys):
     assert "--training 3,20: the set has 20 images, counted from 0" in capsys.readouterr().err
 
 
-def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, tmp_path, monkeypatch, capsys):
+def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, tmp_path, monkeypatch, capsys, caplog):
     squeeze = perceptual_params("squeeze")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(store, "_download", unreachable)
     command = ["--run", str(smoke_run), "--images", str(folder / "own.png"), "--out", str(tmp_path / "out")]
-    assert tool.main(command) == 2
+    assert tool.main([*command, "--distance", "lpips"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("error: ") and "vgg16" in message and "--distance l2" in message
 
     arrays = {f"input/{name}": array for name, array in squeeze["input"].items()}
     arrays |= {f"{layer}/{leaf}": x for layer, leaves in squeeze["backbone"].items() for leaf, x in leaves.items()}
     write_arrays(store.cached_path("squeezenet_caffe"), arrays)
-    assert tool.main([*command, "--net", "squeeze_caffe", "--updates", "3", "--starts", "2"]) == 0
+    assert tool.main([*command, "--updates", "3", "--starts", "2"]) == 0
     assert "cosine distance (squeeze_caffe), not LPIPS" in capsys.readouterr().out
+    assert "squeeze_caffe is used; better, but not here: vgg (553 MB: fastgan weights --fetch vgg)" in caplog.text
 
 
 def unreachable(*_):

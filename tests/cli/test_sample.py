@@ -9,6 +9,8 @@ from tool_modules import load_tool, pixels, run
 
 import fastgan_jax
 from fastgan_jax.errors import UserError
+from fastgan_jax.inference.picking import realness
+from fastgan_jax.inference.restore import load_discriminator
 
 
 def test_sample_writes_a_grid_or_single_images(smoke_run, tmp_path, capsys):
@@ -46,6 +48,25 @@ def test_sample_makes_several_images_of_several_seeds_in_batches(smoke_run, tmp_
     np.testing.assert_array_equal(np.stack([pixels(tmp_path / "d" / name) for name in names]), expected)
 
 
+def test_each_image_is_the_best_of_several_by_the_discriminator(smoke_run, tmp_path):
+    options = ("--run", smoke_run, "--seed", 2, "--num", 2, "--first", 1)
+    assert run("sample", *options, "--pick", 3, "--out", tmp_path / "d") == 0
+    candidates = fastgan_jax.load(smoke_run).sample(6, seed=2, first=3)
+    scores = realness(load_discriminator(smoke_run), candidates, np.zeros(6, np.int32))
+    best = scores.reshape(2, 3).argmax(1) + [0, 3]
+    for number, row in enumerate(best, start=1):
+        with Image.open(tmp_path / "d" / f"seed0002_{number:06d}.png") as image:
+            np.testing.assert_array_equal(np.asarray(image), candidates[row])
+            assert (image.text["index"], image.text["pick"]) == (str(3 + row), "3")
+
+
+def test_the_discriminators_score_is_of_the_image_alone(smoke_run):
+    trained, images = load_discriminator(smoke_run), fastgan_jax.load(smoke_run).sample(9, seed=4)
+    scores = realness(trained, images, np.zeros(9, np.int32))
+    assert scores.shape == (9,) and len(set(scores.tolist())) > 1
+    np.testing.assert_allclose(realness(trained, images[4:5], np.zeros(1, np.int32)), scores[4:5], rtol=1e-6)
+
+
 def test_a_zip_that_could_not_be_finished_leaves_nothing(tmp_path):
     def broken():
         yield "a.png", np.zeros((2, 2, 3), np.uint8), {}
@@ -78,7 +99,7 @@ def test_classes_go_in_turn_by_index():
         (["--seeds", "5-3"], "--seeds 5-3: must be numbers"),
         (["--seeds", ""], "--seeds : must be numbers"),
         (["--first", "-1"], "--first -1: must be a whole number from 0 up"),
-        (["--truncation", "nan"], "--truncation nan: must be a number from 0 up"),
+        (["--truncation", "nan"], "--truncation nan: must be a number from 0.01 to 1"),
         (["--step", "3"], "has no checkpoint 3"),
         (["--step", "best"], "has no best checkpoint, since nothing was evaluated"),
         (["--step", "newest"], "--step newest: must be latest, best or an iteration"),

@@ -44,8 +44,22 @@ def test_latents_are_frozen(sampler):
     np.testing.assert_allclose(sampler.latents(1, 9, first=1)[0, :3], expected, rtol=1e-6)
 
 
-def test_truncation_scales_the_latents(sampler):
-    np.testing.assert_allclose(sampler.latents(2, 3, truncation=0.5), 0.5 * sampler.latents(2, 3))
+@pytest.mark.parametrize("truncation", [0.75, 0.5, 0.1])
+def test_truncation_draws_large_values_anew_and_keeps_the_length(sampler, truncation):
+    free, truncated = sampler.latents(200, 3), sampler.latents(200, 3, truncation=truncation)
+    np.testing.assert_allclose(np.linalg.norm(truncated, axis=1), np.linalg.norm(free, axis=1), rtol=1e-6)
+    factors, kept = truncated / free, np.abs(free) <= 2 * truncation
+    for factor, own, row in zip(factors, kept, truncated, strict=True):
+        if own.any():  # values that are small enough have only been scaled, all of a latent alike
+            np.testing.assert_allclose(factor[own], factor[own][0], rtol=1e-5)
+            assert np.abs(row).max() <= 2 * truncation * factor[own][0] * 1.00001
+    np.testing.assert_array_equal(sampler.latents(1, 3, first=7, truncation=truncation), truncated[7:8])
+
+
+@pytest.mark.parametrize("truncation", [0, 1.5, float("nan")])
+def test_truncation_out_of_range(sampler, truncation):
+    with pytest.raises(UserError, match="must be a number from 0.01 to 1"):
+        sampler.latents(1, truncation=truncation)
 
 
 def test_no_images_is_an_empty_array(sampler):

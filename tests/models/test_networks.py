@@ -14,7 +14,7 @@ from fastgan_jax.models import discriminator as d_module
 from fastgan_jax.models import generator as g_module
 from fastgan_jax.models import layers
 from fastgan_jax.models import spectral_norm as spectral
-from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.models.discriminator import Discriminator, layers_from_image
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.init import initial_variables
 from fastgan_jax.models.variants import FASTEST, VARIANTS, Compute
@@ -116,6 +116,16 @@ def test_discriminator_widths_are_those_of_the_method():
     assert [d_module.trunk_width(side, 64) for side in (512, 256, 128, 64, 32, 16, 8)] == [8, 16, 32, 64, 128, 256, 512]
     assert [d_module.small_branch_width(side, 64) for side in (64, 32, 16, 8)] == [32, 64, 128, 256]
     assert d_module.trunk_width(256, 1) == d_module.small_branch_width(64, 1) == 1
+
+
+@pytest.mark.parametrize("resolution", [64, 128, 256, 512, 1024])
+def test_layers_from_the_image_are_all_but_heads_and_decoders(resolution):
+    discriminator = Discriminator(resolution, ndf=8)
+    params, in_layers = abstract(discriminator, d_inputs(discriminator))[0]["params"], layers_from_image(resolution)
+    named = [name for names in in_layers for name in names]
+    assert len(set(named)) == len(named)
+    assert set(named) == {name for name in params if not name.startswith(("decoder_", "head_"))}
+    assert in_layers[0] == ("from_big_0", "from_small") and "down_8" in in_layers[-1]
 
 
 def test_noise_goes_to_both_sites_of_every_composite_stage():

@@ -77,6 +77,8 @@ def test_an_entry_in_a_registry_is_a_value_of_its_field(monkeypatch):
         ("train__scan", 0),
         ("train__precision", "float16"),
         ("train__remat", "some"),
+        ("train__init_step", "newest"),
+        ("train__freeze_discriminator", -1),
         ("train__iterations", None),
         ("train__loggers", "tensorboard,mlflow"),
         ("data__path", "s3://bucket/images"),
@@ -99,6 +101,13 @@ def test_impossible_values_are_named(field, value):
         ({"loss__reconstruction": "lpips", "model__channels": 4}, "lpips takes 3 channels; use loss.reconstruction=l1"),
         ({"model__num_classes": 2}, "the demo images have no classes"),
         ({"train__scan": 3}, "train.scan=3 does not divide train.log_every"),
+        ({"train__freeze_discriminator": 1}, "freeze_discriminator=1 would freeze random values: set train.init_from"),
+        ({"train__freeze_discriminator": 5, "train__init_from": "x"}, "a discriminator of 64 pixels has 4 layers to"),
+        (
+            {"train__freeze_discriminator": 1, "train__init_from": "x", "model__discriminator": "projected"},
+            "whose feature network is frozen already",
+        ),
+        ({"loss__reconstruction": "lpips", "loss__perceptual_net": "pixels"}, "use loss.reconstruction=l2"),
     ],
 )
 def test_impossible_combinations_are_named(fields, message):

@@ -1,5 +1,7 @@
 """The run folder: its layout, its lock, its record of what was run."""
 
+import errno
+import fcntl
 import json
 import subprocess
 import sys
@@ -31,6 +33,16 @@ def test_a_second_run_is_refused_until_the_first_ends(tmp_path):
         holder.communicate()
     with RunFolder(tmp_path).lock():  # the kernel released the killed process's lock
         assert (tmp_path / "checkpoints").is_dir()
+
+
+def test_a_folder_without_locks_is_used_and_the_log_says_so(tmp_path, monkeypatch, caplog):
+    def no_locks(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)  # as in some mounted folders
+    with RunFolder(tmp_path).lock():
+        assert (tmp_path / "checkpoints").is_dir()
+    assert "cannot be locked (Operation not supported): let only one process write there" in caplog.text
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

@@ -1,14 +1,17 @@
 """Progress and notices on stderr."""
 
+import io
+import logging
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from fastgan_jax.utils import console
-from fastgan_jax.utils.console import Progress, announced, watched
+from fastgan_jax.utils.console import NotebookImage, Progress, announced, show_log, watched
 
 
 @pytest.fixture
@@ -98,3 +101,52 @@ def test_ctrl_c_ends_a_process_whose_thread_is_in_compiled_code():
         assert time.perf_counter() - start < 20  # the thread would be at work for ten minutes
     finally:
         process.kill()
+
+
+class Shell:
+    """Stands for IPython's shell in a notebook's kernel."""
+
+    kernel = object()
+
+
+@pytest.fixture
+def notebook(monkeypatch, plain):
+    IPython = pytest.importorskip("IPython", reason="needs IPython")
+    monkeypatch.setattr(IPython, "get_ipython", Shell)
+
+
+def test_a_notebook_has_a_bar(notebook, capsys):
+    with Progress(title="iteration", total=10, images_per_step=4) as progress:
+        progress.note("loss/d 1.250")
+        progress.update(10)
+    assert "10/10" in (shown := capsys.readouterr().err) and "loss/d 1.250" in shown
+
+
+def test_a_notebooks_log_appears_below_the_cell(notebook, monkeypatch, capsys):
+    elsewhere = logging.StreamHandler(io.StringIO())  # such as the log of the notebook's server
+    monkeypatch.setattr(logging.root, "handlers", [elsewhere])
+    show_log(logging.INFO)
+    show_log(logging.INFO)
+    logging.getLogger("fastgan_jax.train").info("compiled")
+    assert capsys.readouterr().err == "compiled\n"
+
+
+def test_an_image_in_a_notebook_is_replaced_by_the_next(notebook, monkeypatch):
+    import IPython.display
+
+    shown = []
+
+    def display(image, display_id):
+        shown.append(image.size)
+        return type("Handle", (), {"update": lambda self, image: shown.append(image.size)})()
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    live = NotebookImage()
+    live.show(np.zeros((100, 50, 3), np.uint8))
+    live.show(np.zeros((1600, 800, 1), np.uint8))  # scaled down to what a browser needs
+    assert shown == [(50, 100), (267, 534)]
+
+
+def test_without_a_notebook_no_image_is_shown(plain, capsys):
+    NotebookImage().show(np.zeros((4, 4, 3), np.uint8))
+    assert capsys.readouterr().out == ""
