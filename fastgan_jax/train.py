@@ -127,6 +127,8 @@ class _Training:
         self.pretrained = jax.device_put(pretrained)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
+        # Bound to the device, as a restored state is: so that a resumed run finds the program that was compiled before.
+        self.state = jax.device_put(self.state, jax.devices()[0])
         networks = (self.state.generator, self.state.discriminator)
         counts = (f"{parameter_overview.count_parameters(network.params):,}" for network in networks)
         log.info("%s parameters in the generator, %s in the discriminator", *counts)

@@ -67,12 +67,12 @@ class Measured(NamedTuple):
 
 
 def measure(config: Any, images: ImageSet) -> Measured:
-    """Compiles the program that training on these images runs, and times a few calls of it."""
+    """Compiles the program that training on these images runs, which then finds it compiled, and times a few calls."""
     train, backend = config.train, jax.default_backend()
     spec, per_call = spec_from_config(config), iterations_per_call(config, 0, backend)
     resident = is_resident(images, config.data.resident)
     key, pretrained = jax.random.key(train.seed), jax.device_put(random_pretrained(config))
-    state = watched("preparing the networks", lambda: create_train_state(key, spec))
+    state = jax.device_put(watched("preparing the networks", lambda: create_train_state(key, spec)), jax.devices()[0])
     program = make_program(
         spec, iterations=per_call, resident=resident, unroll=backend == "cpu", accumulate=train.accumulate
     )
