@@ -90,7 +90,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     evaluation = config.eval = ml_collections.ConfigDict()
     evaluation.every = placeholder(int)  # iterations between evaluations; None: none while training
-    evaluation.metrics = "fid"  # of fid, frechet, kid, precision_recall, density_coverage, diversity, nearest
+    evaluation.metrics = "fid"  # joined by commas: fid, frechet, kid, layout, swd, ..., see docs/evaluation.md
     evaluation.num_samples = 5_000  # generated images that are evaluated (paper: 5,000)
     evaluation.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
     evaluation.features = "inception"  # network: inception (for fid) | squeeze | squeeze_caffe (small; for the others)

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.features import FeatureExtractor
 from fastgan_jax.inference.restore import load, load_training_set
 from fastgan_jax.inference.sampler import Sampler
-from fastgan_jax.metrics.registry import METRICS, SHOWN, Numbers, Reference, Samples
+from fastgan_jax.metrics.registry import METRICS, Numbers, Reference, Samples
 from fastgan_jax.pretrained.formats import read_arrays, write_arrays
 from fastgan_jax.pretrained.networks import PerceptualDistance, load_perceptual
 from fastgan_jax.runs.checkpoint import find_checkpoint
@@ -103,14 +103,25 @@ class Evaluator:
 
     def evaluate_images(self, images: np.ndarray | Generated) -> Numbers:
         """The metrics of images uint8 [M, H, W, C]: {output: number}."""
-        samples = Samples(
-            features=None if self._extract is None else self._features(images, "samples"),
-            images=images[:SHOWN] if self._needed - {"features"} else None,
-        )
-        reference, numbers = self._reference, {}
+        samples, reference, numbers = self._samples(images), self._reference, {}
         for metric in Progress(list(self._metrics.values()), title="metrics", passing=True):
             numbers |= metric.compute(reference, samples)
         return numbers
+
+    def _samples(self, images: np.ndarray | Generated) -> Samples:
+        """What the metrics need of images uint8 [M, H, W, C], each of which is made once."""
+        entries = self._metrics.values()
+        shown = max((entry.shown for entry in entries if entry.needs in ("distance", "images")), default=0)
+        reduce = {name: entry.reduce for name, entry in self._metrics.items() if entry.reduce}
+        if self._extract is not None:
+            reduce["features"] = self._extract
+        kept, reduced = [], {name: [] for name in reduce}
+        for start, batch in _batches(images, len(images) if reduce else min(shown, len(images)), "samples"):
+            kept.append(batch[: max(shown - start, 0)])
+            for name, function in reduce.items():
+                reduced[name].append(function(batch))
+        reduced = {name: np.concatenate(parts) for name, parts in reduced.items()}
+        return Samples(reduced.pop("features", None), np.concatenate(kept) if shown else None, reduced)
 
     @cached_property
     def _reference(self) -> Reference:
@@ -129,17 +140,13 @@ class Evaluator:
                     return features
             except UserError as error:
                 log.warning("%s: the features of the real images are computed again", error)
-        features = self._features(self._real, "real images")
+        batches = _batches(self._real, len(self._real), "real images")
+        features = np.concatenate([self._extract(batch) for _, batch in batches])
         try:
             write_arrays(path, {"features": features})
         except UserError as error:  # no reason to end a run
             log.warning("the features of the real images will be computed again next time: %s", error)
         return features
-
-    def _features(self, images: np.ndarray | Generated, title: str) -> np.ndarray:
-        starts = range(0, len(images), IMAGES_AT_ONCE)
-        starts = Progress(starts, title=f"{title}, by {IMAGES_AT_ONCE}", passing=True)
-        return np.concatenate([self._extract(np.asarray(images[start : start + IMAGES_AT_ONCE])) for start in starts])
 
     def _load_distance(self, loss: Any) -> PerceptualDistance:
         try:
@@ -151,6 +158,12 @@ class Evaluator:
                 "eval.metrics"
             ) from None
         return PerceptualDistance(loss.perceptual_net, params)
+
+
+def _batches(images: np.ndarray | Generated, count: int, title: str) -> Iterator[tuple[int, np.ndarray]]:
+    """The first `count` images in batches, each with the number of its first image."""
+    for start in Progress(range(0, count, IMAGES_AT_ONCE), title=f"{title}, by {IMAGES_AT_ONCE}", passing=True):
+        yield start, np.asarray(images[start : min(start + IMAGES_AT_ONCE, count)])
 
 
 def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) -> Evaluator:

@@ -33,7 +33,7 @@ def precision_recall(real: Array, fake: Array, neighbors: int = 3) -> dict[str, 
     real, fake, tie = _prepare(real, fake)
     real_radii, fake_radii = _radii("real", real, neighbors), _radii("fake", fake, neighbors)
     precise, recalled = np.zeros(len(fake), bool), np.zeros(len(real), bool)
-    for rows, distances in _squared_distances(fake, real):
+    for rows, distances in squared_distances(fake, real):
         precise[rows] = (distances <= real_radii[None] + tie).any(1)
         recalled |= (distances <= fake_radii[rows, None] + tie).any(0)
     return {"precision": float(precise.mean()), "recall": float(recalled.mean())}
@@ -58,7 +58,7 @@ def density_coverage(real: Array, fake: Array, neighbors: int = 5) -> dict[str, 
         raise UserError("density and coverage need at least 1 fake image, there is none")
     radii = _radii("real", real, neighbors)
     inside_count, covered = 0, np.zeros(len(real), bool)
-    for rows, distances in _squared_distances(real, fake):
+    for rows, distances in squared_distances(real, fake):
         inside = distances < radii[rows, None] - tie
         inside_count += int(inside.sum())
         covered[rows] = inside.any(1)
@@ -81,13 +81,13 @@ def _radii(name: str, points: np.ndarray, neighbors: int) -> np.ndarray:
             "than neighbors"
         )
     radii = np.empty(len(points))
-    for rows, distances in _squared_distances(points, points):
+    for rows, distances in squared_distances(points, points):
         distances[np.arange(len(distances)), np.arange(len(points))[rows]] = np.inf  # not a neighbor of itself
         radii[rows] = np.partition(distances, neighbors - 1, axis=1)[:, neighbors - 1]
     return radii
 
 
-def _squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+def squared_distances(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
     """Squared distances of all rows of `a` [N, D] to all of `b` [M, D], as (rows, writable float64 [rows, M])."""
     with jax.enable_x64(True):
         references = jnp.asarray(b)

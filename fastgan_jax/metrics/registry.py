@@ -34,7 +34,8 @@ class Samples:
     """Generated images that are evaluated, each None unless a metric needs it."""
 
     features: "np.ndarray | None"  # float32 [M, D], of all of them
-    images: "np.ndarray | None"  # uint8 [min(M, SHOWN), H, W, C], the first of them
+    images: "np.ndarray | None"  # uint8 [N, H, W, C], the first of them, at least min(M, shown) of each metric
+    reduced: "dict[str, np.ndarray]" = field(default_factory=dict)  # by metric: what it reduced all of them to
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,17 @@ class Reference:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric. `protocol` says how it is computed, in words, where it has numbers of its own to state."""
+    """A metric. `protocol` says how it is computed, in words, where it has numbers of its own to state.
+
+    A metric of all generated images, however many, has `reduce`: of a batch uint8 [B, H, W, C] it gives what is kept,
+    [B, ...].
+    """
 
     outputs: tuple[Output, ...]  # the numbers that it gives, the most important first
     compute: Callable[[Reference, Samples], Numbers]  # gives them by name
-    needs: str = "features"  # or "distance" (a perceptual one), or "images" alone
+    needs: str = "features"  # or "distance" (a perceptual one), "images" alone, or what it makes of them ("reduced")
+    shown: int = SHOWN  # generated images that it sees, if it needs "distance" or "images"
+    reduce: "Callable[[np.ndarray], np.ndarray] | None" = None  # of "reduced"
     fewest: tuple[int, int] = (2, 2)  # generated and real images that it can be computed from
     protocol: Callable[[int, int, bool], str] | None = None  # of the numbers of samples and real images, mirrored
 
@@ -101,7 +108,7 @@ def _diversity(real: Reference, fake: Samples) -> Numbers:
     from fastgan_jax.metrics.perceptual import diversity, some_of
 
     of_real = real.once("diversity", lambda: diversity(real.distance, some_of(real.images, SHOWN)))
-    return {"diversity": diversity(real.distance, fake.images), "diversity_real": of_real}
+    return {"diversity": diversity(real.distance, fake.images[:SHOWN]), "diversity_real": of_real}
 
 
 def _nearest(real: Reference, fake: Samples) -> Numbers:
@@ -116,8 +123,49 @@ def _nearest_protocol(num_samples: int, num_real: int, mirrored: bool) -> str:
     from fastgan_jax.metrics.perceptual import NUM_COMPARED, searched_of
 
     searched = len(searched_of(range(num_real)))
-    mirror_images = " and their mirror images" if mirrored else ""
-    return f"{min(NUM_COMPARED, num_samples)} samples among {searched} real images{mirror_images}"
+    return f"{min(NUM_COMPARED, num_samples)} samples among {searched} real images{_and_mirrored(mirrored)}"
+
+
+def _shrunk(images: "np.ndarray") -> "np.ndarray":
+    from fastgan_jax.metrics.layout import shrunk
+
+    return shrunk(images)
+
+
+def _layout(real: Reference, fake: Samples) -> Numbers:
+    from fastgan_jax.metrics.layout import energy_distance
+
+    return {"layout": energy_distance(real.once("layout", lambda: _real_layout(real)), fake.reduced["layout"])}
+
+
+def _real_layout(real: Reference) -> "np.ndarray":
+    import numpy as np
+
+    from fastgan_jax.metrics.perceptual import mirror
+
+    parts = [_shrunk(each) for each in (real.images, *([mirror(real.images)] if real.mirrored else []))]
+    return np.concatenate(parts)
+
+
+def _swd(real: Reference, fake: Samples) -> Numbers:
+    from fastgan_jax.metrics import swd
+    from fastgan_jax.metrics.perceptual import some_of
+
+    images = some_of(real.images, swd.MOST_IMAGES)
+    of_real = real.once("patches", lambda: swd.patches(images, 0, mirrored=real.mirrored))
+    return swd.distances(of_real, swd.patches(fake.images[: swd.MOST_IMAGES], 1))
+
+
+def _swd_protocol(num_samples: int, num_real: int, mirrored: bool) -> str:
+    from fastgan_jax.metrics.swd import DIRECTIONS, MOST_IMAGES, PATCH, PATCHES
+
+    numbers = f"{min(MOST_IMAGES, num_samples)} samples and {min(MOST_IMAGES, num_real)} real images"
+    patches = f"{PATCHES} patches of {PATCH}x{PATCH} of each of {numbers}{_and_mirrored(mirrored)} at each scale"
+    return f"{patches}, {DIRECTIONS} directions"
+
+
+def _and_mirrored(mirrored: bool) -> str:
+    return " and their mirror images" if mirrored else ""
 
 
 METRICS: dict[str, Metric] = {
@@ -180,6 +228,35 @@ METRICS: dict[str, Metric] = {
         needs="distance",
         fewest=(1, 1),
         protocol=_nearest_protocol,
+    ),
+    "layout": Metric(
+        (
+            Output(
+                "layout",
+                "Energy distance of samples and training images shrunk to 16x16: are shapes and colors where they "
+                "belong? No network; unbiased also for small sets.",
+                "lower",
+            ),
+        ),
+        _layout,
+        needs="reduced",
+        reduce=_shrunk,
+        protocol=lambda _num_samples, num_real, mirrored: f"against {num_real} real images{_and_mirrored(mirrored)}",
+    ),
+    "swd": Metric(
+        (
+            Output(
+                "swd",
+                "Sliced Wasserstein distance of small patches, times 1000, mean over the scales: texture. No network.",
+                "lower",
+            ),
+            *(Output(f"swd_{side}", f"That of patches at {side} pixels.", "lower") for side in (256, 128, 64, 32)),
+        ),
+        _swd,
+        needs="images",
+        shown=200,
+        fewest=(1, 1),
+        protocol=_swd_protocol,
     ),
 }
 
