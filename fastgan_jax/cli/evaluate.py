@@ -1,7 +1,7 @@
 """Evaluates checkpoints of a run: FID, KID, precision and recall, diversity and distance to the training set.
 
-What is not given is taken from the run's own configuration. The same command gives the same digits. fastgan report
-shows the evaluation.json of the run folder.
+What is not given is taken from the run's own configuration. The same command gives the same digits. The run's page,
+report.html, shows the evaluation.json and the coverage.png of the run folder, and is refreshed.
 """
 
 import argparse
@@ -29,6 +29,8 @@ WEIGHTS = {"eval.features": "eval.feature_weights", "loss.perceptual_net": "loss
 EXAMPLES = """examples:
   fastgan evaluate --run runs/mine --step all --metrics fid,kid --json runs/mine/evaluation.json
   fastgan evaluate --run runs/mine --step all --metrics frechet,kid --features squeeze_caffe --plot curve.png
+  fastgan evaluate --run runs/mine --metrics layout,swd
+  fastgan evaluate --run runs/mine --features efficientnet_lite0 --metrics kid --coverage runs/mine/coverage.png
   fastgan evaluate --run runs/mine --step best --metrics diversity,nearest --data /my/images"""
 
 
@@ -36,13 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.add_shared(parser, "--run", "--data", "--weights", "--overwrite")
     add("--step", type=steps, default="latest", help="latest (default), best, all, or iterations joined by commas")
-    add("--metrics", metavar="M,M,...", help="fid, frechet, kid, precision_recall, ...")
+    add("--metrics", metavar="M,M,...", help="fid, frechet, kid, precision_recall, layout, swd, ...")
     add("--num", type=options.count, metavar="N", help="generated images")
-    add("--features", metavar="NET", help="inception, squeeze or squeeze_caffe")
+    add("--features", metavar="NET", help="inception, efficientnet_lite0, squeeze or squeeze_caffe")
     add("--feature-weights", type=options.path, metavar="FILE", help="local file with their weights")
     add("--resize", metavar="HOW", help="legacy or clean")
     add("--net", metavar="NET", help="perceptual network of diversity and nearest: vgg, squeeze, ...")
     add("--json", type=options.path, metavar="FILE", help="write the numbers there")
+    coverage = "draw training images with their nearest samples there, and measure density_coverage (.png)"
+    add("--coverage", type=options.png_path, metavar="FILE", help=coverage)
     add("--plot", type=options.path, metavar="FILE", help="plot them against iterations there (.png, .svg or .pdf)")
 
 
@@ -58,8 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.runs.checkpoint import checkpoint_steps
     from fastgan_jax.utils.devices import keep_compiled_programs
 
-    for option, path in (("--json", arguments.json), ("--plot", arguments.plot)):
-        check_outputs([path] if path else [], arguments.overwrite, option)
+    outputs = {name: getattr(arguments, name) for name in ("json", "plot", "coverage")}
+    for option, path in outputs.items():
+        check_outputs([path] if path else [], arguments.overwrite, f"--{option}")
     if arguments.plot:
         check_plot(arguments.plot)
     keep_compiled_programs()
@@ -69,21 +74,35 @@ def run(arguments: argparse.Namespace) -> None:
         evaluation = evaluate_run(arguments.run, chosen, config, arguments.data)
     except UserError as error:
         raise UserError(with_options(str(error))) from None
-    show(evaluation, config, arguments.json, arguments.plot)
+    show(evaluation, config, arguments.run, **outputs)
 
 
-def show(evaluation: "Evaluation", config: Any, numbers: Path | None, image: Path | None) -> None:
-    """Prints an evaluation, and writes it as JSON to `numbers` and as a plot to `image`."""
-    from fastgan_jax.evaluation.results import plot, summary, table, warnings, write_json
+def show(
+    evaluation: "Evaluation",
+    config: Any,
+    run_folder: Path,
+    *,
+    json: Path | None = None,
+    plot: Path | None = None,
+    coverage: Path | None = None,
+) -> None:
+    """Prints an evaluation, writes it as JSON, as a plot and as a figure of coverage, and refreshes the run's page."""
+    from fastgan_jax.evaluation import results
+    from fastgan_jax.report.page import refresh_report
+    from fastgan_jax.utils.grids import save_png
 
-    remarks = warnings(evaluation, config.eval.best_metric)
-    print("\n".join([summary(evaluation), table(evaluation), *remarks]))
-    if numbers:
-        write_json(numbers, evaluation, remarks)
-        print(numbers)
-    if image:
-        plot(image, evaluation)
-        print(image)
+    remarks = results.warnings(evaluation, config.eval.best_metric)
+    print("\n".join([results.summary(evaluation), results.table(evaluation), *remarks]))
+    if json:
+        results.write_json(json, evaluation, remarks)
+    if plot:
+        results.plot(plot, evaluation)
+    if coverage and evaluation.coverage is not None:
+        save_png(coverage, evaluation.coverage)
+    written = [path for path in (json, plot, coverage) if path]
+    for path in (*written, refresh_report(run_folder, written)):
+        if path:
+            print(path)
 
 
 def with_options(message: str) -> str:
@@ -105,6 +124,9 @@ def configuration_of(arguments: argparse.Namespace) -> Any:
         if given[network] not in (None, config[network]):
             changes[file] = None  # the run's file is for the run's network
     changes |= {field: value for field, value in given.items() if value is not None}
+    metrics = changes.get("eval.metrics", config.eval.metrics)
+    if arguments.coverage and "density_coverage" not in configuration.split_names(metrics):
+        changes["eval.metrics"] = f"{metrics},density_coverage"
     config.update_from_flattened_dict(changes)
     configuration.validate(config, check_source=False)
     return config

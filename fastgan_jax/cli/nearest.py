@@ -3,7 +3,8 @@
 Writes an image, sample | nearest | second | ... in each row, and a table beside it (nearest.json). Below the samples'
 distances stand those of training images from each other and from mirrored and cropped copies of themselves: samples
 that are far nearer than all these are copies. A run trained with data.flip has seen mirror images too: they are
-searched as well, and are then not compared with. fastgan report shows the nearest.png of the run folder.
+searched as well, and are then not compared with. The run's page, report.html, shows the nearest.png of the run folder,
+and is refreshed.
 """
 
 import argparse
@@ -31,6 +32,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.evaluation.neighbors import nearest_neighbors, neighbor_grid, neighbor_report, table
     from fastgan_jax.inference.restore import load_training_set
     from fastgan_jax.pretrained.networks import PerceptualDistance
+    from fastgan_jax.report.page import refresh_report
     from fastgan_jax.utils.files import write_json
     from fastgan_jax.utils.grids import save_png
 
@@ -46,4 +48,6 @@ def run(arguments: argparse.Namespace) -> None:
     save_png(out, neighbor_grid(samples, training.images, neighbors), facts | {"measure": distance.measure})
     write_json(beside, facts | report)
     print(table(report))
-    print(f"{out}\n{beside}")
+    for path in (out, beside, refresh_report(arguments.run, [out])):
+        if path:
+            print(path)

@@ -104,6 +104,8 @@ def evaluate(config: Any, workdir: Path) -> int:
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_config(find_checkpoint(workdir)), configuration.to_dict(config))
     evaluation = evaluate_run(workdir, steps, config)
-    numbers = RunFolder(workdir).evaluation
-    show(evaluation, config, numbers, numbers.with_suffix(".png"))
+    folder = RunFolder(workdir)
+    coverage = None if evaluation.coverage is None else folder.coverage
+    numbers = folder.evaluation
+    show(evaluation, config, workdir, json=numbers, plot=numbers.with_suffix(".png"), coverage=coverage)
     return 0

@@ -12,9 +12,11 @@ import numpy as np
 
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation.features import FeatureExtractor
+from fastgan_jax.evaluation.coverage import RULE, coverage_grid, coverage_report
+from fastgan_jax.evaluation.features import FeatureExtractor, alternatives, is_own_network
 from fastgan_jax.inference.restore import load, load_training_set
 from fastgan_jax.inference.sampler import Sampler
+from fastgan_jax.metrics.precision_recall import nearest_fakes
 from fastgan_jax.metrics.registry import METRICS, Numbers, Reference, Samples
 from fastgan_jax.pretrained.formats import read_arrays, write_arrays
 from fastgan_jax.pretrained.networks import PerceptualDistance, load_perceptual
@@ -34,6 +36,7 @@ class Evaluation(NamedTuple):
 
     rows: list[dict[str, Any]]  # {"step": iteration, output: number} of each checkpoint
     facts: dict[str, Any]  # what they were computed from, by name
+    coverage: np.ndarray | None = None  # the figure of `coverage_grid` of the last, if density_coverage is evaluated
 
 
 class Generated:
@@ -58,6 +61,7 @@ class Evaluator:
     Attributes:
         description: of the feature network, its resize convention and the perceptual distance, as far as they are used.
         protocol: how each metric that has numbers of its own to state is computed, in words.
+        samples: what the metrics saw of the images that were evaluated last.
     """
 
     def __init__(
@@ -81,7 +85,7 @@ class Evaluator:
         self._real, self._fingerprint, self._cache_dir = real, fingerprint, cache_dir
         self._labels = None if labels is None else np.random.RandomState(self._seed).permutation(labels)
         self._mirrored = config.data.flip
-        self._extract = self._distance = None
+        self._extract = self._distance = self.samples = None
         there = {"eval.num_samples": self._num_samples, "the number of real images": len(real)}
         for metric, entry in self._metrics.items():
             for (name, number), fewest in zip(there.items(), entry.fewest, strict=True):
@@ -89,7 +93,15 @@ class Evaluator:
                     raise UserError(f"{name} is {number}, and {metric} needs {fewest}: leave it out of eval.metrics")
         self._needed = {metric.needs for metric in self._metrics.values()}
         if "features" in self._needed:
-            self._extract = FeatureExtractor(evaluation.features, evaluation.resize, evaluation.feature_weights)
+            network = (evaluation.features, evaluation.resize, evaluation.feature_weights)
+            discriminator = config.model.get("discriminator", "fastgan")
+            self._extract = FeatureExtractor(*network, discriminator=discriminator)
+            if is_own_network(evaluation.features, discriminator):
+                log.warning(
+                    "eval.features=%s is the network that model.discriminator=%s sees images through, so its numbers "
+                    "flatter the run: judge it by eval.features=inception, %s, and by the metrics layout and swd",
+                    *(evaluation.features, discriminator, " or ".join(alternatives(discriminator))),
+                )
         if "distance" in self._needed:
             self._distance = self._load_distance(config.loss)
         texts = (self._extract and self._extract.description, self._distance and self._distance.measure)
@@ -99,13 +111,30 @@ class Evaluator:
 
     def evaluate(self, sampler: Sampler) -> Numbers:
         """The metrics of a generator: {output: number}, see `metrics.registry`; the same digits each time."""
-        return self.evaluate_images(Generated(sampler, self._num_samples, self._seed, self._labels))
+        return self.evaluate_images(self._generated(sampler))
+
+    def coverage(self, sampler: Sampler, names: Sequence[str]) -> tuple[dict[str, Any], np.ndarray]:
+        """Which real images, of these names, the samples of the generator that was evaluated last come near to.
+
+        Returns:
+            What `coverage_report` and `coverage_grid` give.
+        """
+        nearest = nearest_fakes(self.real_features, self.samples.features)
+        report = coverage_report(nearest, names) | {"step": sampler.step}
+        title = (
+            f"iteration {sampler.step}: {report['covered']} of {len(names)} real images have one of "
+            f"{self._num_samples} samples {RULE}"
+        )
+        return report, coverage_grid(self._real, self._generated(sampler), nearest, title)
+
+    def _generated(self, sampler: Sampler) -> Generated:
+        return Generated(sampler, self._num_samples, self._seed, self._labels)
 
     def evaluate_images(self, images: np.ndarray | Generated) -> Numbers:
         """The metrics of images uint8 [M, H, W, C]: {output: number}."""
-        samples, reference, numbers = self._samples(images), self._reference, {}
+        self.samples, reference, numbers = self._samples(images), self._reference, {}
         for metric in Progress(list(self._metrics.values()), title="metrics", passing=True):
-            numbers |= metric.compute(reference, samples)
+            numbers |= metric.compute(reference, self.samples)
         return numbers
 
     def _samples(self, images: np.ndarray | Generated) -> Samples:
@@ -188,9 +217,11 @@ def evaluate_run(
     steps = sorted({int(find_checkpoint(run, step).name) for step in steps})  # before anything is computed
     data = load_training_set(run, config, images)
     evaluator = evaluator_from_config(config, data, classes=images is None)
-    samplers = (load(run, step) for step in Progress(steps, title="checkpoints"))
+    rows, figure = [], None
     with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
-        rows = [{"step": sampler.step, **evaluator.evaluate(sampler)} for sampler in samplers]
+        for step in Progress(steps, title="checkpoints"):
+            sampler = load(run, step)
+            rows.append({"step": sampler.step, **evaluator.evaluate(sampler)})
     facts = {
         "run": run_name(run),
         "num_samples": config.eval.num_samples,
@@ -202,4 +233,6 @@ def evaluate_run(
         "mirrored": config.data.flip,
         "device": jax.devices()[0].device_kind,
     }
-    return Evaluation(rows, facts)
+    if "density_coverage" in split_names(config.eval.metrics):
+        facts["coverage"], figure = evaluator.coverage(sampler, data.names)
+    return Evaluation(rows, facts, figure)

@@ -11,7 +11,7 @@ from fastgan_jax.metrics.resizing import resize_for_network
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.layouts import by_layer
 from fastgan_jax.pretrained.networks import naming_what_is_here
-from fastgan_jax.pretrained.registry import FEATURE_NETWORKS
+from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PROJECTED_WEIGHTS
 from fastgan_jax.utils.devices import in_full_precision
 from fastgan_jax.utils.images import map_batches, rgb
 
@@ -26,10 +26,11 @@ class FeatureExtractor:
         identity: hash of everything that the features depend on besides the images.
     """
 
-    def __init__(self, name: str, resize: str, path: str | Path | None = None):
+    def __init__(self, name: str, resize: str, path: str | Path | None = None, *, discriminator: str = "fastgan"):
         """The network `name` of FEATURE_NETWORKS with weights from a local file, else the cache, else their publisher.
 
-        `resize` is the convention, "legacy" or "clean".
+        `resize` is the convention, "legacy" or "clean"; `discriminator` that of the evaluated run, whose own network
+        is a poor judge.
 
         Raises:
             UserError: if weights are not available; the line says which features can be used instead.
@@ -38,13 +39,16 @@ class FeatureExtractor:
             with naming_what_is_here(name, {other: (net.weights,) for other, net in FEATURE_NETWORKS.items()}):
                 arrays = store.find(FEATURE_NETWORKS[name].weights, path)
         except UserError as error:
+            first, *others = alternatives(discriminator)
             raise UserError(
                 f"{error}; or set eval.feature_weights=FILE, or use eval.metrics=frechet,kid with "
-                "eval.best_metric=kid on eval.features=squeeze or squeeze_caffe, which is not FID"
+                f"eval.best_metric=kid on eval.features={first} or {' or '.join(others)}, which is not FID"
             ) from None
         self._network, self._resize = FEATURE_NETWORKS[name], resize
-        self.description = f"{name}, {resize} resize"
-        digest = hashlib.sha256(f"{name}/{self._network.side}/{resize}".encode())
+        unit = self._network.unit_features
+        own = ", the discriminator's own network" if is_own_network(name, discriminator) else ""
+        self.description = f"{name}{', unit length' if unit else ''}, {resize} resize{own}"
+        digest = hashlib.sha256(f"{name}/{self._network.side}/{resize}{'/unit' if unit else ''}".encode())
         for key in sorted(arrays):
             digest.update(key.encode() + np.ascontiguousarray(arrays[key]).tobytes())
         self.identity = digest.hexdigest()
@@ -57,4 +61,22 @@ class FeatureExtractor:
         def of_batch(batch: np.ndarray) -> jax.Array:
             return self._apply(self._params, resize_for_network(batch, self._network.side, self._resize))
 
-        return map_batches(of_batch, CHUNK, rgb(images))
+        features = map_batches(of_batch, CHUNK, rgb(images))
+        return scaled(features) if self._network.unit_features else features
+
+
+def is_own_network(name: str, discriminator: str) -> bool:
+    """Whether a run's discriminator (model.discriminator) sees images through the feature network `name`."""
+    return discriminator in ("projected", "both") and FEATURE_NETWORKS[name].weights == PROJECTED_WEIGHTS
+
+
+def alternatives(discriminator: str) -> list[str]:
+    """The networks to judge by where Inception cannot be had, the best first."""
+    return [
+        name for name in ("efficientnet_lite0", "squeeze", "squeeze_caffe") if not is_own_network(name, discriminator)
+    ]
+
+
+def scaled(features: np.ndarray) -> np.ndarray:
+    """Features float32 [N, D], each scaled to mean square 1, so that x . y / D is a cosine; zero stays zero."""
+    return features / np.maximum(np.sqrt((features**2).mean(1, keepdims=True)), np.finfo(np.float32).tiny)

@@ -15,9 +15,11 @@ Row = dict[str, Any]  # {"step": iteration, output: number}
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def best_row(rows: Sequence[Row], name: str) -> Row:
-    """The row in which `name`, a ranked output, is best; the earliest of equal ones."""
-    return min(rows, key=lambda row: rank(name, row[name]))
+def best_row(rows: Sequence[Row], name: str) -> Row | None:
+    """The row in which `name`, a ranked output, is best; None if it is so in several, to the four digits shown."""
+    best = min(rows, key=lambda row: rank(name, row.get(name)))
+    ties = [row for row in rows if _shown(row.get(name)) == _shown(best.get(name))]
+    return best if len(ties) == 1 else None
 
 
 def summary(evaluation: Evaluation) -> str:
@@ -37,7 +39,7 @@ def sizes(facts: dict[str, Any]) -> str:
 
 
 def table(evaluation: Evaluation) -> str:
-    """A table for the terminal, one line per checkpoint; * marks the best value of a column if there are several.
+    """A table for the terminal, one line per checkpoint; * marks the value of a column that is better than all others.
 
     What the real images measure alone is the same for all checkpoints and stands below.
     """
@@ -87,8 +89,8 @@ def plot(path: Path, evaluation: Evaluation) -> None:
         for baseline in baselines:
             axes.plot(steps, [row[baseline] for row in rows], linestyle="--", linewidth=1, label=baseline)
         better = output(name).better
-        if better:
-            best = best_row(rows, name)
+        best = best_row(rows, name) if better else None
+        if best:
             axes.plot([best["step"]], [best[name]], marker="*", markersize=12, linestyle="none", color="C3")
         if baselines:
             axes.legend(fontsize=7)
@@ -110,3 +112,7 @@ def _names(rows: Sequence[Row]) -> list[str]:
 
 def _digits(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.1f}"
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else _digits(value)

@@ -6,6 +6,7 @@ squared norm count as equal, so that the stated rule decides about duplicates, n
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,24 @@ def density_coverage(real: Array, fake: Array, neighbors: int = 5) -> dict[str, 
         inside_count += int(inside.sum())
         covered[rows] = inside.any(1)
     return {"density": inside_count / (neighbors * len(fake)), "coverage": float(covered.mean())}
+
+
+class Nearest(NamedTuple):
+    """The fake nearest to each of N real images."""
+
+    rows: np.ndarray  # of the fakes, int [N]
+    distances: np.ndarray  # in units of the radius of the real image's ball, float64 [N]
+    covered: np.ndarray  # whether it lies in that ball, bool [N]
+
+
+def nearest_fakes(real: Array, fake: Array, neighbors: int = 5) -> Nearest:
+    """Which fake comes nearest to each real image, and how near; arguments and balls as of `density_coverage`."""
+    real, fake, tie = _prepare(real, fake)
+    radii = _radii("real", real, neighbors)
+    rows, nearest = np.empty(len(real), int), np.empty(len(real))
+    for part, distances in squared_distances(real, fake):
+        rows[part], nearest[part] = distances.argmin(1), distances.min(1)
+    return Nearest(rows, np.sqrt(nearest / np.maximum(radii, max(tie, np.finfo(float).tiny))), nearest < radii - tie)
 
 
 def _prepare(real: Array, fake: Array) -> tuple[np.ndarray, np.ndarray, float]:

@@ -121,6 +121,9 @@ class Network:
     heads: str | None = None  # of the perceptual distance, a name of FILES
     features: Callable[[dict[str, Any], Any], Any] | None = None  # (by layer, [B, side, side, 3] in [-1, 1]) -> [B, D]
     side: int = 0  # of the images that `features` takes, in pixels
+    # Whether features are scaled to mean square 1 before sets are compared. FID and KID are defined on Inception's as
+    # they are; other networks' follow contrast in length, and a kernel of dot products takes short ones for near ones.
+    unit_features: bool = True
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -154,7 +157,7 @@ NETWORKS = {
         "squeezenet_caffe", "cosine distance (squeeze_caffe), not LPIPS", "squeeze", None, _squeeze, 224
     ),
     "efficientnet_lite0": Network("efficientnet_lite0", features=_efficientnet, side=224),
-    "inception": Network("inception", features=_inception, side=299),
+    "inception": Network("inception", features=_inception, side=299, unit_features=False),
 }
 PERCEPTUAL = {name: network for name, network in NETWORKS.items() if network.measure}
 FEATURE_NETWORKS = {name: network for name, network in NETWORKS.items() if network.features}

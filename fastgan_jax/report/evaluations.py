@@ -3,8 +3,8 @@
 from typing import Any
 
 from fastgan_jax.evaluation.diagnosis import RISING_FOR, History, diagnose
-from fastgan_jax.evaluation.results import sizes
-from fastgan_jax.metrics.registry import beside, output, rank
+from fastgan_jax.evaluation.results import best_row, sizes
+from fastgan_jax.metrics.registry import beside, output
 from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.report.figures import line_chart
 from fastgan_jax.report.html import figure, folded, paragraph, side_by_side, table
@@ -83,8 +83,10 @@ def _metric(name: str, history: History) -> str:
         if latest.get(spread) is not None:
             meaning += f" {output(spread).meaning.removesuffix('.')}: {_number(latest[spread])}."
     if entry.better:
-        mark = min(known, key=lambda point: rank(name, point[1]))
-        meaning = f"{entry.better} is better; best at iteration {mark[0]}: {_number(mark[1])}. {meaning}"
+        best = best_row(history, name)
+        where = f"; best at iteration {best['step']}: {_number(best[name])}" if best else ""
+        mark = (best["step"], best[name]) if best else None
+        meaning = f"{entry.better} is better{where}. {meaning}"
     series = {
         f"{curve} {_number(latest.get(curve))}": [(line["step"], line.get(curve)) for line in history]
         for curve in (name, *beside(name, "baseline"))

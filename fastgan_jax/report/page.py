@@ -4,7 +4,7 @@ import json
 import logging
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         _section("Evaluation while training", evaluation, config, history),
         _section("Evaluation of kept checkpoints", _afterwards, folder, afterwards),
         _section("Reconstructions", _reconstructions, folder, config),
+        _section("Training images and their nearest samples", _coverage, folder),
         _section("Nearest training images", _nearest, folder),
         _section("Curves", _curves, lines),
         _section("Settings", _settings, record),
@@ -68,6 +69,14 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     path = user_path(out) if out else folder.path / "report.html"
     write_text(path, page.encode(errors="replace").decode())  # names of files need not be Unicode
     return path
+
+
+def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
+    """Writes the page of a run folder anew if one of these files is part of it; returns its path, else None."""
+    folder = RunFolder(user_path(run))
+    shown = {path.resolve() for path in (folder.evaluation, folder.coverage, folder.nearest)}
+    is_part = folder.config.is_file() and any(path.resolve() in shown for path in written)
+    return write_report(run) if is_part else None
 
 
 def _attempt(function: Callable[[], Any]) -> Any:
@@ -167,6 +176,16 @@ def _reconstructions(folder: RunFolder, config: dict) -> str:
     columns = ", ".join("part (of the top-left quarter)" if name == "part" else name for name in decoders)
     shown = f"the real image, and what the discriminator's decoders make of it: {columns}"
     return _image(paths[-1], f"From left to right: {shown}. Iteration {int(paths[-1].stem)}.", "tall")
+
+
+def _coverage(folder: RunFolder) -> str:
+    if not folder.coverage.exists():
+        return _not_there(folder, folder.coverage, "evaluate", "--coverage")
+    caption = (
+        "Training images above their nearest samples, the nearest pair first. A distance below 1 is nearer than the "
+        "training image's 5th nearest other one: covered"
+    )
+    return _image(folder.coverage, caption)
 
 
 def _nearest(folder: RunFolder) -> str:

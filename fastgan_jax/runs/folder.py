@@ -22,7 +22,9 @@ class RunFolder:
         self.path = user_path(path)
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
-        self.evaluation, self.nearest = self.path / "evaluation.json", self.path / "nearest.png"  # of other commands
+        # Of other commands:
+        self.evaluation, self.nearest = self.path / "evaluation.json", self.path / "nearest.png"
+        self.coverage = self.path / "coverage.png"
         self.tensorboard, self.checkpoints = self.path / "tensorboard", self.path / "checkpoints"
         self.samples, self.reconstructions = self.path / "samples", self.path / "reconstructions"
 
