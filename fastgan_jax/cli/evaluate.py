@@ -36,18 +36,26 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    options.add_shared(parser, "--run", "--data", "--weights", "--overwrite")
+    options.add_shared(parser, "--run", "--overwrite")
     add("--step", type=steps, default="latest", help="latest (default), best, all, or iterations joined by commas")
-    add("--metrics", metavar="M,M,...", help="fid, frechet, kid, precision_recall, layout, swd, ...")
-    add("--num", type=options.count, metavar="N", help="generated images")
-    add("--features", metavar="NET", help="inception, efficientnet_lite0, squeeze or squeeze_caffe")
-    add("--feature-weights", type=options.path, metavar="FILE", help="local file with their weights")
-    add("--resize", metavar="HOW", help="legacy or clean")
-    add("--net", metavar="NET", help="perceptual network of diversity and nearest: vgg, squeeze, ...")
+    add_settings(parser)
     add("--json", type=options.path, metavar="FILE", help="write the numbers there")
     coverage = "draw training images with their nearest samples there, and measure density_coverage (.png)"
     add("--coverage", type=options.png_path, metavar="FILE", help=coverage)
     add("--plot", type=options.path, metavar="FILE", help="plot them against iterations there (.png, .svg or .pdf)")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say what is evaluated, and how."""
+    add = parser.add_argument
+    add("--metrics", metavar="M,M,...", help="fid, frechet, kid, precision_recall, layout, swd, ...")
+    add("--num", type=options.count, metavar="N", help="generated images")
+    options.add_shared(parser, "--data")
+    add("--features", metavar="NET", help="inception, efficientnet_lite0, squeeze or squeeze_caffe")
+    add("--feature-weights", type=options.path, metavar="FILE", help="local file with their weights")
+    add("--resize", metavar="HOW", help="legacy or clean")
+    add("--net", metavar="NET", help="perceptual network of diversity and nearest: vgg, squeeze, ...")
+    options.add_shared(parser, "--weights")
 
 
 def steps(text: str) -> list[int | str]:
@@ -70,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     keep_compiled_programs()
     chosen = checkpoint_steps(arguments.run) if "all" in arguments.step else arguments.step
     try:
-        config = configuration_of(arguments)
+        config = configuration_of(arguments.run, arguments)
         evaluation = evaluate_run(arguments.run, chosen, config, arguments.data)
     except UserError as error:
         raise UserError(with_options(str(error))) from None
@@ -111,21 +119,28 @@ def with_options(message: str) -> str:
     return f"{message}; here: {', '.join(named)}" if named else message
 
 
-def configuration_of(arguments: argparse.Namespace) -> Any:
+def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was given of the options in OPTIONS, by option."""
+    values = {option: getattr(arguments, option[2:].replace("-", "_")) for option in OPTIONS.values()}
+    return {option: value for option, value in values.items() if value is not None}
+
+
+def configuration_of(run_folder: Path, arguments: argparse.Namespace) -> Any:
     """The run's configuration with what the arguments change."""
     from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.checkpoint import find_checkpoint, read_config
 
-    config = configuration.from_saved(read_config(find_checkpoint(arguments.run)))
-    given = {field: getattr(arguments, option[2:].replace("-", "_")) for field, option in OPTIONS.items()}
+    config = configuration.from_saved(read_config(find_checkpoint(run_folder)))
+    given = given_settings(arguments)
+    given = {field: given[option] for field, option in OPTIONS.items() if option in given}
     given = {field: str(value) if isinstance(value, Path) else value for field, value in given.items()}
     changes = {"eval.every": None}  # so that eval.best_metric need not be among the metrics
     for network, file in WEIGHTS.items():
-        if given[network] not in (None, config[network]):
+        if given.get(network) not in (None, config[network]):
             changes[file] = None  # the run's file is for the run's network
-    changes |= {field: value for field, value in given.items() if value is not None}
+    changes |= given
     metrics = changes.get("eval.metrics", config.eval.metrics)
-    if arguments.coverage and "density_coverage" not in configuration.split_names(metrics):
+    if vars(arguments).get("coverage") and "density_coverage" not in configuration.split_names(metrics):
         changes["eval.metrics"] = f"{metrics},density_coverage"
     config.update_from_flattened_dict(changes)
     configuration.validate(config, check_source=False)

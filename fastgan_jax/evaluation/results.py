@@ -18,7 +18,7 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 def best_row(rows: Sequence[Row], name: str) -> Row | None:
     """The row in which `name`, a ranked output, is best; None if it is so in several, to the four digits shown."""
     best = min(rows, key=lambda row: rank(name, row.get(name)))
-    ties = [row for row in rows if _shown(row.get(name)) == _shown(best.get(name))]
+    ties = [row for row in rows if as_text(row.get(name)) == as_text(best.get(name))]
     return best if len(ties) == 1 else None
 
 
@@ -60,12 +60,12 @@ def warnings(evaluation: Evaluation, best_metric: str) -> list[str]:
     """What the rows, as the history of a run, say in words; `best_metric` counts if it is among their numbers."""
     names = _names(evaluation.rows)
     ranking = next((name for name in (best_metric, *names) if name in names and output(name).better), best_metric)
-    return diagnose(_finite(evaluation), ranking, mirrored=evaluation.facts["mirrored"])
+    return diagnose(finite(evaluation), ranking, mirrored=evaluation.facts["mirrored"])
 
 
 def write_json(path: Path, evaluation: Evaluation, warned: Sequence[str] = ()) -> None:
     """Writes {facts..., "checkpoints": rows, "warnings": warned}, see `files.replacing`; what is not finite is null."""
-    files.write_json(path, evaluation.facts | {"checkpoints": _finite(evaluation), "warnings": list(warned)})
+    files.write_json(path, evaluation.facts | {"checkpoints": finite(evaluation), "warnings": list(warned)})
 
 
 def check_plot(path: Path) -> None:
@@ -101,7 +101,7 @@ def plot(path: Path, evaluation: Evaluation) -> None:
         figure.savefig(temporary, dpi=120)
 
 
-def _finite(evaluation: Evaluation) -> list[Row]:
+def finite(evaluation: Evaluation) -> list[Row]:
     """The rows with None for what is not finite."""
     return [{name: value if math.isfinite(value) else None for name, value in row.items()} for row in evaluation.rows]
 
@@ -114,5 +114,6 @@ def _digits(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.1f}"
 
 
-def _shown(value: float | None) -> str:
+def as_text(value: float | None) -> str:
+    """A number as tables show it."""
     return "-" if value is None else _digits(value)

@@ -25,22 +25,33 @@ def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run,
     run.mkdir()
     for name in ("checkpoints", "data", "config.json"):
         (run / name).symlink_to(smoke_run / name)
-    settings = ["features=squeeze_caffe", "metrics=frechet", "num_samples=12"]
+    settings = ["features=squeeze_caffe", "metrics=frechet,density_coverage", "num_samples=12"]
     arguments = ["--config", "configs/smoke.py", "--mode=eval", "--workdir", str(run)]
     assert main.main(arguments + [f"--config.eval.{setting}" for setting in settings]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[-2:] == [str(run / "evaluation.json"), str(run / "evaluation.png")]
-    assert re.match(r"run: 12 samples against 20 real images \(squeeze_caffe, legacy resize\)", table[0])
-    assert [line.split()[0] for line in table[2:5]] == ["0", "2", "4"] and sum("*" in line for line in table) == 1
+    pages = ["evaluation.json", "evaluation.png", "coverage.png", "report.html"]
+    assert table[-4:] == [str(run / name) for name in pages] and all(
+        (run / name).stat().st_size > 500 for name in pages
+    )
+    assert "evaluation.json; this command makes it" not in (run / "report.html").read_text()
+    assert re.match(r"run: 12 samples against 20 real images \(squeeze_caffe, unit length, legacy resize\)", table[0])
+    assert [line.split()[0] for line in table[3:6]] == ["0", "2", "4"] and sum("*" in line for line in table) >= 1
     written = json.loads((run / "evaluation.json").read_text())
     assert [row["step"] for row in written["checkpoints"]] == [0, 2, 4]
     assert (run / "evaluation.png").stat().st_size > 1000
 
     tool = load_tool("evaluate")
-    options = ["--metrics", "frechet", "--features", "squeeze_caffe", "--num", "12", "--step", "2,4"]
+    options = ["--metrics", "frechet,density_coverage", "--features", "squeeze_caffe", "--num", "12", "--step", "2,4"]
     assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json")]) == 0
     assert json.loads((tmp_path / "x.json").read_text())["checkpoints"] == written["checkpoints"][1:]
+    (run / "report.html").unlink()
     assert tool.main(["--run", str(run), *options, "--json", str(tmp_path / "x.json"), "--overwrite"]) == 0
+    assert not (run / "report.html").exists()  # nothing that it shows has changed
+    options[1] = "frechet"  # to which the figure of coverage adds what it needs
+    pictures = ["--coverage", str(run / "coverage.png"), "--overwrite"]
+    assert tool.main(["--run", str(run), *options, *pictures]) == 0 and (run / "report.html").exists()
+    covered = json.loads((tmp_path / "x.json").read_text())["coverage"]
+    assert covered["covered"] + len(covered["uncovered"]) == 20 and covered["step"] == 4
     capsys.readouterr()
     for wrong, message in (
         (["--step", "3"], "has no checkpoint 3"),
@@ -52,6 +63,7 @@ def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run,
         (["--json", str(tmp_path / "x.json")], "x.json exists already: choose another --json, or add --overwrite"),
         (["--plot", str(run / "evaluation.png")], "exists already: choose another --plot, or add --overwrite"),
         (["--metrics", ""], "eval.metrics is empty: give names of fid, frechet"),
+        (["--coverage", "x.jpg"], "--coverage x.jpg|--coverage: x.jpg: must be a .png file"),
         (["--plot", "curve.txt"], "--plot curve.txt: must end in .png"),
         (["--json", str(tmp_path / "x.json" / "y.json")], "x.json is not a folder: choose another --json"),
         (["--data", str(tmp_path / "nothing")], "nothing"),

@@ -17,7 +17,7 @@ from fastgan_jax import train
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation import evaluator as evaluate
 from fastgan_jax.evaluation.diagnosis import baselines, diagnose
-from fastgan_jax.evaluation.features import FeatureExtractor
+from fastgan_jax.evaluation.features import FeatureExtractor, alternatives
 from fastgan_jax.metrics import fid
 from fastgan_jax.metrics.perceptual import compared_rows, real_nearness, searched_of
 from fastgan_jax.metrics.registry import METRICS, output
@@ -92,7 +92,7 @@ def test_a_set_against_itself_is_at_no_distance(numbers):
 def test_noise_is_far_and_a_mirrored_copy_near(numbers):
     same, flipped, noise = (numbers[name] for name in ("same", "flipped", "noise"))
     assert same["frechet"] < flipped["frechet"] < 0.1 * noise["frechet"]
-    assert flipped["kid"] < 0.1 * noise["kid"]
+    assert flipped["kid"] < 0.2 * noise["kid"]
     assert noise["recall"] < flipped["recall"] and noise["coverage"] < flipped["coverage"]
     assert same["nearest"] == flipped["nearest"] == 0 < noise["nearest"]  # the set is trained on with data.flip
 
@@ -231,8 +231,62 @@ def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     (row,) = first.rows
     assert row["step"] == 4 and all(np.isfinite(value) for value in row.values())
     assert first.facts["num_samples"] == 12 and first.facts["num_real"] == 20
-    assert first.facts["networks"] == "squeeze_caffe, legacy resize; cosine distance (squeeze_caffe), not LPIPS"
+    assert (
+        first.facts["networks"]
+        == "squeeze_caffe, unit length, legacy resize; cosine distance (squeeze_caffe), not LPIPS"
+    )
     assert first.facts["protocol"]["kid"] == "unbiased, mean of 100 subsets of 12 of each, seed 0"
+
+
+def test_a_discriminator_is_not_judged_by_its_own_network_unawares(config, real, tmp_path, monkeypatch, caplog):
+    own = config.copy_and_resolve_references()
+    own.eval.metrics = "kid"
+    with own.unlocked():
+        own.model.discriminator = "projected"
+    assert "own network" not in evaluate.Evaluator(own, real, "content", tmp_path).description and not caplog.text
+    monkeypatch.setitem(  # the random SqueezeNet stands for the discriminator's network
+        FEATURE_NETWORKS, "squeeze_caffe", dataclasses.replace(FEATURE_NETWORKS["squeeze_caffe"])
+    )
+    monkeypatch.setattr("fastgan_jax.evaluation.features.PROJECTED_WEIGHTS", "squeezenet_caffe")
+    for discriminator, warned in (("fastgan", False), ("projected", True), ("both", True)):
+        own.model.discriminator = discriminator
+        caplog.clear()
+        description = evaluate.Evaluator(own, real, "content", tmp_path).description
+        assert description.endswith("the discriminator's own network") == warned
+        assert ("flatter the run: judge it by eval.features=inception, efficientnet" in caplog.text) == warned
+        assert ("squeeze_caffe" in alternatives(discriminator)) != warned
+    assert alternatives("fastgan")[0] == "efficientnet_lite0"
+
+
+def test_images_that_metrics_see_are_made_once(config, real, tmp_path):
+    made = []
+
+    class Generator:
+        """Stands for a sampler."""
+
+        def sample(self, num, seed, *, first, labels):
+            made.append((first, num))
+            return np.full((num, 64, 64, 3), first, np.uint8)
+
+    own = config.copy_and_resolve_references()
+    own.eval.num_samples = 230
+    for metrics, expected, shown in (
+        ("frechet,layout,swd", [(0, 64), (64, 64), (128, 64), (192, 38)], 200),
+        ("swd", [(0, 64), (64, 64), (128, 64), (192, 8)], 200),
+        ("nearest", [(0, 64), (64, 64)], 128),
+    ):
+        own.eval.metrics = metrics
+        evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
+        made.clear()
+        samples = evaluator._samples(evaluator._generated(Generator()))
+        assert (
+            made == expected
+            and samples.images[:, 0, 0, 0].tolist() == np.repeat(range(0, 256, 64), 64)[:shown].tolist()
+        )
+        assert {name: len(rows) for name, rows in samples.reduced.items()} == (
+            {"layout": 230} if "layout" in metrics else {}
+        )
+        assert (samples.features is None) == ("frechet" not in metrics)
 
 
 @pytest.mark.parametrize(
@@ -302,7 +356,8 @@ def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp
     )
     with pytest.raises(UserError, match=r"eval\.feature_weights=FILE.*frechet,kid.*squeeze_caffe.*not FID") as error:
         FeatureExtractor(name, "legacy")
-    assert ("here already" in str(error.value)) == (name != "squeeze_caffe")
+    others = [network.weights for other, network in FEATURE_NETWORKS.items() if other != name]
+    assert ("here already" in str(error.value)) == any(map(store.local_path, others))
     # What the line, and the pages, advise is a configuration that passes.
     root = Path(__file__).parents[2]
     for text in (str(error.value), (root / "README.md").read_text(), (root / "docs" / "evaluation.md").read_text()):

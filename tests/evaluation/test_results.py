@@ -25,3 +25,17 @@ def test_the_best_row_follows_the_direction_of_its_number():
     rows = [{"step": 0, "fid": 5.0, "recall": 0.1}, {"step": 1, "fid": 4.0, "recall": 0.3}, {"step": 2, "fid": 4.5}]
     assert results.best_row(rows, "fid")["step"] == 1
     assert results.best_row(rows[:2], "recall")["step"] == 1
+
+
+def test_ties_are_not_starred():
+    rows = [
+        {"step": step, "recall": recall, "kid": kid} for step, recall, kid in ((0, 0.0, 3), (1, 0.0, 2), (2, 0.0, 1))
+    ]
+    assert results.best_row(rows, "recall") is None
+    facts = {"run": "x", "mirrored": True}
+    table = results.table(Evaluation(rows, facts)).splitlines()
+    assert [line.count("*") for line in table] == [0, 0, 0, 1] and table[3].split() == ["2", "0.0000", "1.0000*"]
+    rows[1]["recall"] = 0.00001  # better, but not in what is shown
+    assert results.best_row(rows, "recall") is None
+    rows[1]["recall"] = 0.1
+    assert results.best_row(rows, "recall") is rows[1]

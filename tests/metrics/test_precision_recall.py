@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics import precision_recall as module
-from fastgan_jax.metrics.precision_recall import density_coverage, precision_recall
+from fastgan_jax.metrics.precision_recall import density_coverage, nearest_fakes, precision_recall
 
 
 def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -110,6 +110,18 @@ def test_float32_features_of_usual_size_agree_with_loops():
     assert precision_recall(real, fake) == wanted
     found, wanted = density_coverage(real, fake), plain_density_coverage(real.astype(float), fake.astype(float), 5)
     assert found == {"density": pytest.approx(wanted["density"]), "coverage": wanted["coverage"]}
+
+
+def test_the_nearest_fake_of_each_real_image():
+    real = np.array([[0.0], [1.0], [2.0], [10.0], [12.0]])
+    found = nearest_fakes(real, np.array([[11.5], [-1.0], [2.25]]), neighbors=2)  # radii 2, 1, 2, 8, 10
+    assert found.rows.tolist() == [1, 2, 2, 0, 0]
+    np.testing.assert_allclose(found.distances, [1 / 2, 1.25 / 1, 0.25 / 2, 1.5 / 8, 0.5 / 10])
+    assert found.covered.tolist() == [True, False, True, True, True]
+    real, fake = sets(9)
+    assert nearest_fakes(real, fake).covered.mean() == density_coverage(real, fake)["coverage"]
+    same = nearest_fakes(np.zeros((7, 2)), np.zeros((3, 2)))  # balls of radius 0 cover nothing
+    assert not same.covered.any() and (same.distances == 0).all()
 
 
 def test_too_few_images_or_neighbors_are_refused():

@@ -1,0 +1,68 @@
+"""Draws and tables several runs side by side: samples of the same latents, metrics over iterations, the last numbers.
+
+Numbers are those that the runs recorded: the evaluation.json of the run folder, or the evaluations made while training.
+With --metrics, every kept checkpoint of all runs is evaluated alike now. A .json beside the page has all numbers.
+"""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastgan_jax.cli import evaluate, options
+from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import check_outputs
+
+if TYPE_CHECKING:
+    from fastgan_jax.evaluation.evaluator import Evaluation
+
+EXAMPLES = """examples:
+  fastgan compare runs/first runs/second --out comparison.png
+  fastgan compare runs/first runs/second runs/third --metrics layout,swd --num 500 --out comparison.png"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", type=options.path, metavar="RUN", help="run folders")
+    options.add_shared(parser, "--step")
+    options.add_out(parser, "a .png file; the numbers go into a .json of the same name", kind=options.png_path)
+    add = parser.add_argument
+    add("--samples", type=options.count, default=16, metavar="N", help="shown of each run (default: 16)")
+    add("--seed", type=options.seed, default=0, metavar="S", help="of these samples (default: 0)")
+    evaluate.add_settings(parser)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Compares, and writes page and numbers."""
+    from fastgan_jax.evaluation import comparison
+    from fastgan_jax.runs.checkpoint import find_checkpoint
+    from fastgan_jax.utils.console import Progress, announced
+    from fastgan_jax.utils.devices import keep_compiled_programs
+
+    out, beside = arguments.out, arguments.out.with_suffix(".json")
+    check_outputs([out, beside], arguments.overwrite)
+    given = [*evaluate.given_settings(arguments), *(["--data"] if arguments.data else [])]
+    if given and arguments.metrics is None:
+        raise UserError(f"{', '.join(given)} without --metrics: the recorded numbers are shown; add --metrics")
+    for path in arguments.runs:
+        find_checkpoint(path, arguments.step)  # before anything is computed
+    keep_compiled_programs()
+    runs = []
+    with announced("sampling from the runs"):
+        for path in Progress(arguments.runs, title="runs", passing=True):
+            evaluation = _evaluated(path, arguments) if arguments.metrics is not None else None
+            runs.append(comparison.read_run(path, arguments.step, arguments.samples, arguments.seed, evaluation))
+    runs = comparison.with_own_names(runs, arguments.runs)
+    comparison.draw(out, runs)
+    comparison.write_json(beside, runs)
+    print("\n".join([comparison.table(runs), *comparison.remarks(runs), str(out), str(beside)]))
+
+
+def _evaluated(path: Path, arguments: argparse.Namespace) -> "Evaluation":
+    """The evaluation of every kept checkpoint of a run by the given settings."""
+    from fastgan_jax.evaluation.evaluator import evaluate_run
+    from fastgan_jax.runs.checkpoint import checkpoint_steps
+
+    try:
+        config = evaluate.configuration_of(path, arguments)
+        return evaluate_run(path, checkpoint_steps(path), config, arguments.data)
+    except UserError as error:
+        raise UserError(evaluate.with_options(str(error))) from None
