@@ -92,7 +92,12 @@ sys.exit(app.run_command("sample", []))
 
 
 def test_ctrl_c_ends_a_process_whose_thread_is_in_compiled_code():
-    process = subprocess.Popen([sys.executable, "-c", STUBBORN], text=True, stdout=-1, stderr=-1)
+    def heed_ctrl_c():
+        """Processes in the background of a shell start with it ignored."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    command = [sys.executable, "-c", STUBBORN]
+    process = subprocess.Popen(command, text=True, stdout=-1, stderr=-1, preexec_fn=heed_ctrl_c)
     try:
         assert process.stdout.readline() == "at work\n"
         process.send_signal(signal.SIGINT)
