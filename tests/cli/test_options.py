@@ -18,7 +18,7 @@ from fastgan_jax.errors import UserError
         (options.count, "3", 3, ("0", "-1", "1.5", "")),
         (options.index, "0", 0, ("-1", "a")),
         (options.seed, "4294967295", 2**32 - 1, ("-1", "4294967296")),
-        (options.factor, "0", 0, ("-0.5", "nan", "inf")),
+        (options.truncation, "0.5", 0.5, ("-0.5", "0", "1.1", "nan", "inf")),
         (options.step, "12", 12, ("-1", "newest", "")),
         (options.seeds, "0,3, 7-9", [0, 3, 7, 8, 9], ("", "a", "1,,2", "3-1", "4294967296", "1.5", "0-4294967295")),
         (options.numbers, "64,128", [64, 128], ("", "a", "1,")),

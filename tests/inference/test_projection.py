@@ -27,6 +27,7 @@ class Linear:
     num_classes: int = 0
     resolution: int = 64
     channels: int = 3
+    noise_sides = (8,)
 
     def apply(self, variables, z, noise, labels, *, train):
         images = jnp.tanh(z @ variables["matrix"]).reshape(-1, 64, 64, 3)

@@ -81,7 +81,8 @@ def test_watched_work_shows_for_how_long_it_has_run(where, request, capsys, monk
 
 
 STUBBORN = """
-import ctypes, sys
+import ctypes, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 from fastgan_jax.cli import app
 from fastgan_jax.utils.console import watched
 app.parse = lambda *_: None
@@ -92,12 +93,7 @@ sys.exit(app.run_command("sample", []))
 
 
 def test_ctrl_c_ends_a_process_whose_thread_is_in_compiled_code():
-    def heed_ctrl_c():
-        """Processes in the background of a shell start with it ignored."""
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    command = [sys.executable, "-c", STUBBORN]
-    process = subprocess.Popen(command, text=True, stdout=-1, stderr=-1, preexec_fn=heed_ctrl_c)
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], text=True, stdout=-1, stderr=-1)
     try:
         assert process.stdout.readline() == "at work\n"
         process.send_signal(signal.SIGINT)
