@@ -19,6 +19,7 @@ from typing import NoReturn
 from fastgan_jax import __version__, cli
 from fastgan_jax.cli.options import Parser, fetch_run, split_overrides
 from fastgan_jax.errors import UserError
+from fastgan_jax.runs.signals import interruptible
 from fastgan_jax.utils.console import escape_output, show_log
 
 OVERVIEW = """usage: fastgan COMMAND ...      (or: python -m fastgan_jax COMMAND ...)
@@ -85,7 +86,8 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
     try:
         arguments = parse(name, sys.argv[1:] if argv is None else argv, program)
         show_log(logging.WARNING)
-        return _run(find_command(name), arguments) or 0
+        with interruptible():
+            return _run(find_command(name), arguments) or 0
     except UserError as error:
         message, code = f"error: {error}", 2
     except ModuleNotFoundError as error:  # with requirements-sample.txt, say, what trains is not there

@@ -176,25 +176,22 @@ def default_name(arguments: argparse.Namespace) -> str:
 
 def train(config: Any, workdir: Path) -> int:
     """Trains, and returns the exit code."""
-    from fastgan_jax.runs.signals import terminable
+    with announced("starting"):
+        from fastgan_jax.benchmark.estimate import hours_on_cpu
+        from fastgan_jax.runs.folder import RunFolder
+        from fastgan_jax.train import Diverged, Interrupted, train_and_evaluate
 
-    with terminable():
-        with announced("starting"):
-            from fastgan_jax.benchmark.estimate import hours_on_cpu
-            from fastgan_jax.runs.folder import RunFolder
-            from fastgan_jax.train import Diverged, Interrupted, train_and_evaluate
-
-            hours = hours_on_cpu(config, RunFolder(workdir).latest_step() or 0)
-        if hours:
-            log.info("%s", hours)
-        try:
-            train_and_evaluate(config, str(workdir))
-        except Diverged as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except Interrupted as error:
-            print(error, file=sys.stderr)
-            return 128 + error.signal_number
+        hours = hours_on_cpu(config, RunFolder(workdir).latest_step() or 0)
+    if hours:
+        log.info("%s", hours)
+    try:
+        train_and_evaluate(config, str(workdir))
+    except Diverged as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        return 128 + error.signal_number
     return 0
 
 

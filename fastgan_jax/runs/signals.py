@@ -5,7 +5,11 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
+
+SWALLOWING = ("_xla_gc_callback", "__del__")  # functions whose exceptions Python prints and ignores; the first is JAX's
+RETRY_SECONDS = 0.05
 
 log = logging.getLogger(__name__)
 
@@ -17,20 +21,29 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def terminable() -> Iterator[None]:
-    """Lets SIGTERM raise `Terminated`, so that what is open is closed."""
+def interruptible() -> Iterator[None]:
+    """Lets SIGTERM raise `Terminated`, and Ctrl-C KeyboardInterrupt, so that what is open is closed; none gets lost."""
 
-    def terminate(number: int, frame: object) -> None:
-        raise Terminated
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        while frame is not None:
+            if frame.f_code.co_name in SWALLOWING:
+                threading.Timer(RETRY_SECONDS, signal.raise_signal, [number]).start()
+                return
+            frame = frame.f_back
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():  # elsewhere signals never arrive
         yield
         return
-    before = signal.signal(signal.SIGTERM, terminate)
+    taken = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}  # unless others are there
+    before = {number: usual for number, usual in taken.items() if signal.getsignal(number) == usual}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, usual in before.items():
+            signal.signal(number, usual)
 
 
 class StopSignals:

@@ -198,11 +198,14 @@ def interrupted(tmp_path: Path, environment: dict, command: list, reached, numbe
     environment = environment | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     with open(output, "w") as file:
         process = subprocess.Popen(command, stderr=file, cwd=tmp_path, env=environment)
-    while not reached(output.read_text()):
-        assert process.poll() is None, output.read_text()
-        time.sleep(0.02)
-    process.send_signal(number)
-    code = process.wait(timeout=60)
+    try:
+        while not reached(output.read_text()):
+            assert process.poll() is None, output.read_text()
+            time.sleep(0.02)
+        process.send_signal(number)
+        code = process.wait()
+    finally:
+        process.kill()
     assert "Traceback" not in output.read_text()
     return code, output.read_text().splitlines()
 
