@@ -1,7 +1,8 @@
 """Run folders made by version 0.2.0: tests/fixtures/runs_0_2_0.zip.
 
 It holds a run of configs/smoke.py ("native") and a converted PyTorch checkpoint ("converted"), both at the smallest
-width; what 0.2.0 sampled from them (samples.npz: seed 3); and the metrics of the iterations that followed when 0.2.0
+width; the demo images that 0.2.0 drew into the run folders, which are drawn otherwise now; what it
+sampled from them (samples.npz: seed 3); and the metrics of the iterations that followed when 0.2.0
 resumed them (native_resumed.json, converted_resumed.json).
 """
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastgan_jax.data import cache
 from fastgan_jax.data.accounting import Accounting, ReadFile, Unused, printable
 from fastgan_jax.data.cache import entry_folder, load_or_make
 from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_warnings, decode_or_reason, decoders
@@ -121,7 +122,9 @@ def _open(data: Any) -> Source:
 
 def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path) -> ImageSet:
     _, side, channels = shape
-    fingerprint = f"demo-{count}-{seed}-{side}-{channels}-v{DEMO_VERSION}"
+    key, folder = f"demo-{count}-{seed}-{side}-{channels}-v", run_dir / "data"
+    kept = sorted(path.parent.name for path in folder.glob(f"{key}*/{cache.FACTS}"))
+    fingerprint = kept[0] if kept else f"{key}{DEMO_VERSION}"  # a run keeps what it was trained on
 
     def draw(append: Callable[[np.ndarray], None]) -> tuple[np.ndarray, dict]:
         for index in range(count):
@@ -131,7 +134,7 @@ def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path
             append(np.dstack([image, np.full((side, side), 255, np.uint8)]) if channels == 4 else image)
         return np.zeros(count, np.int32), {}
 
-    images, labels, _ = load_or_make(run_dir / "data" / fingerprint, shape, draw, setting="--workdir")
+    images, labels, _ = load_or_make(folder / fingerprint, shape, draw, setting="--workdir")
     read = [ReadFile(f"demo {index}", side, side, {1: "L", 3: "RGB", 4: "RGBA"}[channels]) for index in range(count)]
     return ImageSet(images, labels, Accounting(f"{count} demo images", read), fingerprint)
 

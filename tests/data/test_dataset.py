@@ -133,7 +133,7 @@ def test_first_level_folders_are_classes(tmp_path):
 
 def test_a_demo_set_is_drawn_once_and_known_by_its_settings(tmp_path, monkeypatch):
     first = load(tmp_path, demo_images=2)
-    assert first.fingerprint == "demo-2-0-16-3-v1"  # other results are kept under it
+    assert first.fingerprint == "demo-2-0-16-3-v2"  # other results are kept under it
     np.testing.assert_array_equal(first.images, [draw_demo_image(0, index, 16) for index in range(2)])
     others = [{"demo_images": 3}, {"demo_seed": 1}, {"channels": 1}, {"resolution": 8}]
     fingerprints = {load(tmp_path, **{"demo_images": 2, **fields}).fingerprint for fields in others}

@@ -25,7 +25,7 @@ def test_the_training_set_of_a_checkpoints_folder_is_that_of_its_run(smoke_run, 
     real = load_training_set(smoke_run, config).images
     for path in (smoke_run / "checkpoints", smoke_run / "checkpoints" / "4"):
         np.testing.assert_array_equal(load_training_set(path, config).images, real)
-        assert not (path / "data" / "demo-20-0-64-3-v1").exists()
+        assert not (path / "data" / "demo-20-0-64-3-v2").exists()
 
 
 @pytest.mark.parametrize(
