@@ -16,6 +16,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.ngf = 4
     config.model.ndf = 4
     config.model.nz = 8
+    config.augment.policy = "translation"
     config.model.decoders = "big"
     config.augment.policy = "translation"
     config.train.iterations = 4

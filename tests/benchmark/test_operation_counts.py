@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from configs import base
 from fastgan_jax.benchmark import operation_counts, workload
+from fastgan_jax.gan.spec import NO_PRETRAINED
 from fastgan_jax.models.variants import REFERENCE, Compute
 
 # Operations of the reference program's iteration in 10^9 per image, at 256, 512 and 1024.
@@ -52,8 +53,8 @@ def test_counts_do_not_depend_on_how_the_networks_are_computed(small):
         )
         for compute in computes
     )
-    counts = operation_counts.count_iteration(plain, None)
-    assert operation_counts.count_iteration(special, None) == counts
+    counts = operation_counts.count_iteration(plain, NO_PRETRAINED)
+    assert operation_counts.count_iteration(special, NO_PRETRAINED) == counts
     assert counts["perceptual forward"] == counts["perceptual backward"] == 0
 
 
