@@ -17,8 +17,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.ndf = 4
     config.model.nz = 8
     config.augment.policy = "translation"
-    config.model.decoders = "big"
-    config.augment.policy = "translation"
     config.train.iterations = 4
     config.train.batch_size = 4
     config.train.log_every = 1

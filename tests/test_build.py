@@ -30,7 +30,7 @@ def test_each_field_reaches_the_method():
     assert spec.reconstruction_weight == 2.0
     assert spec.generator.compute.dtype == spec.discriminator.compute.dtype == jnp.bfloat16
     assert spec.discriminator.decoders == ("big", "mid")
-    assert (spec.generator.ngf, spec.discriminator.ndf, spec.latent_size) == (16, 16, 64)
+    assert (spec.generator.ngf, spec.discriminator.ndf, spec.latent_size) == (16, 16, 32)
 
 
 @pytest.mark.parametrize("preset", [base, art1024])

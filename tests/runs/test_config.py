@@ -212,7 +212,7 @@ def test_only_fields_that_the_state_depends_on_must_stay():
     fixed["model"]["nz"] = 7
     fixed["train"]["seed"] = 7
     with pytest.raises(
-        UserError, match=r"model\.nz: 64 in the checkpoint, 7 now; train\.seed: 0 in the checkpoint, 7 now"
+        UserError, match=r"model\.nz: 32 in the checkpoint, 7 now; train\.seed: 0 in the checkpoint, 7 now"
     ):
         configuration.check_resumable(saved, fixed)
 
