@@ -1,7 +1,7 @@
 """Every metric ranks images by how good they are, on every network that needs no download.
 
-The sets, 64 images of 64 pixels each: what the generator of the preset demo makes before training, early in it and at
-its end (tests/fixtures/demo_samples.webp), and other images that are drawn as its training images were.
+The sets, 64 images of 64 pixels each: what the generator of the preset demo makes before training and after 100 and
+1,000 iterations (tests/fixtures/demo_samples.webp), and other images that are drawn as its training images were.
 """
 
 import importlib.util
