@@ -3,7 +3,7 @@
 Four maps of a pretrained EfficientNet-Lite0 are mixed, across channels and then across scales, by random 1x1
 convolutions that are never trained (section 3.2 of that paper). A small discriminator judges each of the four mixed
 maps. A pass has two halves: `project` makes the maps, `ProjectedDiscriminator` judges them, so that a gradient with
-respect to D's parameters does not enter the feature network.
+respect to D's parameters enters neither the feature network nor the random matrices.
 """
 
 import math
@@ -78,7 +78,7 @@ def project(
 
 
 def _mix(matrix: jax.Array, x: jax.Array) -> jax.Array:
-    matrix = jax.lax.stop_gradient(matrix).astype(x.dtype)
+    matrix = matrix.astype(x.dtype)
     return convolve(x, matrix[None, None, :-1]) + matrix[-1].reshape(1, 1, 1, -1)
 
 

@@ -22,7 +22,6 @@ from fastgan_jax.export.safetensors import safetensors_bytes
 from fastgan_jax.export.stablehlo import stablehlo_bytes
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.inference.standing_statistics import standing_statistics
-from fastgan_jax.models.generator import noise_sides
 from fastgan_jax.models.init import initial_variables
 
 onnx = pytest.importorskip("onnx", reason="needs the extra onnx")
@@ -39,11 +38,11 @@ def make_sampler(**model) -> Sampler:
     config.model.update(model)
     generator = build_generator(config.model)
     spec = partial(jax.ShapeDtypeStruct, dtype=np.float32)
-    noise = tuple(spec((2, side, side, 1)) for side in noise_sides(generator.resolution))
+    noise = tuple(spec((2, side, side, 1)) for side in generator.noise_sides)
     labels = jax.ShapeDtypeStruct((2,), np.int32)
     variables = initial_variables(jax.random.key(0), generator, spec((2, 8)), noise, labels, train=False)
     params = jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf + 0.5 if path[-1].key == "noise_weight" else leaf, variables["params"]
+        lambda path, leaf: leaf + 0.5 if path[-1].key in ("noise_weight", "bias") else leaf, variables["params"]
     )
     variables = standing_statistics(
         generator,
@@ -68,6 +67,7 @@ def sampler():
 def rich():
     """The network with every part, at the first resolution but one at which an exciting map contains noise."""
     parts = {"attention": True, "num_classes": 3, "sle_activation": "leaky_relu", "channels": 4}
+    parts |= {"stages": "composite", "output_bias": True, "normalize_latent": True}
     return make_sampler(resolution=256, **parts)
 
 

@@ -162,3 +162,41 @@ def test_conditional_networks_train_and_use_their_labels(small):
     assert not np.array_equal(
         one.generator.params["initial"]["conv"]["kernel"], two.generator.params["initial"]["conv"]["kernel"]
     )
+
+
+@pytest.mark.slow
+def test_regularization_trains_through_the_step(small):
+    """LeCam, adaptive augmentation, gradient penalties, pairing, warm-up and a falling rate, all at once."""
+    config = small.config.copy_and_resolve_references()
+    config.loss.update(lecam=0.3, gradient_penalty=1.0, adversarial="relativistic_pairing")
+    config.augment.update(target=0.6, probability=0.5)
+    config.optim.update(ema_warmup=True, final_learning_rate=0.0)
+    config.train.iterations = 2
+    spec = spec_from_config(config)
+    state = create_train_state(jax.random.key(0), spec)
+    step = jax.jit(partial(train_step, spec))
+    first, metrics = step(state, small.images, small.labels)
+    second, _ = step(first, small.images, small.labels)
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert float(metrics["loss/lecam"]) > 0 and float(metrics["loss/gradient_penalty"]) > 0
+
+    parts = {"d_real": 1, "d_fake": 1, "reconstruction": 1, "lecam": 0.3, "gradient_penalty": 1}
+    total = sum(weight * float(metrics[f"loss/{name}"]) for name, weight in parts.items())
+    assert float(metrics["loss/d"]) == pytest.approx(total, rel=1e-5)
+
+    sign = np.sign(float(metrics["logits/real_sign"]) - 0.6)
+    assert float(first.averages["augment_probability"]) == pytest.approx(0.5 + sign * 4 / 100_000, abs=1e-7)
+    assert float(first.averages["real"]) == pytest.approx(0.01 * float(metrics["logits/real"]), rel=1e-4)
+    averaged = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, state.ema_params, first.generator.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), averaged, first.ema_params)
+    # Adam's first steps are as long as the rate: the second is half of it, since it falls to 0 in two.
+    lengths = [
+        float(
+            jnp.abs(
+                after.generator.params["initial"]["conv"]["kernel"]
+                - before.generator.params["initial"]["conv"]["kernel"]
+            ).max()
+        )
+        for before, after in ((state, first), (first, second))
+    ]
+    assert lengths[0] == pytest.approx(config.optim.learning_rate, rel=0.01) and lengths[1] < 0.6 * lengths[0]
