@@ -1,8 +1,8 @@
 """A hundred images at 128x128 on a CPU, in an evening: a narrow model, nothing to download.
 
 Command:   fastgan train /my/images --preset cpu128
-Hardware:  any; 1 GB. On two cores of a server about 1.2 s per iteration, three and a half hours in all; the first grids
-           on which the images take form come after some twenty minutes.
+Hardware:  any; 1.6 GB. On two cores of an AMD EPYC 1.3 s per iteration, so three and a half hours for all (28 November
+           2026, jax 0.10.2: fastgan benchmark --config cpu128 --iterations 6). It has not been run to its end.
 Differs from fewshot256: half the resolution and half the channels, so a quarter of the time per iteration; a fifth of
            the iterations, with larger steps.
 """
