@@ -83,12 +83,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
     train.remat = "none"  # recompute activations in backward passes: none | blocks | full (least memory, most time)
     train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
-    # Variants that compute the same, the reference first; auto: the fastest where measured, else the reference.
-    train.upsample_form = "auto"  # of upsampling convolutions: repeat | phase | auto
-    train.downsample_form = "auto"  # strided | space_to_depth | subpixel_gradient | auto
-    train.kernel_gradient_form = "auto"  # of gradients of kernels: convolution | products | by_size | auto
-    train.spectral_form = "auto"  # what is divided by the spectral norm: kernel | output (of the convolution) | auto
-    train.judge_form = "auto"  # real and generated images in D's update: apart | joint (in one batch) | auto
+    train.ops = "auto"  # equal ways to compute: auto (the fastest known, docs/performance.md) | reference (the plain)
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
     train.log_every = 100  # iterations between lines of metrics.jsonl
     train.loggers = "tensorboard"  # of tensorboard, wandb, csv: where numbers go beside metrics.jsonl; "" for none

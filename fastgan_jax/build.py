@@ -12,7 +12,7 @@ from fastgan_jax.gan.spec import Pretrained, Spec
 from fastgan_jax.models.discriminator import Discriminator, layers_from_image
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.projected import ProjectedDiscriminator
-from fastgan_jax.models.variants import FIELDS, REFERENCE, Compute, choose
+from fastgan_jax.models.variants import REFERENCE, Compute, choose
 from fastgan_jax.pretrained.networks import PERCEPTUAL, load_efficientnet, load_perceptual
 from fastgan_jax.runs.config import split_names
 
@@ -20,14 +20,9 @@ PRECISIONS = {"float32": None, "bfloat16": jnp.bfloat16}  # train.precision: dty
 
 
 def compute_from_config(train: Any, backend: str | None = None) -> Compute:
-    """How networks compute by the group `train` on a backend (None: the default one).
-
-    A configuration without a field that chooses a variant, such as that of an older run, gets "auto".
-    """
-    names = {kind: train.get(field, "auto") for kind, field in FIELDS.items()}
-    return choose(
-        backend or jax.default_backend(), names, dtype=PRECISIONS[train.precision], remat=train.remat != "none"
-    )
+    """How networks compute by the group `train` on a backend (None: the default one)."""
+    options = {"dtype": PRECISIONS[train.precision], "remat": train.remat != "none"}
+    return choose(train.ops, backend or jax.default_backend(), **options)
 
 
 def build_generator(model: Any, compute: Compute = REFERENCE) -> Generator:

@@ -58,7 +58,7 @@ def accumulated_update(
         unroll: write the micro-batches out instead of looping (for CPU, where a loop makes convolutions slow).
     """
     g, d = state.generator, state.discriminator
-    moved_g = g.replace(spectral=power_iterate(g.params, g.spectral))
+    moved_g = g.replace(spectral=power_iterate(g.params, g.spectral, norms=True))
     for_real, for_fake = discriminator_passes(d)
     if spec.reconstruction_weight is None:
         spec = dataclasses.replace(spec, reconstruction_weight=len(real))  # of the batch, not the micro-batch

@@ -12,6 +12,7 @@ from flax import struct
 from fastgan_jax.gan.spec import Spec
 from fastgan_jax.models import generator as g_shapes
 from fastgan_jax.models.init import initial_variables
+from fastgan_jax.models.spectral_norm import divided
 
 
 @struct.dataclass
@@ -27,6 +28,13 @@ class NetworkState:
     def variables(self) -> dict:
         """What the network's `apply` takes: {"params", "batch_stats", "spectral"}."""
         return {"params": self.params, "batch_stats": self.batch_stats, "spectral": self.spectral}
+
+    @property
+    def divided(self) -> dict:
+        """What `apply` takes in training, once `power_iterate` moved the spectral vectors: with divided kernels."""
+        if any(leaf.ndim > 1 for leaf in jax.tree.leaves(self.spectral)):
+            return self.variables
+        return {"params": divided(self.params, self.spectral), "batch_stats": self.batch_stats}
 
 
 @struct.dataclass

@@ -20,7 +20,7 @@ from fastgan_jax.gan.spec import NO_PRETRAINED, Pretrained, Spec
 from fastgan_jax.gan.state import NetworkState, TrainState, apply_gradients
 from fastgan_jax.models.discriminator import DiscriminatorOutput, decoder_side, without_decoders
 from fastgan_jax.models.generator import small_side
-from fastgan_jax.models.spectral_norm import power_iterate
+from fastgan_jax.models.spectral_norm import power_iterate, without_norms
 from fastgan_jax.utils.images import RESIZES, crop_quadrant, to_unit
 
 EMA_WARMUP = 10  # decay (1 + t) / (10 + t) before the average's own is reached, with ema_warmup
@@ -71,7 +71,7 @@ def update(
 
     # One forward pass of G serves both updates; `g_vjp` carries the gradient of what D takes of its images (with a
     # projected discriminator: features) to its parameters.
-    g_spectral = power_iterate(g.params, g.spectral)
+    g_spectral = power_iterate(g.params, g.spectral, norms=True)
 
     def generated(params: dict) -> tuple[Inputs, dict]:
         images, stats = generate(spec, g.replace(params=params, spectral=g_spectral), labels, draws, probability)
@@ -107,6 +107,7 @@ def finish(
     decay = spec.ema_decay
     if spec.ema_warmup:
         decay = jnp.minimum(decay, (state.step + 1) / (state.step + EMA_WARMUP))
+    g, d = (network.replace(spectral=without_norms(network.spectral)) for network in (g, d))
     ema_params = optax.incremental_update(g.params, state.ema_params, 1 - decay)
     state = state.replace(step=state.step + 1, generator=g, discriminator=d, ema_params=ema_params)
     if spec.has_averages:
@@ -154,7 +155,7 @@ def generate(
 ) -> tuple[Images, dict]:
     """Augmented images of G in training mode, full and small, and its batch-norm state after them."""
     (full, small), mutated = spec.generator.apply(
-        g.variables, draws.z, draws.noise, labels, train=True, mutable=["batch_stats"]
+        g.divided, draws.z, draws.noise, labels, train=True, mutable=["batch_stats"]
     )
     full = augment.apply(full, draws.augment_full, spec.policy, probability)
     small = augment.apply(small, draws.augment_small, spec.policy, probability)
@@ -166,7 +167,7 @@ def discriminate(
 ) -> tuple[DiscriminatorOutput, dict]:
     """D in training mode, with reconstructions if given a `quadrant`, and its batch-norm state after the pass."""
     output, mutated = spec.discriminator.apply(
-        d.variables, *inputs, labels=labels, train=True, mutable=["batch_stats"], **options
+        d.divided, *inputs, labels=labels, train=True, mutable=["batch_stats"], **options
     )
     return output, mutated["batch_stats"]
 
@@ -179,13 +180,14 @@ def by_judge(spec: Spec, logits: jax.Array) -> list[jax.Array]:
 
 def discriminator_passes(d: NetworkState) -> tuple[NetworkState, NetworkState]:
     """D as it sees real, then generated images: its spectral vectors move with each pass."""
-    for_real = d.replace(spectral=power_iterate(d.params, d.spectral))
+    for_real = d.replace(spectral=power_iterate(d.params, d.spectral, norms=True))
     return for_real, pass_without_decoders(for_real)
 
 
 def pass_without_decoders(d: NetworkState) -> NetworkState:
     """D with its spectral vectors moved as by a training-mode pass that reconstructs nothing."""
-    return d.replace(spectral=d.spectral | power_iterate(d.params, without_decoders(d.spectral)))
+    moved = power_iterate(d.params, without_decoders(d.spectral), norms=True)
+    return d.replace(spectral=d.spectral | moved)
 
 
 class Seen(NamedTuple):

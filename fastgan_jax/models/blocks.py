@@ -29,7 +29,7 @@ class InitBlock(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array, train: bool) -> jax.Array:
         x = SpectralProjection(features=2 * self.features, compute=self.compute, name="conv")(z)
-        return glu(BatchNorm(name="norm")(x, train))
+        return BatchNorm(glu, name="norm")(x, train)
 
 
 class UpBlock(nn.Module):
@@ -41,7 +41,7 @@ class UpBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = SpectralUpsampleConv(features=2 * self.features, compute=self.compute, name="conv")(x)
-        return glu(BatchNorm(name="norm")(x, train))
+        return BatchNorm(glu, name="norm")(x, train)
 
 
 class UpBlockComp(nn.Module):
@@ -55,10 +55,10 @@ class UpBlockComp(nn.Module):
         width = 2 * self.features
         x = SpectralUpsampleConv(features=width, compute=self.compute, name="conv_0")(x)
         x = NoiseInjection(name="noise_0")(x, noise[0])
-        x = glu(BatchNorm(name="norm_0")(x, train))
+        x = BatchNorm(glu, name="norm_0")(x, train)
         x = SpectralConv(features=width, padding=1, compute=self.compute, name="conv_1")(x)
         x = NoiseInjection(name="noise_1")(x, noise[1])
-        return glu(BatchNorm(name="norm_1")(x, train))
+        return BatchNorm(glu, name="norm_1")(x, train)
 
 
 class SkipLayerExcitation(nn.Module):
@@ -111,7 +111,7 @@ class DownBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = SpectralDownsampleConv(features=self.features, compute=self.compute, name="conv")(x)
-        return leaky_relu(BatchNorm(name="norm")(x, train))
+        return BatchNorm(leaky_relu, name="norm")(x, train)
 
 
 class DownBlockComp(nn.Module):
@@ -124,10 +124,10 @@ class DownBlockComp(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         main = DownBlock(self.features, self.compute, name="main_0")(x, train)
         main = SpectralConv(features=self.features, padding=1, compute=self.compute, name="main_1_conv")(main)
-        main = leaky_relu(BatchNorm(name="main_1_norm")(main, train))
+        main = BatchNorm(leaky_relu, name="main_1_norm")(main, train)
         direct = adaptive_average_pool(x, x.shape[1] // 2)
         direct = SpectralConv(features=self.features, kernel_size=1, compute=self.compute, name="direct_conv")(direct)
-        direct = leaky_relu(BatchNorm(name="direct_norm")(direct, train))
+        direct = BatchNorm(leaky_relu, name="direct_norm")(direct, train)
         return (main + direct) / 2
 
 

@@ -1,6 +1,6 @@
 """Convolutions on [B, H, W, C] with [kh, kw, in, out] kernels: the plain form, and faster equal variants beside it.
 
-Compute have their names, and the choice between them, in `variants.py`.
+They have their names, and the choice between them, in `variants.py`.
 """
 
 from functools import partial
@@ -12,7 +12,7 @@ from jax import lax
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-# Where "by_size" makes kernel gradients by products, since that was faster on CPU (docs/performance.md):
+# Where kernel gradients are made by products, since that was faster on CPU (docs/performance.md):
 NARROWEST_PRODUCT = 16  # channels in and out from here up
 FEWEST_POSITIONS = 256  # height times width of the map, divided by the squared stride
 STRIP_POSITIONS = 4096  # height times width of what products sum over at once
@@ -35,14 +35,13 @@ def convolve(
         stride: of the result.
         padding: pixels on every side, or ((above, below), (left, right)).
         groups: of channels.
-        kernel_gradient: how the kernel's gradient is computed: "convolution", as XLA differentiates; "products", one
-            matrix product for each of the kernel's taps, the same to rounding; "by_size", products for large maps of
-            many channels. Depthwise and grouped convolutions have the first way only.
+        kernel_gradient: how the kernel's gradient is computed: "convolution", as XLA differentiates; "by_size", for
+            large maps of many channels by one matrix product for each of the kernel's taps, the same to rounding.
+            Depthwise and grouped convolutions have the first way only.
     """
     if isinstance(padding, int):
         padding = ((padding, padding), (padding, padding))
-    products = kernel_gradient == "products" or (kernel_gradient == "by_size" and _is_large(x, kernel, stride))
-    if products and groups == 1:
+    if groups == 1 and kernel_gradient == "by_size" and _is_large(x, kernel, stride):
         return _convolve_with_products(x, kernel, stride, padding)
     return _convolve(x, kernel, stride, padding, groups)
 
@@ -172,16 +171,11 @@ def downsample_convolve(
     Args:
         x: [B, H, W, in].
         kernel: [4, 4, in, out].
-        variant: "strided" is the reference; "space_to_depth" gives the same result (to rounding) as a 2x2 convolution
-            of stride 1 on a map of half the side with four times the channels, which keeps matrix units busier and
-            whose gradient has no holes; "subpixel_gradient" is the reference but for the gradient of the map, which is
-            a sub-pixel convolution (Shi et al. 2016): 2x2, to four times the channels, which then become 2x2 pixels. As
+        variant: "strided" is the reference; "subpixel_gradient" is the same but for the gradient of the map, which is a
+            sub-pixel convolution (Shi et al. 2016): 2x2, to four times the channels, which then become 2x2 pixels. As
             XLA differentiates, three of four products there are with zeros.
         kernel_gradient: see `convolve`.
     """
-    if variant == "space_to_depth":
-        blocks = _space_to_depth(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))
-        return convolve(blocks, _space_to_depth_kernel(kernel), kernel_gradient=kernel_gradient)
     if variant == "subpixel_gradient":
         return _downsample_with_subpixel_gradient(x, kernel, kernel_gradient)
     return convolve(x, kernel, stride=2, padding=1, kernel_gradient=kernel_gradient)
@@ -218,20 +212,7 @@ _downsample_with_subpixel_gradient.defvjp(_downsample_forward, _downsample_backw
 
 
 def _depth_to_space(x: jax.Array) -> jax.Array:
-    """Each pixel as a 2x2 block of pixels: [B, H, W, 4 C] -> [B, 2H, 2W, C]; the inverse of `_space_to_depth`."""
+    """Each pixel as a 2x2 block of pixels: [B, H, W, 4 C] -> [B, 2H, 2W, C]."""
     batch, height, width, channels = x.shape
     blocks = x.reshape(batch, height, width, 2, 2, channels // 4).transpose(0, 1, 3, 2, 4, 5)
     return blocks.reshape(batch, 2 * height, 2 * width, channels // 4)
-
-
-def _space_to_depth(x: jax.Array) -> jax.Array:
-    """Each 2x2 block of pixels as one pixel: [B, H, W, C] -> [B, H/2, W/2, 4 C]."""
-    batch, height, width, channels = x.shape
-    blocks = x.reshape(batch, height // 2, 2, width // 2, 2, channels).transpose(0, 1, 3, 2, 4, 5)
-    return blocks.reshape(batch, height // 2, width // 2, 4 * channels)
-
-
-def _space_to_depth_kernel(kernel: jax.Array) -> jax.Array:
-    """[4, 4, in, out] as the [2, 2, 4 in, out] that acts on `_space_to_depth` of what `kernel` acts on."""
-    inputs, outputs = kernel.shape[2:]
-    return kernel.reshape(2, 2, 2, 2, inputs, outputs).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * inputs, outputs)

@@ -185,7 +185,7 @@ class Discriminator(nn.Module):
     def _big_head(self, x: jax.Array, train: bool) -> jax.Array:
         """Logits [B, logits_map^2] of the trunk's last map."""
         x = SpectralConv(features=16 * self.ndf, kernel_size=1, compute=self.compute, name="head_big_0")(x)
-        x = leaky_relu(BatchNorm(name="head_big_norm")(x, train))
+        x = BatchNorm(leaky_relu, name="head_big_norm")(x, train)
         return self._last_conv(x, "head_big_1")
 
     def _last_conv(self, x: jax.Array, name: str) -> jax.Array:

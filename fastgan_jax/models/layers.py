@@ -17,6 +17,11 @@ BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # share of the old running average that is kept; 0.1 in PyTorch's convention
 
 
+def linear(x: jax.Array) -> jax.Array:
+    """x, where there is no activation."""
+    return x
+
+
 def leaky_relu(x: jax.Array) -> jax.Array:
     """max(x, 0.2 x), the discriminator's activation."""
     return nn.leaky_relu(x, LEAKY_SLOPE)
@@ -47,17 +52,21 @@ class SpectralModule(nn.Module):
     def normalized(self, x: jax.Array, shape: tuple[int, ...], function: Callable[..., jax.Array]) -> jax.Array:
         """Declares a kernel of this shape [..., out], u and v, and returns function(x, kernel / its spectral norm).
 
-        The function is linear in the kernel and gives [B, H, W, out]. With the variant "output", or with groups, it is
-        applied to the kernel as it is, and its result is divided.
+        The function is linear in the kernel and gives [B, H, W, out]. With groups it is applied to the kernel as it is,
+        and its result is divided. Without the collection "spectral" the kernel counts as divided already.
         """
         kernel = self.param("kernel", initializer("kernel"), shape)
+        dtype = self.compute.dtype or kernel.dtype
+        if not (self.has_variable("spectral", "u") or self.is_initializing()):
+            return function(x.astype(dtype), kernel.astype(dtype))
         u = _state(self, "spectral", "u", shape[-1]).value
         v = _state(self, "spectral", "v", kernel.size // shape[-1]).value
-        dtype = self.compute.dtype or kernel.dtype
-        if u.ndim == 1 and self.compute.spectral == "kernel":
-            return function(x.astype(dtype), (kernel / spectral.sigma(kernel, u, v)).astype(dtype))
-        u, v = jnp.atleast_2d(u), jnp.atleast_2d(v)
-        sigmas = jax.vmap(spectral.sigma, (None, 0, 0))(kernel, u, v)
+        norm = self.get_variable("spectral", "sigma")  # known after a power iteration
+        known = () if norm is None else (norm,)
+        sigma = spectral.known_sigma if known else spectral.sigma
+        if u.ndim == 1:
+            return function(x.astype(dtype), (kernel / sigma(kernel, u, v, *known)).astype(dtype))
+        sigmas = jnp.stack([sigma(kernel, *of_group) for of_group in zip(u, v, *known, strict=True)])
         result = function(x.astype(dtype), kernel.astype(dtype))
         divisors = jnp.repeat(sigmas, result.shape[0] // len(sigmas)).reshape(-1, 1, 1, 1)
         return (result / divisors).astype(result.dtype)
@@ -121,12 +130,17 @@ class SpectralProjection(SpectralModule):
 
 
 class BatchNorm(nn.Module):
-    """Batch normalization over [B, H, W] with statistics in float32.
+    """Batch normalization over [B, H, W] with statistics in float32, and the activation after it.
 
     As in PyTorch, the batch is normalized with its biased variance and the running average takes the unbiased one.
     The running averages may have a leading axis of groups, [G, C]: then the batch consists of G groups of equal size,
     each is normalized by itself, and each moves its own averages.
+
+    Attributes:
+        activation: elementwise but for channels, whose number it may halve.
     """
+
+    activation: Callable[[jax.Array], jax.Array] = linear
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -135,35 +149,113 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", initializer("bias"), (channels,))
         running_mean = _state(self, "batch_stats", "mean", channels)
         running_var = _state(self, "batch_stats", "var", channels)
-
-        def normalize(x: jax.Array, *running: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            return _normalize(x, scale, bias, *running, train=train)
-
-        if running_mean.value.ndim == 1:
-            result, mean, var = normalize(x, running_mean.value, running_var.value)
+        # Running averages [G, C] or [C], and x as G groups or as one: [G, B / G, H, W, C].
+        averages = [jnp.atleast_2d(running_mean.value), jnp.atleast_2d(running_var.value)]
+        groups = x.reshape(len(averages[0]), -1, *x.shape[1:])
+        if not train:
+            result = _activated(self.activation, groups, scale, bias, *averages)
         else:
-            groups = x.reshape(len(running_mean.value), -1, *x.shape[1:])
-            result, mean, var = jax.vmap(normalize)(groups, running_mean.value, running_var.value)
-        if train and not self.is_initializing():
-            running_mean.value, running_var.value = mean, var
-        return result.reshape(x.shape)
+            result, *batch = normalize_batch(self.activation, groups, scale, bias)
+            count = groups.size // batch[0].size
+            unbiased = (batch[0], batch[1] * (count / max(count - 1, 1)))
+            if not self.is_initializing():
+                for running, own in zip((running_mean, running_var), unbiased, strict=True):
+                    running.value = _average(running.value, own.reshape(running.value.shape))
+        return result.reshape(len(x), *result.shape[2:])
 
 
-def _normalize(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, running_mean: jax.Array, running_var: jax.Array, *, train: bool
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def normalize_batch(
+    activation: Callable[[jax.Array], jax.Array], x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Batch normalization of [B, H, W, C]: the result, and the running averages [C] after it (or as they are)."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean, var = running_mean, running_var
-    if train:
-        mean, var = wide.mean((0, 1, 2)), wide.var((0, 1, 2))
-        count = x.size // x.shape[-1]
-        running_mean = _average(running_mean, mean)
-        running_var = _average(running_var, var * (count / max(count - 1, 1)))
-    factor = scale * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
-    row = (1, 1, 1, -1)
-    result = (wide - mean.reshape(row)) * factor.reshape(row) + bias.reshape(row)
-    return result.astype(x.dtype), running_mean, running_var
+    """Batch normalization of each group in [G, B, H, W, C] by its own mean and variance, and an activation.
+
+    The backward pass keeps x alone, makes the result again from it, and needs two sums per channel, read in one pass.
+    No gradient flows through the mean and the variance.
+
+    Args:
+        activation: elementwise but for channels, whose number it may halve.
+        x: G groups.
+        scale: [C], of the normalized x.
+        bias: [C], added to it.
+
+    Returns:
+        The result, and the mean and the biased variance, both [G, C] in float32.
+    """
+    return _normalize_forward(activation, x, scale, bias)[0]
+
+
+def _normalize_forward(activation: Callable, x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[tuple, tuple]:
+    wide = _wide(x)
+    about = wide[:, 0, 0, 0]  # the first pixel: about it, no digits cancel in the variance
+    centered, count = wide - _row(about), x[0].size // x.shape[-1]
+    mean, square = (total / count for total in channel_sums(centered, jnp.square(centered)))
+    mean, var = mean + about, jnp.maximum(square - jnp.square(mean), 0)
+    return (_activated(activation, x, scale, bias, mean, var), mean, var), (x, scale, bias, mean, var)
+
+
+def _normalize_backward(activation: Callable, kept: tuple, gradients: tuple) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, scale, bias, mean, var = kept
+    factor = jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
+    normal = (_wide(x) - _row(mean)) * _row(factor)
+    _, vjp_fn = jax.vjp(activation, normal * _row(scale[None]) + _row(bias[None]))
+    (gradient,) = vjp_fn(_wide(gradients[0]))
+    of_scale, of_bias = channel_sums(gradient * normal, gradient)
+    common = (_row(of_bias) + normal * _row(of_scale)) / (x[0].size // x.shape[-1])
+    x_gradient = (gradient - common) * _row(scale[None] * factor)
+    return x_gradient.astype(x.dtype), sum(of_scale), sum(of_bias)
+
+
+normalize_batch.defvjp(_normalize_forward, _normalize_backward)
+
+
+def _activated(
+    activation: Callable[[jax.Array], jax.Array],
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+) -> jax.Array:
+    """The activation of x [G, B, H, W, C], normalized with mean and variance [G, C], scaled and shifted."""
+    factor = scale[None] * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
+    return activation((_wide(x) - _row(mean)) * _row(factor) + _row(bias[None])).astype(x.dtype)
+
+
+@jax.custom_vjp
+def channel_sums(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sums [G, C] of two arrays [G, B, H, W, C]; by one reduction where that takes half as many kernels, on GPUs."""
+    return jax.lax.platform_dependent(first, second, cpu=_sums_apart, default=_sums_at_once)
+
+
+def _sums_apart(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    return tuple(array.sum((1, 2, 3)) for array in arrays)
+
+
+def _sums_at_once(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    zeros = tuple(jnp.zeros((), array.dtype) for array in arrays)
+    return jax.lax.reduce(arrays, zeros, lambda a, b: tuple(map(jnp.add, a, b)), (1, 2, 3))
+
+
+def _sums_forward(first: jax.Array, second: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[int, ...]]:
+    return channel_sums(first, second), first.shape
+
+
+def _sums_backward(shape: tuple[int, ...], gradients: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    return tuple(jnp.broadcast_to(_row(gradient), shape) for gradient in gradients)
+
+
+channel_sums.defvjp(_sums_forward, _sums_backward)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+    """x in float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _row(per_channel: jax.Array) -> jax.Array:
+    """[G, C] as [G, 1, 1, 1, C]."""
+    return per_channel[:, None, None, None]
 
 
 def _average(running: jax.Array, batch: jax.Array) -> jax.Array:

@@ -27,7 +27,9 @@ FIXED_ON_RESUME = ("model.", "train.seed", "train.batch_size", "train.init_", "t
 # Fields that must be multiples of train.scan, where they are set.
 SCANNED = ("train.log_every", "train.sample_every", "train.checkpoint_every", "train.iterations", "eval.every")
 # Fields of earlier versions that saved configurations and commands may name: the present name, None if without effect.
-FORMER_FIELDS: dict[str, str | None] = {}
+FORMER_FIELDS: dict[str, str | None] = dict.fromkeys(
+    f"train.{kind}_form" for kind in ("upsample", "downsample", "kernel_gradient", "spectral", "judge")
+)
 
 log = logging.getLogger(__name__)
 
@@ -286,6 +288,16 @@ def _optionally(rule: Rule) -> Rule:
     return Rule(f"None or {rule.allowed}", rule.holds, optional=True)
 
 
+def _is_choice(ops: str) -> bool:
+    from fastgan_jax.models.variants import choose
+
+    try:
+        choose(ops, "cpu")
+    except ValueError:
+        return False
+    return True
+
+
 def _names_among(*names: str) -> Rule:
     def holds(value: str) -> bool:
         parts = split_names(value)
@@ -312,7 +324,6 @@ def rules() -> dict[str, Rule]:
     from fastgan_jax.models.discriminator import DECODERS
     from fastgan_jax.models.generator import STAGES
     from fastgan_jax.models.projected import KINDS
-    from fastgan_jax.models.variants import FIELDS, VARIANTS
     from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
     from fastgan_jax.runs.logging import LOGGERS
 
@@ -348,7 +359,7 @@ def rules() -> dict[str, Rule]:
         "train.precision": _one_of("float32", "bfloat16"),
         "train.loggers": _names_among(*LOGGERS),
         "train.remat": _one_of("none", "blocks", "full"),
-        **{f"train.{FIELDS[kind]}": _one_of("auto", *names) for kind, names in VARIANTS.items()},
+        "train.ops": Rule("auto or reference, then perhaps variants, as in auto,upsample=repeat", _is_choice),
         "eval.metrics": _names_among(*METRICS),
         "eval.num_samples": _at_least(2),
         "eval.best_metric": _one_of(*ranked()),

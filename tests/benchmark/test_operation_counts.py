@@ -44,7 +44,7 @@ def test_counts_are_those_of_the_reference(index):
 
 @pytest.mark.slow
 def test_counts_do_not_depend_on_how_the_networks_are_computed(small):
-    computes = (REFERENCE, Compute("phase", "space_to_depth", "products", "output", "joint", jnp.bfloat16, remat=True))
+    computes = (REFERENCE, Compute("phase", "subpixel_gradient", "by_size", "joint", jnp.bfloat16, remat=True))
     plain, special = (
         dataclasses.replace(
             small.spec,

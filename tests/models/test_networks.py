@@ -142,7 +142,7 @@ GENERATOR_OPTIONS = [
     {"channels": 4},
     {"sle_activation": "leaky_relu"},
     {"output_tanh": True},
-    {"compute": Compute(upsample="phase", spectral="output")},
+    {"compute": Compute(upsample="phase", downsample="subpixel_gradient")},
     {"compute": Compute(remat=True)},
 ]
 DISCRIMINATOR_OPTIONS = [
@@ -154,7 +154,7 @@ DISCRIMINATOR_OPTIONS = [
     {"channels": 1},
     {"channels": 4},
     {"sle_activation": "leaky_relu"},
-    {"compute": Compute(upsample="phase", spectral="output")},
+    {"compute": Compute(upsample="phase", downsample="subpixel_gradient")},
     {"compute": Compute(remat=True)},
 ]
 

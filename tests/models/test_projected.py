@@ -206,7 +206,7 @@ def test_joint_variant_gives_the_same_gradient(narrow):
     """FastGAN's discriminator beside the projected ones, on any maps."""
     config, found = config_of("both"), {}
     for variant in ("apart", "joint"):
-        config.train.judge_form = variant
+        config.train.ops = f"reference,discriminate={variant}"
         spec = spec_from_config(config)
         state = create_train_state(jax.random.key(0), spec)
         d = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), state.discriminator.replace(optimizer=()))
