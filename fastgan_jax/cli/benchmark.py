@@ -17,7 +17,7 @@ from fastgan_jax.utils.files import check_outputs
 EXAMPLES = """examples:
   fastgan benchmark --config fewshot256 --json result.json
   fastgan benchmark --config art1024 --config.train.precision=bfloat16 --profile trace/
-  fastgan benchmark --config fewshot256 --against train.upsample_form=repeat
+  fastgan benchmark --config fewshot256 --against train.ops=reference
   fastgan benchmark --compare before.json after.json
   fastgan benchmark --config art1024 --target h100 --json h100.json --hlo h100.txt
   fastgan benchmark --config art1024 --target v5e --against train.precision=bfloat16"""

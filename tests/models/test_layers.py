@@ -94,6 +94,39 @@ class TestBatchNorm:
         np.testing.assert_allclose(mutated["batch_stats"]["var"], 3.6 + 0.1 * wide.var(ddof=1), rtol=1e-4)
 
 
+ACTIVATIONS = {"leaky_relu": layers.leaky_relu, "glu": layers.glu, "linear": layers.linear}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_batch_normalization_has_the_gradients_of_its_formula(name):
+    """Of two groups; also the gradient of a gradient, which penalties take. Far from 0, where digits could cancel."""
+    activation = ACTIVATIONS[name]
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, scale, bias = (jnp.asarray(rng.standard_normal(s)) for s in ((2, 3, 2, 2, 4), 4, 4))
+        x = x * jnp.asarray([1.0, 5.0]).reshape(2, 1, 1, 1, 1) + 100
+
+        def formula(x: jax.Array, scale: jax.Array, bias: jax.Array) -> jax.Array:
+            deviation = jnp.sqrt(x.var((1, 2, 3), keepdims=True) + 1e-5)
+            wide = (x - x.mean((1, 2, 3), keepdims=True)) / deviation
+            return activation(wide * scale.reshape(1, 1, 1, 1, 4) + bias.reshape(1, 1, 1, 1, 4))
+
+        weights = jnp.asarray(rng.standard_normal(formula(x, scale, bias).shape))
+        ours, theirs = (
+            lambda *args, function=function: (function(*args) * weights).sum()
+            for function in (lambda *args: layers.normalize_batch(activation, *args)[0], formula)
+        )
+        assert_close(ours(x, scale, bias), theirs(x, scale, bias), rtol=1e-11)
+        gradients, expected = (jax.grad(function, (0, 1, 2))(x, scale, bias) for function in (ours, theirs))
+        for value, other in zip(gradients, expected, strict=True):
+            assert_close(value, other, rtol=1e-10)
+        second, expected = (
+            jax.grad(lambda x, f=function: jnp.square(jax.grad(f)(x, scale, bias)).sum())(x)
+            for function in (ours, theirs)
+        )
+        assert_close(second, expected, rtol=1e-9)
+
+
 def test_noise_injection_adds_one_map_to_every_channel():
     x, noise = normal(0, 2, 3, 3, 4), normal(1, 2, 3, 3, 1)
     value = layers.NoiseInjection().apply({"params": {"noise_weight": jnp.array([0.5])}}, x, noise)
