@@ -54,7 +54,7 @@ def test_equal_micro_batches_give_the_update_of_one(setting, results):
         moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, one)
         largest = max(jax.tree.leaves(moved))
         for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-4 * largest)
+            np.testing.assert_allclose(a, b, atol=5e-4 * largest)
         for a, b in zip(*(jax.tree.leaves(getattr(s, network).spectral) for s in (whole, parted)), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
     assert metrics.keys() == parted_metrics.keys()
