@@ -12,7 +12,7 @@ from fastgan_jax.models.layers import (
     SpectralProjection,
     SpectralUpsampleConv,
     adaptive_average_pool,
-    gate,
+    glu,
     leaky_relu,
 )
 from fastgan_jax.models.variants import REFERENCE, Compute
@@ -29,7 +29,7 @@ class InitBlock(nn.Module):
     @nn.compact
     def __call__(self, z: jax.Array, train: bool) -> jax.Array:
         x = SpectralProjection(features=2 * self.features, compute=self.compute, name="conv")(z)
-        return BatchNorm(gate, 2, name="norm")(x, train)
+        return BatchNorm(glu, name="norm")(x, train)
 
 
 class UpBlock(nn.Module):
@@ -41,7 +41,7 @@ class UpBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = SpectralUpsampleConv(features=2 * self.features, compute=self.compute, name="conv")(x)
-        return BatchNorm(gate, 2, name="norm")(x, train)
+        return BatchNorm(glu, name="norm")(x, train)
 
 
 class UpBlockComp(nn.Module):
@@ -55,10 +55,10 @@ class UpBlockComp(nn.Module):
         width = 2 * self.features
         x = SpectralUpsampleConv(features=width, compute=self.compute, name="conv_0")(x)
         x = NoiseInjection(name="noise_0")(x, noise[0])
-        x = BatchNorm(gate, 2, name="norm_0")(x, train)
+        x = BatchNorm(glu, name="norm_0")(x, train)
         x = SpectralConv(features=width, padding=1, compute=self.compute, name="conv_1")(x)
         x = NoiseInjection(name="noise_1")(x, noise[1])
-        return BatchNorm(gate, 2, name="norm_1")(x, train)
+        return BatchNorm(glu, name="norm_1")(x, train)
 
 
 class SkipLayerExcitation(nn.Module):

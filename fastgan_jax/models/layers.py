@@ -27,8 +27,9 @@ def leaky_relu(x: jax.Array) -> jax.Array:
     return nn.leaky_relu(x, LEAKY_SLOPE)
 
 
-def gate(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a * sigmoid(b): with the halves of a map's channels as a and b it is a gated linear unit (GLU)."""
+def glu(x: jax.Array) -> jax.Array:
+    """Gated linear unit: [..., 2C] = (a, b) -> a * sigmoid(b), [..., C]."""
+    a, b = jnp.split(x, 2, axis=-1)
     return a * nn.sigmoid(b)
 
 
@@ -136,12 +137,10 @@ class BatchNorm(nn.Module):
     each is normalized by itself, and each moves its own averages.
 
     Attributes:
-        activation: an elementwise function of `parts` arrays.
-        parts: number of equal parts of the channels which are its arguments.
+        activation: elementwise but for channels, whose number it may halve.
     """
 
-    activation: Callable[..., jax.Array] = linear
-    parts: int = 1
+    activation: Callable[[jax.Array], jax.Array] = linear
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -154,9 +153,9 @@ class BatchNorm(nn.Module):
         averages = [jnp.atleast_2d(running_mean.value), jnp.atleast_2d(running_var.value)]
         groups = x.reshape(len(averages[0]), -1, *x.shape[1:])
         if not train:
-            result = _activated(self.activation, self.parts, groups, scale, bias, *averages)
+            result = _activated(self.activation, groups, scale, bias, *averages)
         else:
-            result, *batch = normalize_batch(self.activation, self.parts, groups, scale, bias)
+            result, *batch = normalize_batch(self.activation, groups, scale, bias)
             count = groups.size // batch[0].size
             unbiased = (batch[0], batch[1] * (count / max(count - 1, 1)))
             if not self.is_initializing():
@@ -165,9 +164,9 @@ class BatchNorm(nn.Module):
         return result.reshape(len(x), *result.shape[2:])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def normalize_batch(
-    activation: Callable[..., jax.Array], parts: int, x: jax.Array, scale: jax.Array, bias: jax.Array
+    activation: Callable[[jax.Array], jax.Array], x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Batch normalization of each group in [G, B, H, W, C] by its own mean and variance, and an activation.
 
@@ -175,57 +174,43 @@ def normalize_batch(
     No gradient flows through the mean and the variance.
 
     Args:
-        activation: an elementwise function of `parts` arrays.
-        parts: number of equal parts of the channels which are its arguments.
+        activation: elementwise but for channels, whose number it may halve.
         x: G groups.
         scale: [C], of the normalized x.
         bias: [C], added to it.
 
     Returns:
-        The result [G, B, H, W, C / parts], and the mean and the biased variance, both [G, C] in float32.
+        The result, and the mean and the biased variance, both [G, C] in float32.
     """
-    return _normalize_forward(activation, parts, x, scale, bias)[0]
+    return _normalize_forward(activation, x, scale, bias)[0]
 
 
-def _normalize_forward(
-    activation: Callable[..., jax.Array], parts: int, x: jax.Array, scale: jax.Array, bias: jax.Array
-) -> tuple[tuple, tuple]:
+def _normalize_forward(activation: Callable, x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[tuple, tuple]:
     wide = _wide(x)
     about = wide[:, 0, 0, 0]  # the first pixel: about it, no digits cancel in the variance
     centered, count = wide - _row(about), x[0].size // x.shape[-1]
     mean, square = (total / count for total in channel_sums(centered, jnp.square(centered)))
     mean, var = mean + about, jnp.maximum(square - jnp.square(mean), 0)
-    return (_activated(activation, parts, x, scale, bias, mean, var), mean, var), (x, scale, bias, mean, var)
+    return (_activated(activation, x, scale, bias, mean, var), mean, var), (x, scale, bias, mean, var)
 
 
-def _normalize_backward(
-    activation: Callable[..., jax.Array], parts: int, kept: tuple, gradients: tuple
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _normalize_backward(activation: Callable, kept: tuple, gradients: tuple) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, scale, bias, mean, var = kept
     factor = jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
-    # Each part by itself, since XLA would write down what is put together.
-    pieces = _parts(parts, x, mean, factor, scale[None], bias[None])
-    normal = [(_wide(x) - _row(mean)) * _row(factor) for x, mean, factor, _, _ in pieces]
-    scaled = [x * _row(scale) + _row(bias) for x, (*_, scale, bias) in zip(normal, pieces, strict=True)]
-    _, vjp_fn = jax.vjp(activation, *scaled)
-    own = list(zip(vjp_fn(_wide(gradients[0])), normal, strict=True))
-    sums = channel_sums(*(gradient * x for gradient, x in own), *(gradient for gradient, _ in own))
-    of_scale, of_bias = (jnp.concatenate(each, axis=-1) for each in (sums[:parts], sums[parts:]))
-    of_parts = _parts(parts, of_scale, of_bias, scale[None] * factor)
-    count = x[0].size // x.shape[-1]
-    x_gradient = [
-        (gradient - (_row(of_bias) + x * _row(of_scale)) / count) * _row(factor)
-        for (gradient, x), (of_scale, of_bias, factor) in zip(own, of_parts, strict=True)
-    ]
-    return jnp.concatenate(x_gradient, axis=-1).astype(x.dtype), sum(of_scale), sum(of_bias)
+    normal = (_wide(x) - _row(mean)) * _row(factor)
+    _, vjp_fn = jax.vjp(activation, normal * _row(scale[None]) + _row(bias[None]))
+    (gradient,) = vjp_fn(_wide(gradients[0]))
+    of_scale, of_bias = channel_sums(gradient * normal, gradient)
+    common = (_row(of_bias) + normal * _row(of_scale)) / (x[0].size // x.shape[-1])
+    x_gradient = (gradient - common) * _row(scale[None] * factor)
+    return x_gradient.astype(x.dtype), sum(of_scale), sum(of_bias)
 
 
 normalize_batch.defvjp(_normalize_forward, _normalize_backward)
 
 
 def _activated(
-    activation: Callable[..., jax.Array],
-    parts: int,
+    activation: Callable[[jax.Array], jax.Array],
     x: jax.Array,
     scale: jax.Array,
     bias: jax.Array,
@@ -234,21 +219,13 @@ def _activated(
 ) -> jax.Array:
     """The activation of x [G, B, H, W, C], normalized with mean and variance [G, C], scaled and shifted."""
     factor = scale[None] * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
-    pieces = _parts(parts, x, mean, factor, bias[None])
-    return activation(
-        *((_wide(x) - _row(mean)) * _row(factor) + _row(bias) for x, mean, factor, bias in pieces)
-    ).astype(x.dtype)
-
-
-def _parts(parts: int, *arrays: jax.Array) -> list[tuple[jax.Array, ...]]:
-    """The equal parts of the last axis of each array: for each part, those of all arrays."""
-    return list(zip(*(jnp.split(array, parts, axis=-1) for array in arrays), strict=True))
+    return activation((_wide(x) - _row(mean)) * _row(factor) + _row(bias[None])).astype(x.dtype)
 
 
 @jax.custom_vjp
-def channel_sums(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-    """Sums [G, C] of some arrays [G, B, H, W, C]; on GPUs by one reduction, which takes half as many kernels."""
-    return jax.lax.platform_dependent(*arrays, cpu=_sums_apart, default=_sums_at_once)
+def channel_sums(first: jax.Array, second: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Sums [G, C] of two arrays [G, B, H, W, C]; by one reduction where that takes half as many kernels, on GPUs."""
+    return jax.lax.platform_dependent(first, second, cpu=_sums_apart, default=_sums_at_once)
 
 
 def _sums_apart(*arrays: jax.Array) -> tuple[jax.Array, ...]:
@@ -260,11 +237,11 @@ def _sums_at_once(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     return jax.lax.reduce(arrays, zeros, lambda a, b: tuple(map(jnp.add, a, b)), (1, 2, 3))
 
 
-def _sums_forward(*arrays: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[int, ...]]:
-    return channel_sums(*arrays), arrays[0].shape
+def _sums_forward(first: jax.Array, second: jax.Array) -> tuple[tuple[jax.Array, jax.Array], tuple[int, ...]]:
+    return channel_sums(first, second), first.shape
 
 
-def _sums_backward(shape: tuple[int, ...], gradients: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+def _sums_backward(shape: tuple[int, ...], gradients: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     return tuple(jnp.broadcast_to(_row(gradient), shape) for gradient in gradients)
 
 
