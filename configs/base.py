@@ -76,6 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
     train = config.train = ml_collections.ConfigDict()
     train.iterations = 50_000  # one discriminator and one generator update each
     train.batch_size = 8  # images per iteration
+    train.devices = placeholder(int)  # that share each batch, as a single one would compute it; None: all that are here
     train.seed = 0  # of everything random in the run
     train.init_from = placeholder(str)  # run folder or .pth whose networks this run begins with; None: fresh ones
     train.init_step = "latest"  # checkpoint of that run: latest | best | an iteration

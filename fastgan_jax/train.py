@@ -1,5 +1,8 @@
 """The training loop: data, one compiled program, logging, samples, checkpoints, and how a run ends."""
 
+import contextlib
+import dataclasses
+import json
 import logging
 import math
 import signal
@@ -35,9 +38,10 @@ from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
 from fastgan_jax.utils.console import NotebookImage, Progress, announced, watched
-from fastgan_jax.utils.devices import memory_advice
+from fastgan_jax.utils.devices import batch_mesh, memory_advice, own_copy, placed
 from fastgan_jax.utils.files import write_json
 from fastgan_jax.utils.grids import image_grid, save_png
+from fastgan_jax.utils.hosts import agreed, check_same
 
 SHOWN = ("loss/d", "loss/g")  # in the progress line
 NUM_RECONSTRUCTIONS = 8  # images in a grid of reconstructions
@@ -76,7 +80,8 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         Diverged: if a loss or a parameter is no longer finite; the last good checkpoint stays.
         Interrupted: after SIGTERM or Ctrl-C while it iterates, when the state is saved.
     """
-    spec = spec_from_config(config)
+    mesh = batch_mesh(config.train.batch_size // config.train.accumulate, config.train.devices)
+    spec = dataclasses.replace(spec_from_config(config), mesh=mesh)
     for name in configuration.split_names(config.train.loggers):  # before anything is written, since these may refuse
         LOGGERS[name].check()
     pretrained = pretrained_from_config(config)
@@ -85,7 +90,13 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     if config.train.init_from and run.latest_step() is None:
         source = read_source(config.train.init_from, config.train.init_step)
     best_metric = config.eval.best_metric
-    with run.lock(), Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric) as checkpoints:
+    with contextlib.ExitStack() as opened:
+        if jax.process_index() == 0:
+            opened.enter_context(run.lock())
+        settings = {name: group for name, group in configuration.to_dict(config).items() if name != "data"}
+        check_same("the settings", json.dumps(settings))
+        checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric)
+        opened.enter_context(checkpoints)
         saved = checkpoints.config()
         if saved is not None:
             configuration.check_resumable(saved, configuration.to_dict(config))
@@ -95,6 +106,8 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
                 more = f"--config.train.iterations={2 * step} trains on"
                 log.info("finished: %s is at iteration %d of %d; %s", run.path, step, iterations, more)
                 return None
+        if jax.process_index():
+            run = opened.enter_context(run.of_other_process())
         return _Training(config, spec, pretrained, run, checkpoints, source).run_to_end()
 
 
@@ -124,11 +137,12 @@ class _Training:
             log.info("what became of each file: %s", run.data)
         self.resident = is_resident(self.data, config.data.resident)
         save_png(run.reals, _grid_of_reals(self.data.images))
-        self.pretrained = jax.device_put(pretrained)
+        check_same("the images", self.data.fingerprint)
+        self.pretrained = jax.device_put(pretrained) if spec.mesh is None else placed(pretrained, spec.mesh)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
-        # Bound to the device, as a restored state is: so that a resumed run finds the program that was compiled before.
-        self.state = jax.device_put(self.state, jax.devices()[0])
+        # Bound to devices, as a restored state is: so that a resumed run finds the program that was compiled before.
+        self.state = placed(self.state, spec.mesh)
         networks = (self.state.generator, self.state.discriminator)
         counts = (f"{parameter_overview.count_parameters(network.params):,}" for network in networks)
         log.info("%s parameters in the generator, %s in the discriminator", *counts)
@@ -158,7 +172,7 @@ class _Training:
             shown, advice = Progress(title="iteration", **counted), memory_advice(TRAINING_CURE, needed)
             with StopSignals() as signals, shown as progress, advice:
                 metrics: Metrics = {}
-                while self.step < config.iterations and not signals.received:
+                while self.step < config.iterations and not (stop := agreed(signals.received)):
                     before = metrics
                     self.state, metrics = program(self.state, self.pretrained, *inputs)
                     self.step += per_call
@@ -173,7 +187,7 @@ class _Training:
                     if self._is_due(config.sample_every):
                         self._sample()
                     evaluated = None
-                    if self.evaluator and self._is_due(self.config.eval.every) and not signals.received:
+                    if self.evaluator and self._is_due(self.config.eval.every) and not agreed(signals.received):
                         evaluated = self._evaluate()
                     if evaluated or self._is_due(config.checkpoint_every):
                         self._save(evaluated)
@@ -185,13 +199,14 @@ class _Training:
                 self.checkpoints.wait()
         if self.step < config.iterations:
             raise Interrupted(
-                f"stopped by {signal.Signals(signals.received).name}: iteration {self.step} of {config.iterations} is "
+                f"stopped by {signal.Signals(stop).name}: iteration {self.step} of {config.iterations} is "
                 f"saved in {self.run.path}; the same command resumes",
-                signals.received,
+                stop,
             )
         log.info("finished: %d iterations, samples in %s", self.step, self.run.samples)
         try:
-            log.info("report: %s", write_report(self.run.path))
+            if jax.process_index() == 0:
+                log.info("report: %s", write_report(self.run.path))
         except UserError as error:  # a full disk does not make a finished run a failed one
             log.warning("no report: %s", error)
         return self.state
@@ -202,15 +217,18 @@ class _Training:
         if not self.resident:
             count = len(self.data.images)
             log.info("the set of %d images streams from the host (data.resident=%s)", count, data.resident)
-        return feed(self.data, self.resident, train.seed, train.batch_size, per_call, self.step)
+        order = (train.seed, train.batch_size, per_call, self.step)
+        return feed(self.data, self.resident, *order, mesh=self.spec.mesh)
 
     def _compile(self, per_call: int, inputs: tuple) -> tuple[Program, int]:
         """The compiled program and the bytes of device memory that it needs."""
         options = {"unroll": jax.default_backend() == "cpu", "accumulate": self.config.train.accumulate}
         program = make_program(self.spec, iterations=per_call, resident=self.resident, **options)
         started = time.perf_counter()
-        compiled, needed = compile_program(program, self.state, self.pretrained, *inputs)
-        facts = (time.perf_counter() - started, per_call, needed / 1e9, jax.devices()[0].device_kind)
+        compiled, needed = compile_program(program, self.state, self.pretrained, *inputs, mesh=self.spec.mesh)
+        count, kind = 1 if self.spec.mesh is None else self.spec.mesh.size, jax.devices()[0].device_kind
+        where = kind if count == 1 else f"each of {count} {kind}"
+        facts = (time.perf_counter() - started, per_call, needed / 1e9, where)
         log.info("compiled in %.1f s: %d iteration(s) per call, about %.2f GB of memory on %s", *facts)
         return compiled, needed
 
@@ -251,7 +269,8 @@ class _Training:
         """The averaged generator with standing statistics, made once per iteration that needs it."""
         if self.sampler is None or self.sampler.step != self.step:
             generator, size, g = self.spec.generator, self.spec.latent_size, self.state.generator
-            own = (self.state.ema_params, g.batch_stats, g.spectral, jax.random.key(STANDING_SEED))
+            averaged = own_copy((self.state.ema_params, g.batch_stats, g.spectral))
+            own = (*averaged, jax.random.key(STANDING_SEED))
             batch_size = self.config.train.batch_size
             variables = standing_statistics(generator, *own, latent_size=size, batch_size=batch_size)
             self.sampler = Sampler(generator, variables, z_dim=size, step=self.step)
@@ -266,7 +285,7 @@ class _Training:
         discriminator = build_image_discriminator(self.config.model, self.spec.discriminator.compute)
         if self.step and discriminator and discriminator.decoders:
             real, labels = self.data.images[:NUM_RECONSTRUCTIONS], self.data.labels[:NUM_RECONSTRUCTIONS]
-            variables = self.state.discriminator.variables
+            variables = own_copy(self.state.discriminator.variables)
             made = reconstruct(discriminator, self.spec.resize, variables, np.asarray(real), labels)
             columns = ("real", *discriminator.decoders)
             tiles = np.stack([np.asarray(made[name]) for name in columns], axis=1)
@@ -284,6 +303,8 @@ class _Training:
         epoch, position = divmod(self.step * self.config.train.batch_size, len(self.data.images))
         data = {"iteration": self.step, "epoch": epoch, "position": position, "fingerprint": self.data.fingerprint}
         config, sampler = configuration.to_dict(self.config), self._sampler().variables
+        if jax.process_count() > 1:  # together they write only what all of them have
+            sampler = placed(sampler, self.spec.mesh)
         self.checkpoints.save(self.step, state=self.state, sampler=sampler, config=config, data=data, metrics=metrics)
         self.last_good = self.step
 

@@ -22,13 +22,14 @@ import jax
 import ml_collections
 import numpy as np
 from jax.experimental import topologies
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding
 
-from fastgan_jax.benchmark import results
+from fastgan_jax.benchmark import results, scaling
 from fastgan_jax.benchmark.hlo import Kernel, Program
 from fastgan_jax.benchmark.paired import child_environment
 from fastgan_jax.benchmark.workload import arithmetic, make_workload
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.devices import BATCH_AXIS, along_batch, on_all
 from fastgan_jax.utils.files import check_outputs, user_path, write_text
 
 DEVICES = Path(__file__).with_name("devices")
@@ -37,6 +38,7 @@ BACKENDS = {"cuda": "gpu", "tpu": "tpu"}
 PACKAGES = {"cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"), "tpu": ("libtpu",)}  # the compilers
 LAUNCH_MICROSECONDS = {"cuda": 2.5, "tpu": 0.0}  # from one kernel's end to the next one's start
 NUM_IMAGES = 1000  # of the resident set
+GPUS_OF_A_HOST = 8
 HEAVIEST = 15  # kernels that the report lists
 
 Device = dict[str, Any]  # see `read_device`
@@ -65,7 +67,7 @@ def read_device(name: str) -> Device:
     return {"target": path.stem} | device
 
 
-def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
+def compile_for(device: Device, config: Any, hlo: str | None = None, devices: int = 1) -> Result:
     """Lets a process of its own `count`, and write the compiled program's text to `hlo` if that is given.
 
     Raises:
@@ -82,7 +84,7 @@ def compile_for(device: Device, config: Any, hlo: str | None = None) -> Result:
         variables["TPU_ACCELERATOR_TYPE"] = device["accelerator_type"]
     if hlo:
         check_outputs([hlo], overwrite=True, option="--hlo")
-    request = json.dumps({"device": device, "config": config.to_dict(), "hlo": hlo})
+    request = json.dumps({"device": device, "config": config.to_dict(), "hlo": hlo, "devices": devices})
     command = [sys.executable, "-m", "fastgan_jax.benchmark.target"]
     done = subprocess.run(command, input=request, stdout=subprocess.PIPE, text=True, env=child_environment(**variables))
     if done.returncode:
@@ -104,25 +106,28 @@ def main() -> None:
     """Answers a request of `compile_for` on standard input with a line of JSON."""
     request = json.load(sys.stdin)
     try:
-        answer = count(request["device"], ml_collections.ConfigDict(request["config"]), request["hlo"])
+        config = ml_collections.ConfigDict(request.pop("config"))
+        answer = count(config=config, **request)
     except UserError as error:
         answer = {"error": str(error)}
     print(json.dumps(answer))
 
 
-def count(device: Device, config: Any, hlo: str | None = None) -> Result:
+def count(device: Device, config: Any, hlo: str | None = None, devices: int = 1) -> Result:
     """Compiles for a device in this process, and counts; all but memory and compile_seconds are per iteration.
+
+    Of several `devices`, which share each batch, numbers are those of one.
 
     Bytes moved are those of every kernel's operands and results, flops those of convolutions and matrix products.
     "peak_memory" is bytes by XLA's buffer assignment, without the "resident_set" of images.
     """
     backend = BACKENDS[device["platform"]]
-    program, shapes, per_call = training_program(config, backend)
-    sharding = NamedSharding(Mesh(np.array([_abstract_device(device)]), ("device",)), PartitionSpec())
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), shapes)
+    mesh = Mesh(np.array(_abstract_devices(device, devices)), (BATCH_AXIS,))
+    program, shapes, per_call = training_program(config, backend, mesh if devices > 1 else None)
     start = time.perf_counter()
     try:
-        compiled = jax.jit(program, donate_argnums=0).lower(*shapes).compile()
+        lowered = jax.jit(program, donate_argnums=0, out_shardings=on_all(mesh) if devices > 1 else None)
+        compiled = lowered.lower(*placed(shapes, mesh, resident=config.data.resident != "false")).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -137,7 +142,14 @@ def count(device: Device, config: Any, hlo: str | None = None) -> Result:
         moved[kernel.kind] += kernel.times * kernel.bytes
     resident_set = 0 if config.data.resident == "false" else sum(x.size * x.dtype.itemsize for x in shapes[2:4])
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
-    estimate = roofline(device, kernels, arithmetic(config.train.precision, backend))
+    local = [kernel for kernel in kernels if kernel.kind not in scaling.COLLECTIVES]
+    estimate = roofline(device, local, arithmetic(config.train.precision, backend))
+    roofline_ms = estimate.pop("seconds") / per_call * 1e3
+    if devices > 1:
+        found = scaling.collectives(kernels, per_call)
+        predicted = scaling.predict(device, found, roofline_ms, config.train.batch_size / devices)
+        estimate["assumptions"] += scaling.assumptions(device)
+        estimate |= {"devices": devices, "collectives": found, "scaling": predicted}
     return results.config_facts(config) | {
         "target": device["target"],
         "device": device["device"],
@@ -149,23 +161,37 @@ def count(device: Device, config: Any, hlo: str | None = None) -> Result:
         "flops": round(sum(kernel.times * kernel.flops for kernel in kernels) / per_call),
         "peak_memory": (memory.peak_memory_in_bytes or needed - memory.alias_size_in_bytes) - resident_set,
         "resident_set": resident_set,
-        "roofline_ms": estimate.pop("seconds") / per_call * 1e3,
+        "roofline_ms": roofline_ms,
         "compile_seconds": compile_seconds,
         "versions": results.versions("jax", "jaxlib", "flax"),
         **estimate,
     }
 
 
-def training_program(config: Any, backend: str) -> tuple[Any, tuple, int]:
+def training_program(config: Any, backend: str, mesh: Mesh | None = None) -> tuple[Any, tuple, int]:
     """What training would compile on a backend: the program, the shapes of its arguments, and iterations per call.
+
+    `mesh` has the devices that share each batch; None: a single one.
 
     The set of images, of NUM_IMAGES, is resident unless data.resident=false.
     """
     work = make_workload(config, backend)
+    work = dataclasses.replace(work, spec=dataclasses.replace(work.spec, mesh=mesh))
     state, pretrained, *arrays = jax.eval_shape(lambda *arguments: arguments, work.state, *work.inputs)
     if work.streamed is None:
         arrays[:2] = (jax.ShapeDtypeStruct((NUM_IMAGES, *x.shape[1:]), x.dtype) for x in arrays[:2])
     return work.program(), (state, pretrained, *arrays), work.per_call
+
+
+def placed(shapes: tuple, mesh: Mesh, *, resident: bool) -> list:
+    """The shapes of the program's arguments with the devices of `mesh` that they are on, as in training."""
+    batches = 1 if resident else 2  # arguments, the last ones
+    shardings = [on_all(mesh)] * (len(shapes) - batches) + [along_batch(mesh, axis=1)] * batches
+
+    def place(tree: Any, sharding: NamedSharding) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+    return list(map(place, shapes, shardings))
 
 
 def roofline(device: Device, kernels: Sequence[Kernel], arithmetic: str) -> dict[str, Any]:
@@ -204,14 +230,19 @@ def _peak(device: Device, arithmetic: str) -> tuple[float | None, str]:
     return None, f"convolutions and matrix products take no time: the peak of {device['device']} is not known"
 
 
-def _abstract_device(device: Device) -> Any:
-    """A device of this kind that programs can be compiled for."""
+def _abstract_devices(device: Device, count: int) -> list:
+    """So many devices of this kind that programs can be compiled for."""
     if device["platform"] == "tpu":
-        return topologies.get_topology_desc(device["topology"], "tpu").devices[0]
+        topology = device["topology"]
+        if count > 1:  # a slice whose sides are equal, or 1 to 2
+            rows = 2 ** ((count.bit_length() - 1) // 2)
+            topology = f"{topology.partition(':')[0]}:{rows}x{count // rows}"
+        return topologies.get_topology_desc(topology, "tpu").devices[:count]
     config = device["target_config"] | {"device_description_str": device["device"]}
     config["gpu_device_info"]["memory_bandwidth"] = device["memory_bandwidth"]
-    text = _as_text(config)
-    return topologies.get_topology_desc("", "cuda", target_config=text, topology="1x1x1").devices[0]
+    hosts = -(-count // GPUS_OF_A_HOST)
+    topology = f"1x{hosts}x{count // hosts}"
+    return topologies.get_topology_desc("", "cuda", target_config=_as_text(config), topology=topology).devices
 
 
 def _as_text(message: Mapping[str, Any]) -> str:

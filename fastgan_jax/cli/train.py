@@ -18,10 +18,19 @@ from fastgan_jax.cli import options
 from fastgan_jax.configs import preset_names
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import announced, show_log
+from fastgan_jax.utils.hosts import ending_together, join
 
 if TYPE_CHECKING:
     from fastgan_jax.runs.folder import RunFolder
 
+HOSTS = {  # options for a run of several processes
+    "--coordinator": {
+        "metavar": "HOST:PORT",
+        "help": "train with other processes, which meet here: the first one's host (auto: as the cluster says)",
+    },
+    "--num-processes": {"type": options.count, "metavar": "N", "help": "how many processes there are"},
+    "--process-id": {"type": options.index, "metavar": "I", "help": "which of them this is, from 0"},
+}
 DEFAULT_PRESET = "fewshot256"  # where there are no images to choose by
 
 log = logging.getLogger(__name__)
@@ -36,6 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add_settings(parser)
     add("--workdir", type=options.path, metavar="DIR", help="run folder (default: runs/<name of images or settings>)")
+    for option, words in HOSTS.items():
+        add(option, **words)
     add("--mode", choices=("train", "eval", "print-config"), default="train", help="default: train")
 
 
@@ -60,17 +71,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(configuration.to_dict(config), indent=2))
         return 0
     show_log(logging.INFO)
-    config, workdir = read_config(arguments), run_folder(arguments)
     if arguments.mode == "train":
-        check_images_of_run(arguments, config, RunFolder(workdir))
-    with announced("starting"):
-        configuration.validate(config)
-        from fastgan_jax.utils.devices import keep_compiled_programs
+        join(arguments.coordinator, arguments.num_processes, arguments.process_id)
+    with ending_together():
+        config, workdir = read_config(arguments), run_folder(arguments)
+        if arguments.mode == "train":
+            check_images_of_run(arguments, config, RunFolder(workdir))
+        with announced("starting"):
+            configuration.validate(config)
+            from fastgan_jax.utils.devices import keep_compiled_programs
 
-    keep_compiled_programs()
-    if arguments.mode == "eval":
-        return evaluate(config, workdir, [field for field, _ in arguments.overrides])
-    return train(config, workdir)
+        keep_compiled_programs()
+        if arguments.mode == "eval":
+            return evaluate(config, workdir, [field for field, _ in arguments.overrides])
+        return train(config, workdir)
 
 
 def read_config(arguments: argparse.Namespace) -> Any:

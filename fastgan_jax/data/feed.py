@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.order import batch_indices
+from fastgan_jax.utils.devices import along_batch, placed
 
 RESIDENT_BYTES = 2 * 2**30  # largest set that "auto" puts into device memory
 WORKERS = 4
@@ -23,21 +25,36 @@ def is_resident(image_set: ImageSet, setting: str) -> bool:
 
 @contextlib.contextmanager
 def feed(
-    image_set: ImageSet, resident: bool, seed: int, batch_size: int, per_call: int, first_iteration: int = 0
+    image_set: ImageSet,
+    resident: bool,
+    seed: int,
+    batch_size: int,
+    per_call: int,
+    first_iteration: int = 0,
+    mesh: Mesh | None = None,
 ) -> Iterator[Iterator[tuple[jax.Array, ...]]]:
     """The inputs, on the device, of each call of the device program for K = `per_call` iterations of B images.
 
     Of a resident set images [N, H, W, C], labels [N] and rows [K, B]; else images [K, B, H, W, C] and labels [K, B],
-    which threads read ahead (grain). Images are uint8, the others int32.
+    which threads read ahead (grain). Images are uint8, the others int32. The devices of a `mesh` share each batch: a
+    resident set is on all of them, and of a streamed one each process reads what its own devices need.
     """
     images, labels = image_set.images, image_set.labels
+    own = slice(None) if mesh is None else _own_part(mesh, batch_size)
 
     def rows(call: int) -> np.ndarray:
-        return batch_indices(seed, first_iteration + call * per_call, per_call, batch_size, len(images))
+        return batch_indices(seed, first_iteration + call * per_call, per_call, batch_size, len(images))[:, own]
+
+    def put(array: np.ndarray) -> jax.Array:
+        if mesh is None:
+            return jax.device_put(array)
+        shape = (per_call, batch_size, *array.shape[2:])
+        return jax.make_array_from_process_local_data(along_batch(mesh, axis=1), array, shape)
 
     if resident:
-        arrays = jax.device_put((np.ascontiguousarray(images), labels))
-        yield ((*arrays, jax.device_put(rows(call))) for call in itertools.count())
+        whole = (np.ascontiguousarray(images), labels)
+        arrays = jax.device_put(whole) if mesh is None else placed(whole, mesh)
+        yield ((*arrays, put(rows(call))) for call in itertools.count())
         return
 
     import grain.python as grain
@@ -47,4 +64,10 @@ def feed(
 
     options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
     with contextlib.closing(iter(grain.MapDataset.range(ENDLESS).map(read).to_iter_dataset(options))) as batches:
-        yield (jax.device_put(batch) for batch in batches)
+        yield (tuple(map(put, batch)) for batch in batches)
+
+
+def _own_part(mesh: Mesh, size: int) -> slice:
+    """Which images of a batch the devices of this process have."""
+    parts = along_batch(mesh).addressable_devices_indices_map((size,)).values()
+    return slice(min(part.start for (part,) in parts), max(part.stop for (part,) in parts))

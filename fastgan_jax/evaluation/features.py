@@ -12,8 +12,8 @@ from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.layouts import by_layer
 from fastgan_jax.pretrained.networks import naming_what_is_here
 from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PROJECTED_WEIGHTS
-from fastgan_jax.utils.devices import in_full_precision
-from fastgan_jax.utils.images import map_batches, rgb
+from fastgan_jax.utils.devices import in_full_precision, local_mesh
+from fastgan_jax.utils.images import OverBatches, map_batches, rgb
 
 CHUNK = 16  # images per device call
 
@@ -54,14 +54,18 @@ class FeatureExtractor:
         self.identity = digest.hexdigest()
         self._params = jax.device_put(by_layer(arrays))
         self._apply = jax.jit(in_full_precision(self._network.features))
+        self._on_all = OverBatches(self._apply, CHUNK, fixed=(self._params,))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Features of uint8 [N, H, W, C]: float32 [N, D]; an image's are the same whatever images come with it."""
 
-        def of_batch(batch: np.ndarray) -> jax.Array:
-            return self._apply(self._params, resize_for_network(batch, self._network.side, self._resize))
+        def resized(batch: np.ndarray) -> jax.Array:
+            return resize_for_network(batch, self._network.side, self._resize)
 
-        features = map_batches(of_batch, CHUNK, rgb(images))
+        if local_mesh() is None:
+            features = map_batches(lambda batch: self._apply(self._params, resized(batch)), CHUNK, rgb(images))
+        else:
+            features = self._on_all(map_batches(resized, CHUNK, rgb(images)))
         return scaled(features) if self._network.unit_features else features
 
 

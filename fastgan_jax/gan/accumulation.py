@@ -62,7 +62,7 @@ def accumulated_update(
     for_real, for_fake = discriminator_passes(d)
     if spec.reconstruction_weight is None:
         spec = dataclasses.replace(spec, reconstruction_weight=len(real))  # of the batch, not the micro-batch
-    micro_batches = _split((real, labels, draws.replace(quadrant=None)), parts)
+    micro_batches = spec.spread(_split((real, labels, draws.replace(quadrant=None)), parts), axis=1)
     scan = partial(jax.lax.scan, xs=micro_batches, length=parts, unroll=parts if unroll else 1)
 
     probability = augment_probability(spec, state)

@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from fastgan_jax.gan.accumulation import accumulated_update
 from fastgan_jax.gan.spec import Pretrained, Spec
 from fastgan_jax.gan.state import TrainState
 from fastgan_jax.gan.step import Metrics, train_step
-from fastgan_jax.utils.devices import memory_advice
+from fastgan_jax.utils.devices import memory_advice, on_all
 
 LONGEST_CALL = 10  # iterations per call where the configuration leaves it open: dispatch is invisible from here on
 TRAINING_CURE = (
@@ -67,17 +68,19 @@ def make_program(spec: Spec, *, iterations: int, resident: bool, unroll: bool, a
     return program
 
 
-def compile_program(program: Program, *args: Any) -> tuple[Program, int]:
-    """Compiles for arguments of these shapes, the state donated.
+def compile_program(program: Program, *args: Any, mesh: Mesh | None = None) -> tuple[Program, int]:
+    """Compiles for arguments of these shapes, on the devices that they are on, the state donated.
+
+    With a `mesh`, state and metrics are left on all of its devices.
 
     Returns:
-        The compiled program, and bytes of device memory that it will need.
+        The compiled program, and bytes of memory that it will need on each device.
 
     Raises:
         UserError: if the device's memory does not suffice.
     """
     with memory_advice(TRAINING_CURE):
-        compiled = jax.jit(program, donate_argnums=0).lower(*args).compile()
+        compiled = jax.jit(program, donate_argnums=0, out_shardings=on_all(mesh)).lower(*args).compile()
     analysis = compiled.memory_analysis()
     needed = analysis.argument_size_in_bytes + analysis.temp_size_in_bytes + analysis.output_size_in_bytes
     return compiled, needed - analysis.alias_size_in_bytes

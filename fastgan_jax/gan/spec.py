@@ -1,16 +1,19 @@
 """What a training iteration consists of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
 from fastgan_jax.gan.losses import Adversarial, Distance
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.projected import ProjectedDiscriminator
+from fastgan_jax.utils.devices import along_batch
 
 
 class Pretrained(NamedTuple):
@@ -48,6 +51,7 @@ class Spec:
     gradient_penalty: float = 0.0  # weight of R1 and R2
     projected_weight: float = 1.0  # of the projected discriminators in G's loss, beside FastGAN's
     recompute: bool = False  # a network's activations in its backward pass, instead of keeping them until then
+    mesh: Mesh | None = None  # of the devices that share each batch, see `batch_mesh`; None: one device
 
     @property
     def has_averages(self) -> bool:
@@ -57,3 +61,20 @@ class Spec:
     def recomputed(self, function: Callable) -> Callable:
         """A pass through a network, repeated in the backward pass if `recompute` says so."""
         return jax.checkpoint(function) if self.recompute else function
+
+    def joined(self, batches: Sequence[jax.Array]) -> jax.Array:
+        """Batches [B, ...] as one, [N B, ...]: one after the other, or on a `mesh` each device's parts of all."""
+        if self.mesh is None:
+            return jnp.concatenate(batches)
+        return self.spread(jnp.stack(batches, axis=1)).reshape(-1, *batches[0].shape[1:])
+
+    def parted(self, joined: jax.Array, count: int) -> jax.Array:
+        """Numbers [N B] of `joined` batches, N = `count`, as [N, B]."""
+        return joined.reshape(count, -1) if self.mesh is None else joined.reshape(-1, count).T
+
+    def spread(self, tree: Any, axis: int = 0) -> Any:
+        """A tree of arrays, the images of each along `axis`, laid over the devices of `mesh`; scalars are on all."""
+        if self.mesh is None:
+            return tree
+        sharding = along_batch(self.mesh, axis)
+        return jax.tree.map(lambda x: jax.lax.with_sharding_constraint(x, sharding) if x.ndim else x, tree)

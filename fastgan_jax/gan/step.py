@@ -42,6 +42,7 @@ def train_step(
 ) -> tuple[TrainState, Metrics]:
     """One iteration on a batch, images uint8 [B, R, R, C]; otherwise as `update`, whose place `iteration` may take."""
     draws = draw_step(jax.random.fold_in(state.rng, state.step), spec, len(images))
+    images, labels, draws = spec.spread((images, labels, draws))
     return (iteration or update)(spec, state, to_unit(images), labels, draws, pretrained)
 
 
@@ -299,9 +300,9 @@ def _reconstruction_distances(
     if not reconstructed:
         return {}
     matching = [targets[_target_of(decoder)] for decoder in reconstructed]
-    matching = jax.tree.map(lambda *parts: jnp.concatenate(parts), *matching)
-    distances = spec.distance(params, jnp.concatenate(list(reconstructed.values())), matching)
-    return dict(zip(reconstructed, distances.reshape(len(reconstructed), -1).mean(1), strict=True))
+    matching = jax.tree.map(lambda *parts: spec.joined(parts), *matching)
+    distances = spec.distance(params, spec.joined(list(reconstructed.values())), matching)
+    return dict(zip(reconstructed, spec.parted(distances, len(reconstructed)).mean(1), strict=True))
 
 
 @jax.named_scope("generator_loss_gradient")

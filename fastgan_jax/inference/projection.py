@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.losses import Distance, l2
@@ -30,7 +31,8 @@ from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.inference.sampler import Sampler, draw_noise, noise_keys
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
-from fastgan_jax.utils.images import map_batches, padded_batches, rgb_of_units, to_unit
+from fastgan_jax.utils.devices import along_batch, local_mesh, on_all
+from fastgan_jax.utils.images import OverBatches, padded_batches, rgb_of_units, to_unit
 
 SMALLEST_POOLED = 64  # pixels: perceptual networks see little in less
 
@@ -87,7 +89,7 @@ def project(
     backbone = None if network is None else PERCEPTUAL[network].backbone
     objective = Objective(sampler.generator, backbone, options.mse_weight, options.prior_weight, options.learning_rate)
     generate = partial(sampler.generate, noise_seed=options.noise_seed)
-    measure = partial(map_batches, partial(objective.measure, params), options.batch_size)
+    measure = OverBatches(Objective.measure, options.batch_size, static=(objective,), fixed=(params,))
     latents = sampler.latents(options.starts, options.seed)
 
     @functools.cache
@@ -100,13 +102,16 @@ def project(
         return measure(np.broadcast_to(target, images.shape), images).argmin()
 
     starts = latents[[nearest(*own) for own in zip(targets, classes.tolist(), strict=True)]]
-    # Bound to a device like what the first update returns; otherwise the second one would be compiled anew.
-    variables = jax.device_put(sampler.variables, jax.local_devices()[0])
-    key = noise_keys(latents[:1], options.noise_seed)
+    mesh = local_mesh() if len(targets) > options.batch_size else None  # each device has batches of that size
+    # Bound to devices like what the first update returns; otherwise the second one would be compiled anew.
+    variables, params, key = _bound((sampler.variables, params, noise_keys(latents[:1], options.noise_seed)), mesh)
     found, losses = [], []
-    for (*batch, z), rows in padded_batches(options.batch_size, targets, classes, starts):
+    for batch, rows in padded_batches(options.batch_size * (mesh.size if mesh else 1), targets, classes, starts):
+        *batch, z = _bound(batch, mesh, axis=0)
         fixed = objective.prepare(params, *batch, key)
-        best_z, history = _search(objective, variables, params, fixed, z, options.updates, on_progress)
+        begin = (z, objective.optimizer.init(z), z, np.full(len(z), np.inf, np.float32))
+        search = partial(objective.update, variables, params, fixed)
+        best_z, history = _search(search, _bound(begin, mesh, axis=0), options.updates, on_progress)
         found.append(best_z[:rows])
         losses.append(history[:, :rows])
     z = np.concatenate(found)
@@ -183,24 +188,27 @@ class Objective:
 
 
 def _search(
-    objective: Objective,
-    variables: Any,
-    params: Any,
-    fixed: tuple,
-    z: np.ndarray,
-    updates: int,
-    on_progress: Callable[[int], None],
+    update: Callable[[tuple], tuple[tuple, jax.Array]], search: tuple, updates: int, on_progress: Callable[[int], None]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The latents of least loss [B, nz] for one batch of targets, and all losses [updates + 1, B]."""
-    begin = (z, objective.optimizer.init(z), z, np.full(len(z), np.inf, np.float32))
-    search, losses = jax.device_put(begin, jax.local_devices()[0]), []
+    losses = []
     for index in range(updates + 1):  # the last one for the losses after the others
-        search, loss = objective.update(variables, params, fixed, search)
+        search, loss = update(search)
         losses.append(loss)
         if index:
             losses[-2].block_until_ready()  # the device has one more to do meanwhile
             on_progress(1)
     return np.asarray(search[2]), np.stack(losses)
+
+
+def _bound(tree: Any, mesh: Mesh | None, axis: int | None = None) -> Any:
+    """A tree of arrays on one device, or on those of a mesh: each whole, or cut along `axis` if it has any."""
+
+    def place(x: Any) -> jax.Array:
+        cut = axis is not None and np.ndim(x)
+        return jax.device_put(x, along_batch(mesh, axis) if cut else on_all(mesh))
+
+    return jax.device_put(tree, jax.local_devices()[0]) if mesh is None else jax.tree.map(place, tree)
 
 
 def _pooled(images: jax.Array) -> jax.Array:

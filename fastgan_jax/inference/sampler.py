@@ -7,7 +7,7 @@ else is sampled with it.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.inference.interpolation import interpolate_keyframes
 from fastgan_jax.inference.latents import SMALLEST_TRUNCATION, draw_latent
 from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator
-from fastgan_jax.utils.images import map_batches, to_uint8
+from fastgan_jax.utils.images import OverBatches, to_uint8
 
 CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
 
@@ -87,7 +87,7 @@ class Sampler:
         z = self._check_latents(z)
         labels = self.check_labels(labels, len(z))
         keys = noise_keys(z, noise_seed)
-        return map_batches(partial(_generate, self.generator, self.variables), CHUNK, z, keys, labels)
+        return self._generate(z, keys, labels)
 
     def interpolate(
         self,
@@ -155,8 +155,13 @@ class Sampler:
         rows, columns = np.repeat(content, len(style), 0), np.tile(style, (len(content), 1))
         class_labels = self.check_labels(None if labels is None else [labels] * len(rows), len(rows))
         arrays = (rows, noise_keys(rows, noise_seed), columns, noise_keys(columns, noise_seed), class_labels)
-        mixed = map_batches(partial(_style_mix, self.generator, chosen, self.variables), CHUNK, *arrays)
+        static = {"static": (self.generator, chosen), "fixed": (self.variables,)}
+        mixed = OverBatches(_style_mix, CHUNK, **static)(*arrays)
         return mixed.reshape(len(content), len(style), *mixed.shape[1:])
+
+    @cached_property
+    def _generate(self) -> OverBatches:
+        return OverBatches(_generate, CHUNK, static=(self.generator,), fixed=(self.variables,))
 
     def _check_latents(self, z: np.ndarray) -> np.ndarray:
         z = np.asarray(z, np.float32)

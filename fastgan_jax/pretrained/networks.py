@@ -17,7 +17,7 @@ from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.layouts import by_layer
 from fastgan_jax.pretrained.registry import PERCEPTUAL, PROJECTED_WEIGHTS
 from fastgan_jax.utils.devices import in_full_precision
-from fastgan_jax.utils.images import map_batches, padded_batches, resize_antialias, rgb, to_unit
+from fastgan_jax.utils.images import OverBatches, padded_batches, resize_antialias, rgb, to_unit
 
 CHUNK = 8  # images per device call
 ROWS = 64  # images whose features are held at once; 8 MB each for VGG at 128 pixels
@@ -85,7 +85,8 @@ class PerceptualDistance:
 
     def pairs(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Distance of each image from its partner: uint8 [N, H, W, C] twice -> float32 [N]."""
-        return map_batches(partial(_pairs, self._backbone, self._params), CHUNK, rgb(first), rgb(second))
+        pairs = OverBatches(_pairs, CHUNK, static=(self._backbone,), fixed=(self._params,))
+        return pairs(rgb(first), rgb(second))
 
     def matrix(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Distance of every image from every other: uint8 [M, H, W, C] and [N, H, W, C] -> float32 [M, N]."""

@@ -48,7 +48,7 @@ class Checkpoints:
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         # Orbax would do this in a thread that fails when the process ends before it.
-        for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+        for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*") if jax.process_index() == 0 else ():
             shutil.rmtree(unfinished, ignore_errors=True)
         rank_of = _ranking(best_metric)  # without best_fn, Orbax does not write metrics
         policy = _preservation(keep, rank_of)
@@ -115,7 +115,7 @@ class Checkpoints:
         return None if step is None else read_config(self.directory / str(step))
 
     def restore(self, target: State) -> tuple[State, dict[str, Any], int]:
-        """The newest intact checkpoint on the default device: a state of the structure of `target`, data item and step.
+        """The newest intact checkpoint, like `target` and on its devices: a state, the data item and the step.
 
         Checkpoints that cannot be read are renamed, so that their steps can be saved anew.
 
@@ -272,9 +272,14 @@ def _unreadable(folder: Path, name: str, error: Exception) -> UserError:
 
 
 def _abstract(tree: Any) -> Any:
-    """Shapes and types of a tree, to be put on the default device: a checkpoint may come from another one."""
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), tree)
+    """Shapes and types of a tree, to be put where its arrays are, else on the default device, whoever wrote it."""
+    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+    def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+        sharding = leaf.sharding if isinstance(leaf, jax.Array) else default
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    return jax.tree.map(abstract, tree)
 
 
 def _preservation(keep: int | None, rank_of: Callable[[Mapping[str, float]], float]) -> Any:

@@ -316,6 +316,7 @@ COUNTS = (
     *("model.ngf", "model.ndf", "model.nz", "train.iterations", "train.batch_size", "train.accumulate"),
     *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.num_samples"),
 )
+OPTIONAL_COUNTS = ("data.demo_images", "train.devices", "train.scan", "train.keep", "eval.every")
 
 
 def rules() -> dict[str, Rule]:
@@ -329,7 +330,7 @@ def rules() -> dict[str, Rule]:
 
     return {
         **dict.fromkeys(COUNTS, _at_least(1)),
-        **dict.fromkeys(("data.demo_images", "train.scan", "train.keep", "eval.every"), _optionally(_at_least(1))),
+        **dict.fromkeys(OPTIONAL_COUNTS, _optionally(_at_least(1))),
         **dict.fromkeys(("data.demo_seed", "model.num_classes", "train.seed"), _at_least(0)),
         **dict.fromkeys(PATHS, LOCAL_PATH),
         "train.freeze_discriminator": _at_least(0),

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,16 @@ class RunFolder:
             record = json.loads(self.data.read_text(encoding="utf-8"))
             return {file["file"] for file in (*record["read"], *record["skipped"])}
         return None
+
+    @contextlib.contextmanager
+    def of_other_process(self) -> Iterator["RunFolder"]:
+        """A folder for what a process writes beside the first one of its run: temporary but for the checkpoints."""
+        with tempfile.TemporaryDirectory(prefix="fastgan-jax-process-") as path:
+            folder = RunFolder(path)
+            for own in (folder.samples, folder.reconstructions):
+                own.mkdir()
+            folder.checkpoints = self.checkpoints
+            yield folder
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

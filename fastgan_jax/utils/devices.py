@@ -1,16 +1,23 @@
-"""Devices: what is here, out-of-memory errors in words, kept programs, and full precision."""
+"""Devices: what is here, how they share batches, out-of-memory errors in words, kept programs, and full precision."""
 
 import contextlib
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import cache_folder
 
+BATCH_AXIS = "data"  # of a mesh: its devices have one part each of a batch
 AUTOMATIC = "(set JAX_PLATFORMS='' to automatically choose an available backend)"  # JAX's own advice
+
+
+log = logging.getLogger(__name__)
 
 
 class Device(NamedTuple):
@@ -23,8 +30,66 @@ class Device(NamedTuple):
 
 def this_device() -> Device:
     """The default device."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     return Device(device.platform, device.device_kind, (device.memory_stats() or {}).get("bytes_limit"))
+
+
+def batch_mesh(size: int, wanted: int | None = None) -> Mesh | None:
+    """The devices that share batches of `size` images, those of all processes; None for a single one.
+
+    All devices like the first one that is here, or `wanted` of them. Where a single process has devices that cannot
+    have equal parts, and they are not wanted, it leaves them out, and the log says so.
+
+    Raises:
+        UserError: if there are not so many, or they cannot have equal parts.
+    """
+    every = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    alike = [device for device in every if device.device_kind == every[0].device_kind]
+    count, processes = wanted or len(alike), jax.process_count()
+    if count > len(alike) or (processes > 1 and count != len(every)):
+        cure = "leave it None to use all" if processes > 1 else f"choose at most {len(alike)}, or None to use all"
+        raise UserError(f"train.devices={wanted}: there are {len(every)} devices, {len(alike)} of one kind: {cure}")
+    if size % count and (wanted or processes > 1):
+        problem = f"a (micro-)batch of {size} images cannot be shared equally by {count} devices"
+        raise UserError(f"{problem}: set train.batch_size / train.accumulate to a multiple of {count}")
+    count = max(number for number in range(1, count + 1) if size % number == 0)
+    if not wanted and count < len(every):
+        log.warning("%d of %d devices share each (micro-)batch of %d images equally", count, len(every), size)
+    return None if count == 1 else Mesh(np.array(alike[:count]), (BATCH_AXIS,))
+
+
+def on_all(mesh: Mesh | None) -> NamedSharding | None:
+    """Whole arrays on every device of a mesh; None without one."""
+    return mesh and NamedSharding(mesh, PartitionSpec())
+
+
+def placed(tree: Any, mesh: Mesh | None) -> Any:
+    """A tree of arrays, the same in every process, whole on each device of a mesh; None: on the one device."""
+    if mesh is None or jax.process_count() == 1:
+        return jax.device_put(tree, on_all(mesh) or jax.local_devices()[0])
+
+    def place(x: Any) -> jax.Array:
+        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(x)))
+        return jax.make_array_from_process_local_data(on_all(mesh), np.asarray(x))
+
+    return jax.tree.map(place, tree)
+
+
+def own_copy(tree: Any) -> Any:
+    """What each array of a tree is on the first device of this process: `placed` in reverse."""
+    return jax.tree.map(lambda x: x.addressable_data(0), tree)
+
+
+def along_batch(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """A part on each device of a mesh, cut along this axis."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, BATCH_AXIS))
+
+
+def local_mesh() -> Mesh | None:
+    """The devices of this process, to share work; None for a single one."""
+    devices = jax.local_devices()
+    return Mesh(np.array(devices), (BATCH_AXIS,)) if len(devices) > 1 else None
 
 
 @contextlib.contextmanager

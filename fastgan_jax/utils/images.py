@@ -1,11 +1,15 @@
 """Value range and layout of images [B, H, W, C] in one place: [-1, 1] <-> uint8, resizes, quadrants, RGB, batches."""
 
 from collections.abc import Callable, Iterator
+from functools import cache, cached_property, partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+
+from fastgan_jax.utils.devices import BATCH_AXIS, along_batch, local_mesh, on_all
 
 
 def to_unit(images: jax.Array, dtype: jnp.dtype = jnp.float32) -> jax.Array:
@@ -86,3 +90,39 @@ def map_batches(function: Callable[..., Any], size: int, *arrays: np.ndarray) ->
     batches = padded_batches(size, *arrays)
     parts = [jax.tree.map(lambda x, rows=rows: np.asarray(x)[:rows], function(*batch)) for batch, rows in batches]
     return jax.tree.map(lambda *own: np.concatenate(own), *parts)
+
+
+class OverBatches:
+    """A device function of batches as one of arrays [N, ...], of any N, on all devices of this process.
+
+    A device computes batches of the same size however many devices there are: so an image's result does not depend on
+    that. A single batch is computed on the first one.
+    """
+
+    def __init__(self, function: Callable[..., Any], size: int, *, static: tuple = (), fixed: tuple = ()):
+        """`function` takes what is `static` (hashable), what is `fixed` (arrays), and an array [size, ...] for each."""
+        self._function, self._size, self._static, self._fixed = function, size, static, fixed
+
+    def __call__(self, *arrays: np.ndarray) -> Any:
+        """The results, see `map_batches`."""
+        mesh = local_mesh()
+        if mesh is None or len(arrays[0]) <= self._size:
+            return map_batches(partial(self._function, *self._static, *self._fixed), self._size, *arrays)
+        shared = partial(_on_each_device(self._function, self._static, mesh), self._fixed_on_all)
+        return map_batches(lambda *batch: shared(batch), mesh.size * self._size, *arrays)
+
+    @cached_property
+    def _fixed_on_all(self) -> tuple:
+        return jax.device_put(self._fixed, on_all(local_mesh()))
+
+
+@cache
+def _on_each_device(function: Callable[..., Any], static: tuple, mesh: Mesh) -> Callable[[tuple, tuple], Any]:
+    """A function of what is fixed and of batches, of which each device computes its part as if it were alone."""
+    specs = {"in_specs": (PartitionSpec(), PartitionSpec(BATCH_AXIS)), "out_specs": PartitionSpec(BATCH_AXIS)}
+
+    def of_device(fixed: tuple, batch: tuple) -> Any:
+        return function(*static, *fixed, *batch)
+
+    shared = jax.shard_map(of_device, mesh=mesh, check_vma=False, **specs)
+    return jax.jit(shared, in_shardings=(on_all(mesh), along_batch(mesh)))
