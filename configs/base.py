@@ -12,7 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
 
     data = config.data = ml_collections.ConfigDict()
-    data.path = placeholder(str)  # folder (searched recursively) or .zip of images; None: another source is set
+    data.path = placeholder(str)  # folder (searched recursively), .zip or .array_record of images; None: another source
     data.tfds = placeholder(str)  # tensorflow-datasets name, prepared as array_record; None: another source is set
     data.tfds_split = "train"  # split of data.tfds, in its slicing syntax
     data.hf = placeholder(str)  # data set on the Hugging Face hub, or a local one of that kind; None: another source

@@ -194,11 +194,15 @@ def open_source(path: str) -> Source:
     """The source at `data.path`.
 
     Raises:
-        UserError: if there is no such folder or zip, or no image file in it.
+        UserError: if there is no such folder, zip or array_record file, or no image file in it.
     """
+    from fastgan_jax.data.array_record_source import ArrayRecordSource, holds_records  # which builds on this module
+
     place = user_path(path)
     if not (place.is_dir() or place.is_file()):
         raise UserError(f"data.path={path}: no such folder or zip")
+    if holds_records(place):
+        return ArrayRecordSource(place)
     source = FolderSource(place) if place.is_dir() else ZipSource(place)
     if not source.names:
         kinds = counted_reasons(source.left_out)

@@ -70,7 +70,8 @@ def project(
         params: the network's parameters; None: found by `load_perceptual`.
         options: None: the defaults.
         labels: class of each image, for a conditional generator.
-        on_progress: called with 1 after each of `updates * ceil(N / batch_size)` updates.
+        on_progress: called after each update with the number of batches that made it, one on each device; of
+            `updates * ceil(N / batch_size)` in all.
 
     Returns:
         The latents of least loss. Equal arguments give equal results on the same machine.
@@ -111,7 +112,8 @@ def project(
         fixed = objective.prepare(params, *batch, key)
         begin = (z, objective.optimizer.init(z), z, np.full(len(z), np.inf, np.float32))
         search = partial(objective.update, variables, params, fixed)
-        best_z, history = _search(search, _bound(begin, mesh, axis=0), options.updates, on_progress)
+        done = partial(on_progress, -(-rows // options.batch_size))
+        best_z, history = _search(search, _bound(begin, mesh, axis=0), options.updates, done)
         found.append(best_z[:rows])
         losses.append(history[:, :rows])
     z = np.concatenate(found)
@@ -188,7 +190,7 @@ class Objective:
 
 
 def _search(
-    update: Callable[[tuple], tuple[tuple, jax.Array]], search: tuple, updates: int, on_progress: Callable[[int], None]
+    update: Callable[[tuple], tuple[tuple, jax.Array]], search: tuple, updates: int, on_progress: Callable[[], None]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The latents of least loss [B, nz] for one batch of targets, and all losses [updates + 1, B]."""
     losses = []
@@ -197,7 +199,7 @@ def _search(
         losses.append(loss)
         if index:
             losses[-2].block_until_ready()  # the device has one more to do meanwhile
-            on_progress(1)
+            on_progress()
     return np.asarray(search[2]), np.stack(losses)
 
 
