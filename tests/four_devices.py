@@ -24,8 +24,8 @@ from fastgan_jax.gan.state import create_train_state
 from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.inference.projection import project
 from fastgan_jax.inference.sampler import Sampler
-from fastgan_jax.models.init import initial_variables
 from fastgan_jax.models.generator import input_shapes
+from fastgan_jax.models.init import initial_variables
 from fastgan_jax.utils.devices import batch_mesh, placed
 
 STEPS = 20
@@ -37,7 +37,7 @@ def images(count: int = 20) -> np.ndarray:
 
 
 def losses(devices: int, optimizer: optax.GradientTransformation, *, resident: bool = True, **options) -> dict:
-    """{name: values at each call} of STEPS iterations, and where the state ends."""
+    """{name: values at each call} of STEPS iterations."""
     mesh = batch_mesh(BATCH // options.get("accumulate", 1), devices)
     spec = dataclasses.replace(spec_from_config(smoke.get_config()), optimizer=optimizer, mesh=mesh)
     state = placed(create_train_state(jax.random.key(0), spec), mesh)
@@ -52,8 +52,6 @@ def losses(devices: int, optimizer: optax.GradientTransformation, *, resident: b
             state, metrics = compiled(state, NO_PRETRAINED, *inputs)
             values.append(jax.device_get(metrics))
             inputs = next(batches)
-    weights = jax.device_get(state.ema_params["to_64"]["kernel"]) if "to_64" in state.ema_params else None
-    del weights
     return {name: [float(step[name]) for step in values] for name in values[0]}
 
 

@@ -84,7 +84,9 @@ def train(path: Path, iterations: int, cache: Path, run: Path, every_seconds: fl
             if not lines or process.poll() is not None:
                 continue
             step, now = json.loads(lines[-1])["step"], time.perf_counter()
-            rows.append({"part": f"iteration {step}", "rate": (step - last[0]) / (now - last[1]), **memory(process.pid)})
+            rows.append(
+                {"part": f"iteration {step}", "rate": (step - last[0]) / (now - last[1]), **memory(process.pid)}
+            )
             rows[-1]["cpu_seconds"] = cpu_seconds(process.pid)
             last = (step, now)
     return rows

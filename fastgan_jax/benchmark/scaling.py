@@ -77,3 +77,20 @@ def assumptions(device: Mapping[str, Any]) -> list[str]:
         "a collective waits for all devices, and nothing is computed meanwhile",
         "every device has as many images as in the compiled program; efficiency is against one that shares nothing",
     ]
+
+
+def tables(found: Mapping[str, Mapping[str, int]], predicted: Sequence[Mapping[str, float]]) -> list[list[dict]]:
+    """Rows for people, of `collectives` and of what `predict` says of them."""
+    names = {"sending_ms": "sending, ms", "waiting_ms": "waiting, ms", "iteration_ms": "iteration, ms"}
+    return [
+        [
+            {"collectives": kind, "number": each["number"], "MB": f"{each['bytes'] / 1e6:.1f}"}
+            for kind, each in found.items()
+        ],
+        [
+            {"devices": row["devices"], "images": f"{row['images']:g}"}
+            | {name: f"{row[key]:.2f}" for key, name in names.items()}
+            | {"images/s": f"{row['images'] / row['iteration_ms'] * 1e3:.0f}", "efficiency": f"{row['efficiency']:.0%}"}
+            for row in predicted
+        ],
+    ]

@@ -67,6 +67,25 @@ def read_device(name: str) -> Device:
     return {"target": path.stem} | device
 
 
+def check_devices(device: Device, train: Any, count: int) -> None:
+    """Raises UserError if so many devices of this kind cannot share the batches of the group `train`."""
+    if count == 1:
+        return
+    given = f"--devices {count}"
+    if "links" not in device:
+        raise UserError(f"{given}: the description of {device['target']} has no 'links': see {DEVICES / 'h100.json'}")
+    largest = device["links"][-1]["devices"]
+    if count > largest or (device["platform"] == "tpu" and count.bit_count() > 1):
+        power = "a power of two, " if device["platform"] == "tpu" else ""
+        raise UserError(f"{given}: must be {power}at most {largest} of {device['device']}")
+    if device["platform"] == "cuda" and count > GPUS_OF_A_HOST and count % GPUS_OF_A_HOST:
+        raise UserError(f"{given}: must be a multiple of {GPUS_OF_A_HOST}, the GPUs of a host, or fewer than those")
+    size = train.batch_size // train.accumulate
+    if size % count:
+        cure = f"set train.batch_size / train.accumulate to a multiple of {count}"
+        raise UserError(f"{given}: they cannot share a (micro-)batch of {size} images equally: {cure}")
+
+
 def compile_for(device: Device, config: Any, hlo: str | None = None, devices: int = 1) -> Result:
     """Lets a process of its own `count`, and write the compiled program's text to `hlo` if that is given.
 
@@ -126,8 +145,8 @@ def count(device: Device, config: Any, hlo: str | None = None, devices: int = 1)
     program, shapes, per_call = training_program(config, backend, mesh if devices > 1 else None)
     start = time.perf_counter()
     try:
-        lowered = jax.jit(program, donate_argnums=0, out_shardings=on_all(mesh) if devices > 1 else None)
-        compiled = lowered.lower(*placed(shapes, mesh, resident=config.data.resident != "false")).compile()
+        jitted = jax.jit(program, donate_argnums=0, out_shardings=on_all(mesh) if devices > 1 else None)
+        compiled = jitted.lower(*placed(shapes, mesh, resident=config.data.resident != "false")).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -283,7 +302,10 @@ def report(counts: Mapping[str, Result]) -> str:
         for kernel in first["heaviest"]
     ]
     tables = [rows] if len(counts) > 1 else [rows, kinds, heaviest]
-    heading = f"{first['target']} ({first['device']}), per iteration: batch {first['batch_size']}, {what}"
+    if "scaling" in first:
+        tables += scaling.tables(first["collectives"], first["scaling"])
+    shared = f", on each of {first['devices']}" if "devices" in first else ""
+    heading = f"{first['target']} ({first['device']}){shared}, per iteration: batch {first['batch_size']}, {what}"
     assumptions = dict.fromkeys(words for result in counts.values() for words in result["assumptions"])
     return "\n\n".join([heading, *map(results.markdown, tables), "\n- ".join(["The roofline assumes:", *assumptions])])
 

@@ -2,7 +2,8 @@
 
 With --target, compiles it for a device that is not here, and counts its kernels, the bytes that they move and the
 memory that they need. Targets are h100, a100, rtx4090, rtx2080ti, gtx1650 (pip install 'fastgan_jax[target-cuda]'),
-v5e, v6e ('fastgan_jax[target-tpu]'), or a file of the same form as those in fastgan_jax/benchmark/devices.
+v5e, v6e ('fastgan_jax[target-tpu]'), or a file of the same form as those in fastgan_jax/benchmark/devices. With
+--devices, several of them share each batch: it counts what they send each other, and predicts how that scales.
 
 Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. Images are synthetic.
 """
@@ -20,7 +21,8 @@ EXAMPLES = """examples:
   fastgan benchmark --config fewshot256 --against train.ops=reference
   fastgan benchmark --compare before.json after.json
   fastgan benchmark --config art1024 --target h100 --json h100.json --hlo h100.txt
-  fastgan benchmark --config art1024 --target v5e --against train.precision=bfloat16"""
+  fastgan benchmark --config art1024 --target v5e --against train.precision=bfloat16
+  fastgan benchmark --config fewshot256 --target h100 --devices 8 --config.train.batch_size=64"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action = add_timing(parser)
     add("--profile", type=options.path, metavar="DIR", help="also write a trace for TensorBoard and Perfetto")
     add("--hlo", type=options.path, metavar="FILE", help="with --target: also write the compiled program as text here")
+    add(
+        "--devices",
+        type=options.count,
+        default=1,
+        metavar="N",
+        help="with --target: that share a batch (default: 1)",
+    )
     action.add_argument("--target", metavar="NAME|FILE", help="only compile, for this device; it need not be here")
     action.add_argument(
         "--compare", nargs=2, type=options.path, metavar=("A.json", "B.json"), help="only print the ratios B / A"
@@ -92,6 +101,7 @@ def check_combination(arguments: argparse.Namespace) -> None:
         ("--against", arguments.against, not arguments.on_command),
         ("--profile", arguments.profile, alone and not arguments.target),
         ("--hlo", arguments.hlo, alone and arguments.target),
+        ("--devices", arguments.devices > 1, arguments.target),
     ):
         if given and not useful:
             raise UserError(f"{name} has no effect with these options: leave it out, or see --help")
@@ -111,11 +121,12 @@ def compile_for_target(arguments: argparse.Namespace) -> None:
     from fastgan_jax.utils.console import announced
     from fastgan_jax.utils.files import write_json
 
-    device, results = target.read_device(arguments.target), {}
+    device, count, results = target.read_device(arguments.target), arguments.devices, {}
     for name, own in paired.variations(arguments.config, arguments.overrides, arguments.against).items():
         config = paired.read_config(arguments.config, own)
-        with announced(f"compiling {name} for {device['device']}, which takes minutes"):
-            results[name] = target.compile_for(device, config, arguments.hlo and str(arguments.hlo))
+        target.check_devices(device, config.train, count)
+        with announced(f"compiling {name} for {count} {device['device']}, which takes minutes"):
+            results[name] = target.compile_for(device, config, arguments.hlo and str(arguments.hlo), count)
     print(target.report(results))
     if arguments.json:
         write_json(arguments.json, {"results": results} if arguments.against else results[paired.OURS])
