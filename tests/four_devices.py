@@ -1,7 +1,7 @@
 """What four devices compute, and one: run with XLA_FLAGS=--xla_force_host_platform_device_count=4, prints JSON.
 
-`python tests/four_devices.py FOLDER` compares training in one process, with a mesh of four devices and without; then it
-leaves in FOLDER what four devices sampled, judged and projected, for a process with one device to compare.
+`python tests/four_devices.py FOLDER` trains in one process, with a mesh of four devices and without. It leaves in FOLDER
+what four devices sampled and projected, and a checkpoint of theirs with its content, for one device to compare.
 """
 
 import dataclasses
@@ -20,12 +20,13 @@ from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import feed
 from fastgan_jax.gan.program import compile_program, make_program
 from fastgan_jax.gan.spec import NO_PRETRAINED
-from fastgan_jax.gan.state import create_train_state
+from fastgan_jax.gan.state import TrainState, create_train_state
 from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.inference.projection import project
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.generator import input_shapes
 from fastgan_jax.models.init import initial_variables
+from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.utils.devices import batch_mesh, placed
 
 STEPS = 20
@@ -36,8 +37,10 @@ def images(count: int = 20) -> np.ndarray:
     return np.random.RandomState(0).randint(0, 256, (count, 64, 64, 3), np.uint8)
 
 
-def losses(devices: int, optimizer: optax.GradientTransformation, *, resident: bool = True, **options) -> dict:
-    """{name: values at each call} of STEPS iterations."""
+def train(
+    devices: int, optimizer: optax.GradientTransformation, *, resident: bool = True, **options
+) -> tuple[TrainState, dict]:
+    """The state after STEPS iterations, and {name: values at each call}."""
     mesh = batch_mesh(BATCH // options.get("accumulate", 1), devices)
     spec = dataclasses.replace(spec_from_config(smoke.get_config()), optimizer=optimizer, mesh=mesh)
     state = placed(create_train_state(jax.random.key(0), spec), mesh)
@@ -52,7 +55,30 @@ def losses(devices: int, optimizer: optax.GradientTransformation, *, resident: b
             state, metrics = compiled(state, NO_PRETRAINED, *inputs)
             values.append(jax.device_get(metrics))
             inputs = next(batches)
-    return {name: [float(step[name]) for step in values] for name in values[0]}
+    return state, {name: [float(step[name]) for step in values] for name in values[0]}
+
+
+def plain(state: TrainState) -> dict[str, np.ndarray]:
+    """{path: array} of a state."""
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    keys = jax.dtypes.prng_key
+    return {
+        jax.tree_util.keystr(path): np.asarray(jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, keys) else x)
+        for path, x in leaves
+    }
+
+
+def keep_checkpoint(folder: Path, state: TrainState) -> bool:
+    """Writes a checkpoint of four devices; whether two read from it what four wrote, bit for bit."""
+    expected = plain(state)
+    np.savez(folder / "state.npz", **expected)
+    with Checkpoints(folder / "checkpoints", keep=None) as checkpoints:
+        checkpoints.save(STEPS, state=state, sampler=state.ema_params, config={}, data={})
+    with Checkpoints(folder / "checkpoints", keep=None) as checkpoints:
+        two = placed(state, batch_mesh(BATCH, 2))
+        restored, _, _ = checkpoints.restore(two)
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(restored)} == {2}
+    return all(np.array_equal(x, expected[name]) for name, x in plain(restored).items())
 
 
 def sampler() -> Sampler:
@@ -84,9 +110,13 @@ def main(folder: Path) -> None:
         "adam": (adam, {}),
         "parts": (sgd, {"accumulate": 2, "iterations": 2, "resident": False}),
     }
-    found = {name: {n: losses(n, optimizer, **options) for n in (1, 4)} for name, (optimizer, options) in runs.items()}
+    found, states = {}, {}
+    for name, (optimizer, options) in runs.items():
+        ran = {count: train(count, optimizer, **options) for count in (1, 4)}
+        states[name], found[name] = ran[4][0], {count: numbers for count, (_, numbers) in ran.items()}
+    on_two = keep_checkpoint(folder, states["adam"])
     np.savez(folder / "four.npz", **results())
-    print(json.dumps({"devices": jax.device_count(), "losses": found}))
+    print(json.dumps({"devices": jax.device_count(), "losses": found, "restored_on_two": on_two}))
 
 
 if __name__ == "__main__":
