@@ -68,6 +68,6 @@ def test_processes_that_do_not_come_are_one_line(monkeypatch):
 
     monkeypatch.setattr(jax.distributed, "initialize", fail)
     with pytest.raises(
-        UserError, match=r"did not meet at host:1 \(DEADLINE_EXCEEDED: barrier\): start all within 300 s"
+        UserError, match=r"meet at host:1 \(DEADLINE_EXCEEDED: barrier\): start all within"):
     ):
         hosts.join("host:1", 2, 1)
