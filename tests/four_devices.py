@@ -1,7 +1,7 @@
 """What four devices compute, and one: run with XLA_FLAGS=--xla_force_host_platform_device_count=4, prints JSON.
 
-`python tests/four_devices.py FOLDER` trains in one process, with a mesh of four devices and without. It leaves there what
-four devices sampled and projected, and a checkpoint of theirs with its content, for one device to compare.
+`python tests/four_devices.py FOLDER` trains in one process, with a mesh of four devices and without. In FOLDER there is
+then what four devices sampled and projected, and a checkpoint of theirs with its content, for one device to compare.
 """
 
 import dataclasses

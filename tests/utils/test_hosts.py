@@ -67,7 +67,5 @@ def test_processes_that_do_not_come_are_one_line(monkeypatch):
         raise RuntimeError("DEADLINE_EXCEEDED: barrier\nmore")
 
     monkeypatch.setattr(jax.distributed, "initialize", fail)
-    with pytest.raises(
-        UserError, match=r"meet at host:1 \(DEADLINE_EXCEEDED: barrier\): start all within"):
-    ):
+    with pytest.raises(UserError, match=r"meet at host:1 \(DEADLINE_EXCEEDED: barrier\): start all within"):
         hosts.join("host:1", 2, 1)
