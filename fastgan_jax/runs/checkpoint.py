@@ -22,6 +22,7 @@ from fastgan_jax.metrics.registry import output, rank
 from fastgan_jax.runs.config import upgrade
 from fastgan_jax.utils.devices import check_device
 from fastgan_jax.utils.files import explained, printable, user_path
+from fastgan_jax.utils.hosts import agreed
 
 State = TypeVar("State")
 MISREAD = "*?[\\"  # characters that Orbax takes for patterns, or TensorStore for a slash
@@ -134,8 +135,9 @@ class Checkpoints:
                 broken.append(step)
                 continue
             if broken:
-                for other in broken:
+                for other in broken if jax.process_index() == 0 else ():
                     (self.directory / str(other)).rename(self.directory / f"{other}.damaged")
+                agreed(None)  # all wait for the first process
                 self._manager.reload()
                 log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
             return restored.state, restored.data, step
