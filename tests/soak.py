@@ -39,7 +39,7 @@ def write_images(path: Path, count: int) -> None:
 
 
 def memory(process: int | str = "self") -> dict[str, float]:
-    """MB of a process in memory: its own, and mapped files, which the system takes back where it needs room."""
+    """MB of a process in memory: its own, and of mapped files, which the system takes back where it needs room."""
     lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
     sizes = {name: int(rest.split()[0]) / 1e3 for name, rest in (line.split(":", 1) for line in lines) if "kB" in rest}
     return {"own_mb": sizes["RssAnon"], "mapped_mb": sizes["RssFile"]}
@@ -55,17 +55,18 @@ def read_epochs(path: Path, epochs: int, cache: Path) -> list[dict[str, float]]:
     data.update(path=str(path), cache_dir=str(cache))
     rows, batch = [], 64
     for start in ("first", "second"):  # the second finds the decoded images
-        begun = time.perf_counter()
+        begun, computed = time.perf_counter(), time.process_time()
         images = load_image_set(data, resolution=64, channels=3, num_classes=0, run_dir=cache)
-        rows.append({"part": f"{start} start", "seconds": time.perf_counter() - begun, **memory()})
+        facts = {"seconds": time.perf_counter() - begun, "cpu_seconds": time.process_time() - computed}
+        rows.append({"part": f"{start} start", **facts, **memory()})
     calls = len(images.images) // batch
     with feed(images, False, 0, batch, 1) as batches:
         for epoch in range(epochs):
-            begun = time.perf_counter()
+            begun, computed = time.perf_counter(), time.process_time()
             for _ in range(calls):
                 next(batches)[0].block_until_ready()
             seconds = time.perf_counter() - begun
-            facts = {"seconds": seconds, "images_per_second": calls * batch / seconds}
+            facts = {"seconds": seconds, "cpu_seconds": time.process_time() - computed}
             rows.append({"part": f"epoch {epoch}", **facts, **memory()})
     return rows
 
