@@ -120,7 +120,7 @@ def ending_together() -> Iterator[None]:
             message, code = "stopped", 128 + getattr(error, "signal_number", 2)
         elif isinstance(error, jax.errors.JaxRuntimeError):
             reason = str(error).strip().splitlines()[0][:200]
-            problem = f"another process of the run ended or cannot be reached ({reason})"
+            problem = f"another process of the run ended, or a device failed ({reason})"
             message, code = f"error: {problem}: start all of them again, and they resume", 1
         elif not isinstance(error, UserError):
             message, code = traceback.format_exc(), 1
