@@ -104,18 +104,19 @@ def results() -> dict[str, np.ndarray]:
 
 
 def main(folder: Path) -> None:
-    sgd, adam = optax.sgd(1e-3), optax.adam(2e-4, b1=0.5)
+    sgd, adam = optax.sgd(1e-5), optax.adam(2e-4, b1=0.5)
     runs = {
         "sgd": (sgd, {}),
         "adam": (adam, {}),
         "parts": (sgd, {"accumulate": 2, "iterations": 2, "resident": False}),
     }
+    np.savez(folder / "four.npz", **results())
     found, states = {}, {}
     for name, (optimizer, options) in runs.items():
         ran = {count: train(count, optimizer, **options) for count in (1, 4)}
         states[name], found[name] = ran[4][0], {count: numbers for count, (_, numbers) in ran.items()}
+        print(name, found[name][1]["loss/d"][-1], found[name][4]["loss/d"][-1], file=sys.stderr, flush=True)
     on_two = keep_checkpoint(folder, states["adam"])
-    np.savez(folder / "four.npz", **results())
     print(json.dumps({"devices": jax.device_count(), "losses": found, "restored_on_two": on_two}))
 
 

@@ -71,12 +71,12 @@ def read_epochs(path: Path, epochs: int, cache: Path) -> list[dict[str, float]]:
     return rows
 
 
-def train(path: Path, iterations: int, cache: Path, run: Path, every_seconds: float) -> list[dict[str, float]]:
-    """Trains, and looks now and then at the process and its log."""
+def train(path: Path, iterations: int, cache: Path, run: Path, every_seconds: float) -> Iterator[dict[str, float]]:
+    """Trains, and tells now and then of the process and its log."""
     fields = {f"train.{name}": value for name, value in EVERY.items()} | {"train.iterations": iterations}
     overrides = [f"--config.{name}={value}" for name, value in fields.items()] + [f"--config.data.cache_dir={cache}"]
     command = [sys.executable, "-m", "fastgan_jax", "train", str(path), *SETTINGS, *overrides, "--workdir", str(run)]
-    rows, last = [], (0, time.perf_counter())
+    last = (0, time.perf_counter())
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
             time.sleep(every_seconds)
