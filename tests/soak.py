@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +85,9 @@ def train(path: Path, iterations: int, cache: Path, run: Path, every_seconds: fl
             if not lines or process.poll() is not None:
                 continue
             step, now = json.loads(lines[-1])["step"], time.perf_counter()
-            rows.append(
-                {"part": f"iteration {step}", "rate": (step - last[0]) / (now - last[1]), **memory(process.pid)}
-            )
-            rows[-1]["cpu_seconds"] = cpu_seconds(process.pid)
+            facts = {"rate": (step - last[0]) / (now - last[1]), "cpu_seconds": cpu_seconds(process.pid)}
+            yield {"part": f"iteration {step}", **facts, **memory(process.pid)}
             last = (step, now)
-    return rows
 
 
 def cpu_seconds(process: int) -> float:
