@@ -57,6 +57,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         raise UserError(f"--process-id {process}: must be below --num-processes {processes}")
     import jax
 
+    from fastgan_jax.utils.devices import check_device
+
     # SIGTERM is this program's to handle, and processes on CPUs need a library to talk.
     jax.config.update("jax_enable_preemption_service", False)
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
@@ -72,6 +74,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         reason = str(error).strip().splitlines()[0]
         where = coordinator or "the address of the cluster"
         raise UserError(f"the processes of the run did not meet at {where} ({reason}): {cure}") from None
+    check_device()
     global _joined
     _joined = jax.process_count() > 1
     if jax.process_index():
