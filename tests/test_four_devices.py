@@ -44,12 +44,13 @@ def test_twenty_iterations_have_the_losses_of_one_device(four):
 
 
 @pytest.mark.slow
-def test_with_adam_the_first_iteration_agrees_and_the_others_stay_near(four):
+def test_with_adam_the_first_iterations_agree_and_the_others_stay_near(four):
     """Adam makes whole steps of gradients near zero, whose sign is a matter of rounding: runs drift apart slowly."""
     one, many = (four[1]["losses"]["adam"][count] for count in ("1", "4"))
-    for loss in ("loss/d", "loss/g", "loss/reconstruction"):
-        assert many[loss][0] == pytest.approx(one[loss][0], rel=1e-5, abs=1e-6)
-        np.testing.assert_allclose(many[loss], one[loss], rtol=0.05, atol=0.05, err_msg=loss)
+    nearness = {"loss/d": {"rtol": 0.02}, "loss/reconstruction": {"rtol": 0.005}, "loss/g": {"atol": 0.2}}
+    for loss, near in nearness.items():
+        np.testing.assert_allclose(many[loss][:2], one[loss][:2], rtol=1e-5, atol=1e-6, err_msg=loss)
+        np.testing.assert_allclose(many[loss], one[loss], **near, err_msg=loss)
 
 
 @pytest.mark.slow
