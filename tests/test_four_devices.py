@@ -35,12 +35,15 @@ def four(tmp_path_factory, process_environment):
 
 @pytest.mark.slow
 def test_twenty_iterations_have_the_losses_of_one_device(four):
-    """With gradient descent, sums over the batch in another order differ in the sixth digit, and grow no further."""
+    """Small steps of plain gradient descent: float32 sums in another order differ in the seventh digit, and stay there.
+
+    The losses fall by 1 % meanwhile, so gradients that were wrong by a thousandth would show.
+    """
     for name in ("sgd", "parts"):
         one, many = (four[1]["losses"][name][count] for count in ("1", "4"))
         for loss in ("loss/d", "loss/g", "loss/reconstruction"):
             assert len(one[loss]) in (20, 10)
-            np.testing.assert_allclose(many[loss], one[loss], rtol=1e-4, atol=1e-5, err_msg=f"{name}, {loss}")
+            np.testing.assert_allclose(many[loss], one[loss], rtol=1e-5, atol=1e-6, err_msg=f"{name}, {loss}")
 
 
 @pytest.mark.slow
