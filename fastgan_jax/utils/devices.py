@@ -44,7 +44,7 @@ def batch_mesh(size: int, wanted: int | None = None) -> Mesh | None:
         UserError: if there are not so many, or they cannot have equal parts.
     """
     every = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    alike = [device for device in every if device.device_kind == every[0].device_kind]
+    alike = _of_one_kind(every)
     count, processes = wanted or len(alike), jax.process_count()
     if count > len(alike) or (processes > 1 and count != len(every)):
         cure = "leave it None to use all" if processes > 1 else f"choose at most {len(alike)}, or None to use all"
@@ -87,9 +87,13 @@ def along_batch(mesh: Mesh, axis: int = 0) -> NamedSharding:
 
 
 def local_mesh() -> Mesh | None:
-    """The devices of this process, to share work; None for a single one."""
-    devices = jax.local_devices()
+    """The devices of this process, those of the first one's kind, to share work; None for a single one."""
+    devices = _of_one_kind(jax.local_devices())
     return Mesh(np.array(devices), (BATCH_AXIS,)) if len(devices) > 1 else None
+
+
+def _of_one_kind(devices: list[jax.Device]) -> list[jax.Device]:
+    return [device for device in devices if device.device_kind == devices[0].device_kind]
 
 
 @contextlib.contextmanager

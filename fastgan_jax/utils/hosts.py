@@ -78,7 +78,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     global _joined
     _joined = jax.process_count() > 1
     if jax.process_index():
-        logging.getLogger("fastgan_jax").setLevel(logging.WARNING)
+        logging.getLogger("fastgan_jax").setLevel(logging.ERROR)
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (until the end): the first one speaks
     else:
         log.info("%d processes, %d devices", jax.process_count(), jax.device_count())
