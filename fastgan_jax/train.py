@@ -34,7 +34,6 @@ from fastgan_jax.interop.initializing import Source, initialize, read_source
 from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints
-from fastgan_jax.runs.config import PATHS
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
@@ -94,8 +93,8 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     with contextlib.ExitStack() as opened:
         if jax.process_index() == 0:
             opened.enter_context(run.lock())
-        settings = configuration.flatten(configuration.to_dict(config))
-        check_same("the settings", json.dumps({name: x for name, x in settings.items() if name not in PATHS}))
+        settings = configuration.flatten(configuration.to_dict(config)).items()
+        check_same("the settings", json.dumps([pair for pair in settings if pair[0] not in configuration.PATHS]))
         checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric)
         opened.enter_context(checkpoints)
         saved = checkpoints.config()
