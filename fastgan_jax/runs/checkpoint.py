@@ -4,18 +4,27 @@ Each checkpoint `<step>` has four items: "state" (the train state), "sampler" ({
 the averaged generator), "config" and "data" (JSON); and a fifth, "metrics" (JSON), if it was evaluated. A step's folder
 appears by one rename when it is complete, so a process that is killed while saving leaves the earlier checkpoints as
 they were.
+
+Checksums of both trees lie in the item "data", since what Orbax writes has none: a changed byte would be a changed
+weight. A checkpoint that is damaged is set aside, and the one before it is used. An error that may pass, such as that
+of a network share, is not damage: reading is tried again, and then refused.
 """
 
 import contextlib
+import errno
 import json
 import logging
+import re
 import shutil
 import tempfile
+import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import output, rank
@@ -26,8 +35,16 @@ from fastgan_jax.utils.files import explained, printable, user_path
 State = TypeVar("State")
 MISREAD = "*?[\\"  # characters that Orbax takes for patterns, or TensorStore for a slash
 LINKED = f"one of {' '.join(MISREAD)} or a byte that is not UTF-8"  # what Orbax does not take in a path
+RETRY_SECONDS = (1, 5, 15)  # between attempts to read where an error may pass
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # what the system says of files that were deleted or replaced
+PASSING = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in messages of TensorStore and of the device
+OTHER_STATE = "structures do not match"  # in Orbax's message for a state with other parts
 
 log = logging.getLogger(__name__)
+
+
+class StorageError(UserError):
+    """A checkpoint cannot be read now, which says nothing of what it holds."""
 
 
 class Checkpoints:
@@ -44,9 +61,10 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every file there
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file there, and tracebacks
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        _set_damaged_metrics_aside(self.directory)
         # Orbax would do this in a thread that fails when the process ends before it.
         for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -87,11 +105,12 @@ class Checkpoints:
         self.wait()
         if step in self.steps():
             return
+        checksums = {"state": checksum(state), "sampler": checksum(sampler)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             sampler=ocp.args.StandardSave(sampler),
             config=ocp.args.JsonSave(dict(config)),
-            data=ocp.args.JsonSave(dict(data)),
+            data=ocp.args.JsonSave(data | {"checksums": checksums}),
         )
         with self._write_errors():
             self._manager.save(step, args=items, metrics=metrics and dict(metrics), force=True)
@@ -109,37 +128,77 @@ class Checkpoints:
         """The newest step, or None."""
         return max(self.steps(), default=None)
 
-    def config(self) -> dict[str, Any] | None:
-        """The configuration in the newest checkpoint, or None without one."""
+    def verify(self, target: Any) -> None:
+        """Reads the newest checkpoint back, of a state of the structure of `target`: not every folder can hold one.
+
+        Raises:
+            UserError: if it cannot be written, or is not what was written.
+        """
+        self.wait()
         step = self.latest_step()
-        return None if step is None else read_config(self.directory / str(step))
+        try:
+            if step is None:
+                raise FileNotFoundError("it is not there")
+            self._read(step, target)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+            problem = f"the first checkpoint in {self.directory} cannot be read back ({_reason(error)})"
+            raise UserError(f"{problem}: choose another --workdir, on a disk that keeps what is written") from None
 
     def restore(self, target: State) -> tuple[State, dict[str, Any], int]:
         """The newest intact checkpoint on the default device: a state of the structure of `target`, data item and step.
 
-        Checkpoints that cannot be read are renamed, so that their steps can be saved anew.
+        Checkpoints that are damaged are renamed, so that their steps can be saved anew.
 
         Raises:
+            StorageError: if one cannot be read for now; nothing is renamed.
             UserError: if no checkpoint is intact.
+        """
+        broken = {}
+        for step in reversed(self.steps()):
+            try:
+                restored = self._read(step, target)
+            except StorageError:
+                raise
+            except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+                broken[step] = _reason(error)
+                log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, broken[step])
+                continue
+            if broken:
+                for other in broken:
+                    _set_aside(self.directory / str(other))
+                self._manager.reload()
+                log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
+            return restored.state, restored.data, step
+        raise UserError(f"no checkpoint in {self.directory} can be read (tried {[*broken]}): choose another --workdir")
+
+    def _read(self, step: int, target: Any) -> Any:
+        """The items "state" and "data" of a checkpoint, which is checked; errors that may pass are waited for.
+
+        Raises:
+            StorageError: if such an error stays.
+            Exception: if the checkpoint is damaged.
         """
         import orbax.checkpoint as ocp
 
         items = ocp.args.Composite(state=ocp.args.StandardRestore(_abstract(target)), data=ocp.args.JsonRestore())
-        broken = []
-        for step in reversed(self.steps()):
+        for seconds in (*RETRY_SECONDS, None):
             try:
                 restored = self._manager.restore(step, args=items)
+                read_config(self.directory / str(step))
+                _check("state", restored.state, restored.data.pop("checksums", None))
+                return restored
             except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
-                log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, _first_line(error))
-                broken.append(step)
-                continue
-            if broken:
-                for other in broken:
-                    (self.directory / str(other)).rename(self.directory / f"{other}.damaged")
-                self._manager.reload()
-                log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
-            return restored.state, restored.data, step
-        raise UserError(f"no checkpoint in {self.directory} can be read (tried {broken}): choose another --workdir")
+                if not _may_pass(error):
+                    raise
+                problem = f"checkpoint {step} in {self.directory} cannot be read for now ({_reason(error)})"
+                if seconds is None:
+                    cure = f"the same command later, or without the folder {step}, goes on; nothing was changed"
+                    raise StorageError(f"{problem}: {cure}") from None
+                log.warning("%s: trying again in %d s", problem, seconds)
+                time.sleep(seconds)
+        raise AssertionError("not reached")
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -148,7 +207,7 @@ class Checkpoints:
             yield
         except (ValueError, OSError, RuntimeError) as error:
             full = any(text in str(error) for text in ("RESOURCE_EXHAUSTED", "No space left"))
-            cause = "the disk is full" if full else _first_line(error)
+            cause = "the disk is full" if full else _reason(error)
             problem = f"a checkpoint in {self.directory} could not be written ({cause})"
             raise UserError(f"{problem}: free some space; the older ones are intact") from error
 
@@ -223,8 +282,36 @@ def _ranks(folder: Path, steps: list[int]) -> dict[int, float]:
         metrics = folder / str(step) / "metrics" / "metrics"
         if metrics.is_file():
             name = read_config(folder / str(step))["eval"]["best_metric"]
-            ranks[step] = rank(name, json.loads(metrics.read_text(encoding="utf-8")).get(name))
+            try:
+                ranks[step] = rank(name, _read_metrics(metrics).get(name))
+            except (OSError, ValueError) as error:
+                raise _unreadable(folder / str(step), "metrics", error) from None
     return ranks
+
+
+def _read_metrics(path: Path) -> dict[str, float]:
+    """The numbers of an evaluation; ValueError if they are damaged."""
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
+        raise ValueError("not a dict of numbers")
+    return metrics
+
+
+def _set_damaged_metrics_aside(directory: Path) -> None:
+    """Moves numbers of evaluations that cannot be read out of their checkpoints, which are as good without."""
+    for path in directory.glob("*/metrics/metrics"):
+        if path.parents[1].name.isdecimal():
+            try:
+                _read_metrics(path)
+            except ValueError as error:
+                log.warning("the evaluation in checkpoint %s is damaged (%s): set aside", path.parents[1], error)
+                path.parent.rename(path.parents[2] / f"{path.parents[1].name}.metrics.damaged")
+
+
+def _set_aside(folder: Path) -> None:
+    """Renames a damaged checkpoint to <step>.damaged, or with a number where there is one already."""
+    names = (f"{folder.name}.damaged{number}" for number in ("", *range(2, 1000)))
+    folder.rename(next(path for name in names if not (path := folder.with_name(name)).exists()))
 
 
 def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
@@ -243,18 +330,26 @@ def load_state(path: str | Path, step: int | str = "latest") -> tuple[dict, dict
     return _load_item(find_checkpoint(path, step), "state")
 
 
+def newest_config(directory: Path) -> dict[str, Any] | None:
+    """The configuration in the newest of the checkpoints in a folder in which it can be read; None without one."""
+    for step in reversed(_steps_in(directory)):
+        with contextlib.suppress(UserError):  # `Checkpoints.restore` says what is damaged
+            return read_config(directory / str(step))
+    return None
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration in a checkpoint's folder, with the present names of its fields; UserError if damaged."""
     try:
         return upgrade(json.loads((folder / "config" / "metadata").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise _unreadable(folder, "config", error) from None
 
 
 def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     check_device()
     if name == "state" and folder.is_dir() and not (folder / name).exists():
         cure = "publish it with fastgan push --state, or give a run folder that has it"
@@ -262,13 +357,50 @@ def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
     try:
         with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
             item = checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
+        data = folder / "data" / "metadata"
+        _check(name, item, json.loads(data.read_text(encoding="utf-8")).get("checksums") if data.exists() else None)
     except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
         raise _unreadable(folder, name, error) from None
     return item, read_config(folder), int(folder.name)
 
 
 def _unreadable(folder: Path, name: str, error: Exception) -> UserError:
-    return UserError(f"checkpoint {folder} cannot be read ({name}: {_first_line(error)}): choose another step")
+    return UserError(f"checkpoint {folder} cannot be read ({name}: {_reason(error)}): choose another step")
+
+
+def checksum(tree: Any) -> int:
+    """A checksum of the bits of all arrays of a tree, whatever devices they are on and whatever holds them."""
+    return sum(zlib.crc32(_bytes(leaf)) for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(leaf: Any) -> np.ndarray:
+    """The bytes of an array, flat."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        from jax.experimental import multihost_utils
+
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    return np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+
+
+def _check(name: str, tree: Any, checksums: Mapping[str, int] | None) -> None:
+    """Compares what was read with the checksum that was written; earlier versions wrote none."""
+    if checksums is not None and checksums[name] != checksum(tree):
+        raise ValueError(f"the checksum of {name} is another one")
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether an error of reading may be gone later: of the storage, its network, or for want of memory."""
+    while error is not None:
+        codes = [int(code) for code in re.findall(r"OS error (\d+)", str(error))]  # as TensorStore writes them
+        codes += [error.errno] if isinstance(error, OSError) and error.errno is not None else []
+        if isinstance(error, MemoryError | TimeoutError) or any(code not in ABSENT for code in codes):
+            return True
+        if any(text in str(error) for text in PASSING):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _abstract(tree: Any) -> Any:
@@ -295,5 +427,9 @@ def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:
     return ranked
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]
+def _reason(error: BaseException) -> str:
+    """An error in one line."""
+    if OTHER_STATE in str(error):
+        return "its state has other parts, as with another loss.lecam or augment.target"
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -358,6 +358,7 @@ def rules() -> dict[str, Rule]:
         "train.init_step": Rule("latest, best or an iteration", lambda x: x in ("latest", "best") or x.isdecimal()),
         "train.precision": _one_of("float32", "bfloat16"),
         "train.loggers": _names_among(*LOGGERS),
+        "train.on_nonfinite": _one_of("stop", "rollback"),
         "train.remat": _one_of("none", "blocks", "full"),
         "train.ops": Rule("auto or reference, then perhaps variants, as in auto,upsample=repeat", _is_choice),
         "eval.metrics": _names_among(*METRICS),

@@ -205,6 +205,13 @@ class Progress:
         """Shows this text, such as the latest losses, from the next update on."""
         self._note = text
 
+    def go_back(self, count: int) -> None:
+        """Takes back that so many are done."""
+        self._done -= count
+        self._shown, self._shown_at = self._done, time.perf_counter()
+        if self._bar is not None:
+            self._bar.update(-count)
+
     def update(self, count: int = 1) -> None:
         """Counts that so many more are done, and shows it if it is time to."""
         self._done += count
