@@ -153,7 +153,7 @@ class _Training:
             with announced(f"reading the checkpoint in {run.path}"):
                 self.state, data, self.step = checkpoints.restore(self.state)
             log.info("resumed from iteration %d in %s", self.step, run.path)
-            if data["fingerprint"] not in (None, self.data.fingerprint):
+            if data.get("fingerprint") not in (None, self.data.fingerprint):
                 log.warning("the images are not those that %s was trained on so far", run.path)
         self.last_good = self.last_logged = self.step
         self.rollbacks = 0  # to the checkpoint `last_good`
@@ -190,7 +190,7 @@ class _Training:
                         opened.close()
                         batches, metrics = self._open(opened, per_call), {}
                     if self.step < config.iterations:
-                        inputs = next(batches)
+                        inputs = self._next(batches)
                 if self.last_good < self.step:
                     watched(f"saving iteration {self.step}", self._sampler)
                     self._save()
@@ -214,6 +214,17 @@ class _Training:
             MetricsWriter(self.run, self.step, configuration.split_names(self.config.train.loggers))
         )
         return opened.enter_context(self._feed(per_call))
+
+    def _next(self, batches: Iterator[tuple[jax.Array, ...]]) -> tuple[jax.Array, ...]:
+        """The inputs of the next call; where reading them fails, the state is saved before a UserError says so."""
+        try:
+            return next(batches)
+        except (OSError, MemoryError) as error:
+            if self.last_good < self.step:
+                self._save()
+            reason = getattr(error, "strerror", None) or str(error) or "there is no memory for them"
+            problem = f"the images after iteration {self.step} cannot be read ({reason})"
+            raise UserError(f"{problem}: it is saved in {self.run.path}, and the same command resumes") from None
 
     def _after_call(self, metrics: Metrics, per_call: int, progress: Progress, signals: StopSignals) -> None:
         """What is due after a call of the program: a line of the log, samples, an evaluation, a checkpoint."""

@@ -12,10 +12,12 @@ of a network share, is not damage: reading is tried again, and then refused.
 
 import contextlib
 import errno
+import functools
 import json
 import logging
 import re
 import shutil
+import sys
 import tempfile
 import time
 import zlib
@@ -38,7 +40,10 @@ LINKED = f"one of {' '.join(MISREAD)} or a byte that is not UTF-8"  # what Orbax
 RETRY_SECONDS = (1, 5, 15)  # between attempts to read where an error may pass
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # what the system says of files that were deleted or replaced
 PASSING = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in messages of TensorStore and of the device
-OTHER_STATE = "structures do not match"  # in Orbax's message for a state with other parts
+REASONS = {  # parts of messages of Orbax and TensorStore, and what they mean
+    "structures do not match": "its state has other parts, as with another loss.lecam or augment.target",
+    **dict.fromkeys(("DATA_LOSS", "OUT_OF_RANGE"), "its arrays are damaged"),
+}
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +111,12 @@ class Checkpoints:
         if step in self.steps():
             return
         checksums = {"state": checksum(state), "sampler": checksum(sampler)}
+        checksums |= {"config": _text_checksum(config), "data": _text_checksum(data)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             sampler=ocp.args.StandardSave(sampler),
             config=ocp.args.JsonSave(dict(config)),
-            data=ocp.args.JsonSave(data | {"checksums": checksums}),
+            data=ocp.args.JsonSave({**data, "checksums": checksums}),
         )
         with self._write_errors():
             self._manager.save(step, args=items, metrics=metrics and dict(metrics), force=True)
@@ -155,7 +161,7 @@ class Checkpoints:
             StorageError: if one cannot be read for now; nothing is renamed.
             UserError: if no checkpoint is intact.
         """
-        broken = {}
+        broken = {}  # {step: why}
         for step in reversed(self.steps()):
             try:
                 restored = self._read(step, target)
@@ -171,7 +177,8 @@ class Checkpoints:
                 self._manager.reload()
                 log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
             return restored.state, restored.data, step
-        raise UserError(f"no checkpoint in {self.directory} can be read (tried {[*broken]}): choose another --workdir")
+        tried = "; ".join(f"{step}: {reason}" for step, reason in broken.items())
+        raise UserError(f"no checkpoint in {self.directory} can be read ({tried}): choose another --workdir")
 
     def _read(self, step: int, target: Any) -> Any:
         """The items "state" and "data" of a checkpoint, which is checked; errors that may pass are waited for.
@@ -183,11 +190,14 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         items = ocp.args.Composite(state=ocp.args.StandardRestore(_abstract(target)), data=ocp.args.JsonRestore())
+        _quiet_unfinished_reads()
         for seconds in (*RETRY_SECONDS, None):
             try:
                 restored = self._manager.restore(step, args=items)
                 read_config(self.directory / str(step))
-                _check("state", restored.state, restored.data.pop("checksums", None))
+                checksums = restored.data.pop("checksums", {})
+                _check("state", checksum(restored.state), checksums)
+                _check("data", _text_checksum(restored.data), checksums)
                 return restored
             except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
                 if not _may_pass(error):
@@ -341,7 +351,9 @@ def newest_config(directory: Path) -> dict[str, Any] | None:
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration in a checkpoint's folder, with the present names of its fields; UserError if damaged."""
     try:
-        return upgrade(json.loads((folder / "config" / "metadata").read_text(encoding="utf-8")))
+        config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))
+        _check("config", _text_checksum(config), _checksums_in(folder))
+        return upgrade(config)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise _unreadable(folder, "config", error) from None
 
@@ -351,14 +363,14 @@ def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
 
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     check_device()
+    _quiet_unfinished_reads()
     if name == "state" and folder.is_dir() and not (folder / name).exists():
         cure = "publish it with fastgan push --state, or give a run folder that has it"
         raise UserError(f"{folder} has no state of training, as one that was published without: {cure}")
     try:
         with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
             item = checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
-        data = folder / "data" / "metadata"
-        _check(name, item, json.loads(data.read_text(encoding="utf-8")).get("checksums") if data.exists() else None)
+        _check(name, checksum(item), _checksums_in(folder))
     except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
         raise _unreadable(folder, name, error) from None
     return item, read_config(folder), int(folder.name)
@@ -384,9 +396,19 @@ def _bytes(leaf: Any) -> np.ndarray:
     return np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
 
 
-def _check(name: str, tree: Any, checksums: Mapping[str, int] | None) -> None:
-    """Compares what was read with the checksum that was written; earlier versions wrote none."""
-    if checksums is not None and checksums[name] != checksum(tree):
+def _text_checksum(value: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode("utf-8"))
+
+
+def _checksums_in(folder: Path) -> dict[str, int]:
+    """The checksums in a checkpoint's folder; none in those that earlier versions wrote, or without a state."""
+    path = folder / "data" / "metadata"
+    return json.loads(path.read_text(encoding="utf-8")).get("checksums", {}) if path.exists() else {}
+
+
+def _check(name: str, found: int, checksums: Mapping[str, int]) -> None:
+    """Compares the checksum of an item as it was read with the one that was written, if any was."""
+    if checksums.get(name, found) != found:
         raise ValueError(f"the checksum of {name} is another one")
 
 
@@ -429,7 +451,21 @@ def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:
 
 def _reason(error: BaseException) -> str:
     """An error in one line."""
-    if OTHER_STATE in str(error):
-        return "its state has other parts, as with another loss.lecam or augment.target"
+    for text, reason in REASONS.items():
+        if text in str(error):
+            return reason
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+@functools.cache
+def _quiet_unfinished_reads() -> None:
+    """Leaves out what Python reports, with tracebacks, of the other reads of a checkpoint when one of them fails."""
+    logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.getMessage())
+    usual = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if not (unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == "Event loop is closed"):
+            usual(unraisable)
+
+    sys.unraisablehook = hook
