@@ -291,10 +291,11 @@ def _ranks(folder: Path, steps: list[int]) -> dict[int, float]:
     for step in steps:
         metrics = folder / str(step) / "metrics" / "metrics"
         if metrics.is_file():
-            name = read_config(folder / str(step))["eval"]["best_metric"]
+            config = read_config(folder / str(step))
             try:
+                name = config["eval"]["best_metric"]
                 ranks[step] = rank(name, _read_metrics(metrics).get(name))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, LookupError, TypeError) as error:
                 raise _unreadable(folder / str(step), "metrics", error) from None
     return ranks
 

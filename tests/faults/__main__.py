@@ -21,15 +21,20 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=30, metavar="N", help="rounds with faults at random moments")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--fuzz", type=float, metavar="MINUTES", help="damaged settings and files instead")
+    parser.add_argument(
+        "--folder", type=Path, help="of the runs; the undisturbed run and compiled programs there are used"
+    )
     parser.add_argument("--only", default="", metavar="NAME", help="faults with this in their names")
     arguments = parser.parse_args()
     if arguments.fuzz:
         from .fuzz import fuzz
 
         return fuzz(arguments.fuzz, arguments.seed)
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it, and so would the runs
     print(f"run folders of rounds with findings stay in {folder}", flush=True)
     reference, outcomes, started = Reference(folder), [], time.monotonic()

@@ -37,7 +37,7 @@ from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import read_metrics
 
 MEMORY = 2**31  # bytes that a case may take beyond what the process has
-SECONDS = 20  # that a case may take
+SECONDS = 20  # of a core that a case may take
 TEXTS = (
     "",
     " ",
@@ -192,7 +192,10 @@ def damaged_copy(data: st.DataObject, patterns: tuple[str, ...], change: Callabl
     ordered = sorted(files, key=lambda name: (len(name.parts), name.parent, (source / name).stat().st_size, name))
     name = data.draw(st.sampled_from(ordered), label="file")
     content = (run / name).read_bytes()
-    (run / name).write_bytes((change or changed)(data, content))
+    if change is None and data.draw(st.integers(0, 7)) == 7:
+        (run / name).unlink()
+    else:
+        (run / name).write_bytes((change or changed)(data, content))
     return run, name
 
 
@@ -440,7 +443,7 @@ PROPERTIES: tuple[Property, ...] = (
     *(overrides, values_of_other_types, bytes_of_a_run, values_of_a_run, bytes_of_weights, any_pickle, bombs),
     *(bytes_of_images, zips),
 )
-SLOW = {bytes_of_a_run: 4, values_of_a_run: 4, bombs: 1}  # examples in the fast profile, of those that take long
+SLOW = {bytes_of_a_run: 3, values_of_a_run: 3, bombs: 1}  # examples in the fast profile, of those that take long
 
 
 def bounded(check: Property) -> Property:
@@ -448,10 +451,10 @@ def bounded(check: Property) -> Property:
 
     @functools.wraps(check)
     def run(data: st.DataObject) -> None:
-        before, started = peak(), time.monotonic()
+        before, started = peak(), time.process_time()
         check(data)
         assert peak() - before < MEMORY, f"{(peak() - before) / 2**20:.0f} MiB"
-        assert time.monotonic() - started < SECONDS, f"{time.monotonic() - started:.0f} s"
+        assert time.process_time() - started < SECONDS, f"{time.process_time() - started:.0f} s"
 
     return run
 

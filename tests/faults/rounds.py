@@ -275,6 +275,8 @@ def storage_fails(fault: str, expected: int, needle: str) -> Callable[..., None]
     return round_of
 
 
+stale_share_when_resumed = storage_fails("stale_share", 2, "cannot be read for now (Stale file handle)")
+
 STREAMED = {"data__resident": "false"}
 ONCE = (  # each once, for it leaves nothing to chance
     *(read_only, changed_settings, two_at_once),
@@ -285,7 +287,7 @@ ONCE = (  # each once, for it leaves nothing to chance
     injected("worker_without_memory", 2, "memory", **STREAMED),
     injected("no_memory_to_compile", 2, "out of device memory"),
     injected("no_memory_to_run", 2, "out of device memory"),
-    storage_fails("stale_share", 2, "cannot be read for now (Stale file handle)"),
+    stale_share_when_resumed,
     storage_fails("stale_share_for_a_moment", 0, "trying again"),
 )
 RANDOM = (killed, killed, killed, signaled, signaled, damaged, full_disk, limited_files)  # in turn
