@@ -186,7 +186,8 @@ class _Training:
                         self._guard(before if ahead and self.started is None else metrics)
                         self._after_call(metrics, per_call, progress, signals)
                     except Diverged as error:
-                        progress.go_back(self._roll_back(error))
+                        self._roll_back(error)
+                        progress.go_back(self.step)
                         opened.close()
                         batches, metrics = self._open(opened, per_call), {}
                     if self.step < config.iterations:
@@ -255,14 +256,11 @@ class _Training:
             named = [f"{name} is {value}" for name, value in last.items() if not math.isfinite(value)]
             raise self._diverged((named or ["a loss or gradient was infinite"])[0], (iteration - 1, iteration))
 
-    def _roll_back(self, error: Diverged) -> int:
+    def _roll_back(self, error: Diverged) -> None:
         """Goes back to the newest checkpoint, with another key for the random draws from there on.
 
         The key is that of the checkpoint with the number of rollbacks to it folded in, so that a run that is killed and
         resumed goes the same way.
-
-        Returns:
-            How many iterations are to be done again.
 
         Raises:
             Diverged: `error`, if train.on_nonfinite does not ask for it, or it did not help MOST_ROLLBACKS times.
@@ -273,13 +271,11 @@ class _Training:
             raise Diverged(f"{error.what}, after {self.rollbacks} rollbacks", error.cure)
         self.rollbacks += 1
         self.checkpoints.wait()
-        reached = self.step
         self.state, _, self.step = self.checkpoints.restore(self.state)
         self.state = self.state.replace(rng=jax.random.fold_in(self.state.rng, ROLLBACK_KEYS + self.rollbacks))
         self.sampler, self.last_good, self.last_logged = None, self.step, self.step
         text = "%s; back to iteration %d, with new random draws (rollback %d of at most %d)"
         log.warning(text, error.what, self.step, self.rollbacks, MOST_ROLLBACKS)
-        return reached - self.step
 
     def _feed(self, per_call: int) -> AbstractContextManager[Iterator[tuple[jax.Array, ...]]]:
         """The inputs of each call of the program, from iteration `self.step` on."""

@@ -1,9 +1,9 @@
 """A few faults of each kind; `python -m tests.faults` makes all of them, as often as one likes."""
 
+import os
 import signal
 
 import pytest
-from conftest import PROCESS_SETTINGS
 
 from faults.program import Reference
 from faults.rounds import damaged, killed, limited_files, one_round, signal_in, stale_share_when_resumed
@@ -12,10 +12,10 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(tmp_path_factory, process_environment):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in PROCESS_SETTINGS.items():
-            patch.setenv(name, value)
+        for name in process_environment.keys() - os.environ.keys():
+            patch.setenv(name, process_environment[name])
         yield Reference(tmp_path_factory.mktemp("faults"))
 
 
