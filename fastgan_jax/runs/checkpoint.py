@@ -69,7 +69,8 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file there, and tracebacks
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        _set_damaged_metrics_aside(self.directory)
+        if jax.process_index() == 0:
+            _set_damaged_metrics_aside(self.directory)
         # Orbax would do this in a thread that fails when the process ends before it.
         for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -138,7 +139,7 @@ class Checkpoints:
         """Reads the newest checkpoint back, of a state of the structure of `target`: not every folder can hold one.
 
         Raises:
-            UserError: if it cannot be written, or is not what was written.
+            UserError: if it cannot be written, or is not what was written; then it is set aside.
         """
         self.wait()
         step = self.latest_step()
@@ -149,6 +150,8 @@ class Checkpoints:
         except StorageError:
             raise
         except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+            if step is not None and jax.process_index() == 0:
+                _set_aside(self.directory / str(step))
             problem = f"the first checkpoint in {self.directory} cannot be read back ({_reason(error)})"
             raise UserError(f"{problem}: choose another --workdir, on a disk that keeps what is written") from None
 
@@ -172,8 +175,9 @@ class Checkpoints:
                 log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, broken[step])
                 continue
             if broken:
-                for other in broken:
+                for other in broken if jax.process_index() == 0 else ():
                     _set_aside(self.directory / str(other))
+                _wait_for_all_processes("damaged checkpoints")
                 self._manager.reload()
                 log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
             return restored.state, restored.data, step
@@ -323,6 +327,13 @@ def _set_aside(folder: Path) -> None:
     """Renames a damaged checkpoint to <step>.damaged, or with a number where there is one already."""
     names = (f"{folder.name}.damaged{number}" for number in ("", *range(2, 1000)))
     folder.rename(next(path for name in names if not (path := folder.with_name(name)).exists()))
+
+
+def _wait_for_all_processes(name: str) -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
 
 
 def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:

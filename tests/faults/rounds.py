@@ -28,7 +28,7 @@ MIDDLE = ITERATIONS // 2
 
 # What shows on stderr or on disk once a phase of a run has begun.
 PHASES: dict[str, Callable[[Path, str], bool]] = {
-    "starting": lambda run, text: True,
+    "starting": lambda run, text: bool(text),  # before, Python begins, and the system ends the process
     "compiling": lambda run, text: "parameters in the generator" in text,
     "drawing the first samples": lambda run, text: "compiled in" in text,
     "writing the first checkpoint": lambda run, text: is_writing(run, 0),
@@ -76,8 +76,6 @@ def signal_in(phase: str, number: int, reference: Reference, run: Path, outcome:
     outcome.name += f" ({signal.Signals(number).name}, {phase})"
     process = Process(run)
     process.until(lambda text: PHASES[phase](run, text))
-    if phase == "starting":
-        time.sleep(1.0)  # before Python has begun, the system ends the process
     time.sleep(seconds)
     process.send(number)
     code, text = process.wait(), process.text
