@@ -136,7 +136,7 @@ class ZipSource(Source):
         heif_support()
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except Exception as error:  # noqa: BLE001 (damage can show as any)
             raise UserError(f"data.path={path} is not a readable zip ({error}): give a folder or a .zip") from None
         self._members: dict[str, zipfile.ZipInfo] = {}
         left_out, replaced = [], []
