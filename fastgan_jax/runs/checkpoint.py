@@ -42,7 +42,7 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # what the system says of 
 PASSING = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in messages of TensorStore and of the device
 REASONS = {  # parts of messages of Orbax and TensorStore, and what they mean
     "structures do not match": "its state has other parts, as with another loss.lecam or augment.target",
-    **dict.fromkeys(("DATA_LOSS", "OUT_OF_RANGE"), "its arrays are damaged"),
+    **dict.fromkeys(("DATA_LOSS", "OUT_OF_RANGE", "error while reading array"), "its arrays are damaged"),
 }
 
 log = logging.getLogger(__name__)
@@ -198,7 +198,7 @@ class Checkpoints:
         for seconds in (*RETRY_SECONDS, None):
             try:
                 restored = self._manager.restore(step, args=items)
-                read_config(self.directory / str(step))
+                _config_in(self.directory / str(step))
                 checksums = restored.data.pop("checksums", {})
                 _check("state", checksum(restored.state), checksums)
                 _check("data", _text_checksum(restored.data), checksums)
@@ -363,11 +363,16 @@ def newest_config(directory: Path) -> dict[str, Any] | None:
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration in a checkpoint's folder, with the present names of its fields; UserError if damaged."""
     try:
-        config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))
-        _check("config", _text_checksum(config), _checksums_in(folder))
-        return upgrade(config)
+        return _config_in(folder)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise _unreadable(folder, "config", error) from None
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
+    """The same; what is damaged shows as any error."""
+    config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))
+    _check("config", _text_checksum(config), _checksums_in(folder))
+    return upgrade(config)
 
 
 def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
@@ -477,7 +482,9 @@ def _quiet_unfinished_reads() -> None:
     usual = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if not (unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == "Event loop is closed"):
+        code = getattr(unraisable.object, "cr_code", None)  # of a coroutine
+        late = unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == "Event loop is closed"
+        if not late and not (code and "orbax" in code.co_filename):
             usual(unraisable)
 
     sys.unraisablehook = hook

@@ -192,7 +192,7 @@ def test_a_checkpoint_with_another_text_is_set_aside(run, caplog, name):
     assert newest_config(run / "checkpoints") == {"x": 1}
     with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
         assert checkpoints.restore(make_state(0))[2] == 1
-    assert f"the checksum of {name} is another one" in caplog.text or "config: " in caplog.text
+    assert f"cannot be read (the checksum of {name} is another one)" in caplog.text
     assert (run / "checkpoints" / "2.damaged").is_dir()
 
 
