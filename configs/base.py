@@ -86,6 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
     train.ops = "auto"  # equal ways to compute: auto (the fastest known, docs/performance.md) | reference (the plain)
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits
+    train.on_nonfinite = "stop"  # a loss or gradient that is not finite: stop | rollback (to a checkpoint, new draws)
     train.log_every = 100  # iterations between lines of metrics.jsonl
     train.loggers = "tensorboard"  # of tensorboard, wandb, csv: where numbers go beside metrics.jsonl; "" for none
     train.sample_every = 1_000  # iterations between sample grids

@@ -1,6 +1,5 @@
 """The training loop: data, one compiled program, logging, samples, checkpoints, and how a run ends."""
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -8,7 +7,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,15 @@ from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
 from fastgan_jax.evaluation.evaluator import evaluator_from_config
-from fastgan_jax.gan.program import TRAINING_CURE, Program, compile_program, iterations_per_call, make_program
+from fastgan_jax.gan.program import (
+    FIRST_NONFINITE,
+    GUARDED,
+    TRAINING_CURE,
+    Program,
+    compile_program,
+    iterations_per_call,
+    make_program,
+)
 from fastgan_jax.gan.spec import Spec
 from fastgan_jax.gan.state import TrainState, create_train_state
 from fastgan_jax.gan.step import Metrics
@@ -33,7 +40,7 @@ from fastgan_jax.inference.standing_statistics import standing_statistics
 from fastgan_jax.interop.initializing import Source, initialize, read_source
 from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
-from fastgan_jax.runs.checkpoint import Checkpoints
+from fastgan_jax.runs.checkpoint import Checkpoints, newest_config
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
@@ -46,6 +53,8 @@ from fastgan_jax.utils.hosts import agreed, check_same
 SHOWN = ("loss/d", "loss/g")  # in the progress line
 NUM_RECONSTRUCTIONS = 8  # images in a grid of reconstructions
 REALS_SIDE = 4096  # pixels, at most, of the grid of training images
+MOST_ROLLBACKS = 3  # to the same checkpoint, with train.on_nonfinite=rollback
+ROLLBACK_KEYS = 2**31  # keys folded into a run's: those of iterations lie below
 READY_SECONDS = 0.005  # between looks whether the device is done
 STANDING_SEED = 0  # of the latents behind the standing statistics
 
@@ -54,6 +63,11 @@ log = logging.getLogger(__name__)
 
 class Diverged(RuntimeError):
     """Training produced a number that is not finite."""
+
+    def __init__(self, what: str, cure: str = ""):
+        """`what`: the number and where it came up; `cure`: where to go on, and how."""
+        super().__init__(f"{what}; {cure}" if cure else what)
+        self.what, self.cure = what, cure
 
 
 class Interrupted(RuntimeError):
@@ -77,8 +91,9 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
 
     Raises:
         UserError: for a run folder in use, a checkpoint that does not fit the configuration, bad data, and the like.
-        Diverged: if a loss or a parameter is no longer finite; the last good checkpoint stays.
-        Interrupted: after SIGTERM or Ctrl-C while it iterates, when the state is saved.
+        Diverged: if a loss or a parameter is no longer finite, with train.on_nonfinite=rollback MOST_ROLLBACKS + 1
+            times after the same checkpoint; the last good checkpoint stays.
+        Interrupted: after SIGTERM, SIGHUP or Ctrl-C while it iterates, when the state is saved.
     """
     mesh = batch_mesh(config.train.batch_size // config.train.accumulate, config.train.devices)
     spec = dataclasses.replace(spec_from_config(config), mesh=mesh)
@@ -90,25 +105,24 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     if config.train.init_from and run.latest_step() is None:
         source = read_source(config.train.init_from, config.train.init_step)
     best_metric = config.eval.best_metric
-    with contextlib.ExitStack() as opened:
+    with ExitStack() as opened:
         if jax.process_index() == 0:
             opened.enter_context(run.lock())
         settings = configuration.flatten(configuration.to_dict(config)).items()
         check_same("the settings", json.dumps([pair for pair in settings if pair[0] not in configuration.PATHS]))
-        checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric)
-        opened.enter_context(checkpoints)
-        saved = checkpoints.config()
+        saved = newest_config(run.checkpoints)
         if saved is not None:
             configuration.check_resumable(saved, configuration.to_dict(config))
             _warn_of_other_evaluation(saved, configuration.to_dict(config))
-            step = checkpoints.latest_step()
+            step = run.latest_step()
             if step >= iterations:
                 more = f"--config.train.iterations={2 * step} trains on"
                 log.info("finished: %s is at iteration %d of %d; %s", run.path, step, iterations, more)
                 return None
         if jax.process_index():
             run = opened.enter_context(run.of_other_process())
-        return _Training(config, spec, pretrained, run, checkpoints, source).run_to_end()
+        checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric)
+        return _Training(config, spec, pretrained, run, opened.enter_context(checkpoints), source).run_to_end()
 
 
 class _Training:
@@ -150,10 +164,10 @@ class _Training:
             with announced(f"reading the checkpoint in {run.path}"):
                 self.state, data, self.step = checkpoints.restore(self.state)
             log.info("resumed from iteration %d in %s", self.step, run.path)
-            if data["fingerprint"] not in (None, self.data.fingerprint):
+            if data.get("fingerprint") not in (None, self.data.fingerprint):
                 log.warning("the images are not those that %s was trained on so far", run.path)
-        self.writer = MetricsWriter(run, self.step, configuration.split_names(config.train.loggers))
         self.last_good = self.last_logged = self.step
+        self.rollbacks = 0  # to the checkpoint `last_good`
         self.sampler: Sampler | None = None  # the latest of `_sampler`
         self.shown = NotebookImage()
 
@@ -162,37 +176,33 @@ class _Training:
         config = self.config.train
         per_call = iterations_per_call(self.config, self.step, jax.default_backend())
         ahead = jax.default_backend() != "cpu"  # whether a call is handed over while the one before it runs
-        with self._feed(per_call) as batches, self.writer:
+        with ExitStack() as opened:
+            batches = self._open(opened, per_call)
             inputs = next(batches)
             program, needed = watched("compiling", lambda: self._compile(per_call, inputs))
             if self.step == 0:
                 watched("drawing the first samples", self._sample)
-                self._save()
             counted = {"total": config.iterations, "initial": self.step, "images_per_step": config.batch_size}
             shown, advice = Progress(title="iteration", **counted), memory_advice(TRAINING_CURE, needed)
             with StopSignals() as signals, shown as progress, advice:
+                if self.step == 0:
+                    self._save()
+                    watched("reading the first checkpoint back", lambda: self.checkpoints.verify(self.state))
                 metrics: Metrics = {}
                 while self.step < config.iterations and not (stop := agreed(signals.received)):
                     before = metrics
                     self.state, metrics = program(self.state, self.pretrained, *inputs)
                     self.step += per_call
-                    _wait_for(before if ahead and self.started is None else metrics)
-                    if self.started is not None:
-                        seconds = time.perf_counter() - self.started
-                        log.info("first %d iteration(s) done %.1f s after the start", per_call, seconds)
-                        self.started = None
-                    if self._is_due(config.log_every):
-                        self._log(metrics, progress)
-                    progress.update(per_call)
-                    if self._is_due(config.sample_every):
-                        self._sample()
-                    evaluated = None
-                    if self.evaluator and self._is_due(self.config.eval.every) and not agreed(signals.received):
-                        evaluated = self._evaluate()
-                    if evaluated or self._is_due(config.checkpoint_every):
-                        self._save(evaluated)
+                    try:
+                        self._guard(before if ahead and self.started is None else metrics)
+                        self._after_call(metrics, per_call, progress, signals)
+                    except Diverged as error:
+                        self._roll_back(error)
+                        progress.go_back(self.step)
+                        opened.close()
+                        batches, metrics = self._open(opened, per_call), {}
                     if self.step < config.iterations:
-                        inputs = next(batches)
+                        inputs = self._next(batches)
                 if self.last_good < self.step:
                     watched(f"saving iteration {self.step}", self._sampler)
                     self._save()
@@ -210,6 +220,74 @@ class _Training:
         except UserError as error:  # a full disk does not make a finished run a failed one
             log.warning("no report: %s", error)
         return self.state
+
+    def _open(self, opened: ExitStack, per_call: int) -> Iterator[tuple[jax.Array, ...]]:
+        """Opens the log and the data from iteration `self.step` on; returns the inputs of each call of the program."""
+        self.writer = opened.enter_context(
+            MetricsWriter(self.run, self.step, configuration.split_names(self.config.train.loggers))
+        )
+        return opened.enter_context(self._feed(per_call))
+
+    def _next(self, batches: Iterator[tuple[jax.Array, ...]]) -> tuple[jax.Array, ...]:
+        """The inputs of the next call; where reading them fails, the state is saved before a UserError says so."""
+        try:
+            return next(batches)
+        except (OSError, MemoryError) as error:
+            if self.last_good < self.step and jax.process_count() == 1:  # of several, the others are not here
+                self._save()
+            reason = getattr(error, "strerror", None) or str(error) or "there is no memory for them"
+            problem = f"the images after iteration {self.step} cannot be read ({reason})"
+            raise UserError(f"{problem}: it is saved in {self.run.path}, and the same command resumes") from None
+
+    def _after_call(self, metrics: Metrics, per_call: int, progress: Progress, signals: StopSignals) -> None:
+        """What is due after a call of the program: a line of the log, samples, an evaluation, a checkpoint."""
+        config = self.config.train
+        if self.started is not None:
+            seconds = time.perf_counter() - self.started
+            log.info("first %d iteration(s) done %.1f s after the start", per_call, seconds)
+            self.started = None
+        intervals = (config.log_every, config.sample_every, config.checkpoint_every, self.config.eval.every)
+        if any(self._is_due(every) for every in filter(None, intervals)):
+            self._guard(metrics)
+        if self._is_due(config.log_every):
+            self._log(metrics, progress)
+        progress.update(per_call)
+        if self._is_due(config.sample_every):
+            self._sample()
+        evaluated = None
+        if self.evaluator and self._is_due(self.config.eval.every) and not agreed(signals.received):
+            evaluated = self._evaluate()
+        if evaluated or self._is_due(config.checkpoint_every):
+            self._save(evaluated)
+
+    def _guard(self, metrics: Metrics) -> None:
+        """Waits for a call of the program, and raises Diverged if its numbers are not finite."""
+        _wait_for(metrics)
+        if iteration := int(metrics.get(FIRST_NONFINITE, 0)):
+            last = {name: float(metrics[name]) for name in GUARDED}
+            named = [f"{name} is {value}" for name, value in last.items() if not math.isfinite(value)]
+            raise self._diverged((named or ["a loss or gradient was infinite"])[0], (iteration - 1, iteration))
+
+    def _roll_back(self, error: Diverged) -> None:
+        """Goes back to the newest checkpoint, with another key for the random draws from there on.
+
+        The key is that of the checkpoint with the number of rollbacks to it folded in, so that a run that is killed and
+        resumed goes the same way.
+
+        Raises:
+            Diverged: `error`, if train.on_nonfinite does not ask for it, or it did not help MOST_ROLLBACKS times.
+        """
+        if self.config.train.on_nonfinite == "stop":
+            raise error
+        if self.rollbacks == MOST_ROLLBACKS:
+            raise Diverged(f"{error.what}, after {self.rollbacks} rollbacks", error.cure)
+        self.rollbacks += 1
+        self.checkpoints.wait()
+        self.state, _, self.step = self.checkpoints.restore(self.state)
+        self.state = self.state.replace(rng=jax.random.fold_in(self.state.rng, ROLLBACK_KEYS + self.rollbacks))
+        self.sampler, self.last_good, self.last_logged = None, self.step, self.step
+        text = "%s; back to iteration %d, with new random draws (rollback %d of at most %d)"
+        log.warning(text, error.what, self.step, self.rollbacks, MOST_ROLLBACKS)
 
     def _feed(self, per_call: int) -> AbstractContextManager[Iterator[tuple[jax.Array, ...]]]:
         """The inputs of each call of the program, from iteration `self.step` on."""
@@ -251,19 +329,19 @@ class _Training:
 
     def _log(self, metrics: Metrics, progress: Progress) -> None:
         """Reads the metrics of the latest iteration, checks that they are finite, and writes them."""
-        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        values = {name: float(value) for name, value in jax.device_get(metrics).items() if name != FIRST_NONFINITE}
         for name, value in values.items():
             if not math.isfinite(value):
-                raise self._diverged(f"{name} is {value}")
+                raise self._diverged(f"{name} is {value}", (self.last_logged, self.step))
         self.last_logged = self.step
         self.writer.scalars(self.step, values)
         progress.note(" ".join(f"{name} {values[name]:.3f}" for name in SHOWN))
 
-    def _diverged(self, what: str) -> Diverged:
-        return Diverged(
-            f"{what} between iterations {self.last_logged} and {self.step}; the last good checkpoint is iteration "
-            f"{self.last_good} in {self.run.checkpoints}: resume from it with a lower optim.learning_rate"
-        )
+    def _diverged(self, what: str, between: tuple[int, int]) -> Diverged:
+        hint = ", or with train.on_nonfinite=rollback" if self.config.train.on_nonfinite == "stop" else ""
+        good = f"the last good checkpoint is iteration {self.last_good} in {self.run.checkpoints}"
+        what = f"{what} between iterations {between[0]} and {between[1]}"
+        return Diverged(what, f"{good}: resume from it with a lower optim.learning_rate{hint}")
 
     def _sampler(self) -> Sampler:
         """The averaged generator with standing statistics, made once per iteration that needs it."""
@@ -299,14 +377,14 @@ class _Training:
     def _save(self, metrics: dict[str, float] | None = None) -> None:
         """Hands the state, with the metrics of an evaluation, to the checkpointer, which writes in the background."""
         if not _all_finite(self.state):
-            raise self._diverged("a parameter is not finite")
+            raise self._diverged("a parameter is not finite", (self.last_good, self.step))
         epoch, position = divmod(self.step * self.config.train.batch_size, len(self.data.images))
         data = {"iteration": self.step, "epoch": epoch, "position": position, "fingerprint": self.data.fingerprint}
         config, sampler = configuration.to_dict(self.config), self._sampler().variables
         if jax.process_count() > 1:  # together they write only what all of them have
             sampler = placed(sampler, self.spec.mesh)
         self.checkpoints.save(self.step, state=self.state, sampler=sampler, config=config, data=data, metrics=metrics)
-        self.last_good = self.step
+        self.last_good, self.rollbacks = self.step, 0
 
 
 def _warn_of_other_evaluation(saved: dict, current: dict) -> None:

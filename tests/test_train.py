@@ -16,6 +16,7 @@ from PIL import Image
 from configs import smoke
 from fastgan_jax import train
 from fastgan_jax.errors import UserError
+from fastgan_jax.gan.program import FIRST_NONFINITE
 from fastgan_jax.runs.checkpoint import load_state
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,6 +160,56 @@ def test_numbers_that_are_not_finite_stop_the_run(tmp_path):
     with pytest.raises(train.Diverged, match=r"between iterations \d and \d; the last good checkpoint is iteration 0"):
         train.train_and_evaluate(config, str(tmp_path))
     assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["0"]
+
+
+def diverging(monkeypatch, calls: set[int]) -> list[int]:
+    """Lets the guard of these calls of the program, counted from 1, report that they are not finite."""
+    compile_program, made = train.compile_program, []
+
+    def compiled(*arguments):
+        program, needed = compile_program(*arguments)
+
+        def run(state, *others):
+            state, metrics = program(state, *others)
+            made.append(int(state.step))
+            return state, metrics | {FIRST_NONFINITE: np.int32(state.step if len(made) in calls else 0)}
+
+        return run, needed
+
+    monkeypatch.setattr(train, "compile_program", compiled)
+    monkeypatch.setattr(train, "_wait_for", lambda metrics: None)
+    return made
+
+
+@pytest.mark.slow
+def test_a_rollback_goes_on_from_the_checkpoint_with_other_draws(smoke_run, tmp_path, monkeypatch, caplog):
+    config = smoke.get_config()
+    config.train.on_nonfinite = "rollback"
+    made = diverging(monkeypatch, {3, 4})
+    state = train.train_and_evaluate(config, str(tmp_path))
+    assert made == [1, 2, 3, 3, 3, 4]
+    assert (
+        "between iterations 2 and 3; back to iteration 2, with new random draws (rollback 2 of at most 3)"
+        in caplog.text
+    )
+    before = load_state(smoke_run, 2)[0]["rng"]
+    expected = jax.random.fold_in(before, train.ROLLBACK_KEYS + 2)  # documented: a killed run goes the same way
+    np.testing.assert_array_equal(jax.random.key_data(state.rng), jax.random.key_data(expected))
+    lines, undisturbed = metrics_of(tmp_path), metrics_of(smoke_run)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[:2] == undisturbed[:2] and lines[2]["loss/g"] != undisturbed[2]["loss/g"]
+
+
+@pytest.mark.slow
+def test_rollbacks_that_do_not_help_end(tmp_path, monkeypatch):
+    config = smoke.get_config()
+    config.train.on_nonfinite = "rollback"
+    made = diverging(monkeypatch, set(range(3, 100)))
+    with pytest.raises(
+        train.Diverged, match="between iterations 2 and 3, after 3 rollbacks; the last good .* iteration 2"
+    ):
+        train.train_and_evaluate(config, str(tmp_path))
+    assert made == [1, 2, 3, 3, 3, 3]
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_by_field(smoke_run):

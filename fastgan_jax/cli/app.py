@@ -97,6 +97,8 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
         message, code = f"error: fastgan {name} needs the package {error.name}, which is not installed: {cure}", 2
     except OSError as error:  # the disk is full, a file may not be written
         message, code = f"error: {error.filename or 'a file'}: {error.strerror or error}", 2
+    except MemoryError as error:
+        message, code = f"error: out of main memory{f' ({error})' if str(error) else ''}: end other programs", 2
     except KeyboardInterrupt as interrupt:
         message, code = "stopped", 128 + getattr(interrupt, "signal_number", signal.SIGINT)
     print(message, file=sys.stderr)

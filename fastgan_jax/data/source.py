@@ -15,7 +15,7 @@ from fastgan_jax.data.accounting import NOT_AN_IMAGE, Unused, counted_reasons, n
 from fastgan_jax.data.kinds import heif_support, holds_image, is_image_name, reason_to_leave_out
 from fastgan_jax.data.memory import threads_for_files
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.files import user_path
+from fastgan_jax.utils.files import is_bomb, user_path
 
 EMPTY_FOLDER = "an empty folder"
 SURVEYED = 64  # images whose sizes tell those of a set
@@ -136,12 +136,13 @@ class ZipSource(Source):
         heif_support()
         try:
             self._zip = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except Exception as error:  # noqa: BLE001 (damage can show as any)
             raise UserError(f"data.path={path} is not a readable zip ({error}): give a folder or a .zip") from None
         self._members: dict[str, zipfile.ZipInfo] = {}
         left_out, replaced = [], []
         for member in self._zip.infolist():
-            parts = [part for part in member.filename.replace("\\", "/").split("/") if part not in (".", "..")]
+            path = member.filename.replace("\\", "/")
+            parts = [part for part in path.split("/") if part not in (".", "..")] or [""]
             name = "/".join(filter(None, parts))
             if parts[-1] and (reason := reason_to_leave_out(name) or self._problem(name, member)):
                 left_out.append(Unused(name, reason))
@@ -170,13 +171,18 @@ class ZipSource(Source):
             return f"cannot be read: {error}"
 
     def read(self, index: int) -> bytes:
-        return self._zip.read(self._members[self.names[index]])
+        return self._read(self._members[self.names[index]])
 
     def read_other(self, name: str) -> bytes | None:
         try:
-            return self._zip.read(name)
+            return self._read(self._zip.getinfo(name))
         except KeyError:
             return None
+
+    def _read(self, member: zipfile.ZipInfo) -> bytes:
+        if is_bomb(member):
+            raise OSError(f"it would unpack to {member.file_size / 1e9:.1f} GB")
+        return self._zip.read(member)
 
     def fingerprint(self) -> str:
         """Of names, sizes and the zip's own checksums of the contents."""

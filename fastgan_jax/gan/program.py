@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from fastgan_jax.gan.accumulation import accumulated_update
@@ -18,6 +19,9 @@ LONGEST_CALL = 10  # iterations per call where the configuration leaves it open:
 TRAINING_CURE = (
     "lower train.batch_size, or set train.accumulate, train.remat=full, train.precision=bfloat16 or data.resident=false"
 )
+
+GUARDED = ("loss/d", "loss/g", "grad_norm/d", "grad_norm/g")  # metrics that are not finite once anything is not
+FIRST_NONFINITE = "first_nonfinite"  # among the metrics of a call: see `make_program`
 
 Program = Callable[..., tuple[TrainState, Metrics]]
 
@@ -40,6 +44,9 @@ def iterations_per_call(config: Any, first_iteration: int, backend: str) -> int:
 def make_program(spec: Spec, *, iterations: int, resident: bool, unroll: bool, accumulate: int = 1) -> Program:
     """The function that computes `iterations` training iterations and returns the last one's metrics.
 
+    Beside them FIRST_NONFINITE, int32: the first iteration of the call (counted from 1, as `state.step` after it) in
+    which one of GUARDED was not finite; 0 if all were.
+
     Args:
         spec: networks and options.
         iterations: K.
@@ -61,11 +68,20 @@ def make_program(spec: Spec, *, iterations: int, resident: bool, unroll: bool, a
 
         batches = indices if resident else (images, labels)
         if iterations == 1:
-            return body(state, jax.tree.map(lambda x: x[0], batches))
-        state, metrics = jax.lax.scan(body, state, batches, length=iterations, unroll=iterations if unroll else 1)
-        return state, jax.tree.map(lambda x: x[-1], metrics)
+            state, metrics = body(state, jax.tree.map(lambda x: x[0], batches))
+            each = jax.tree.map(lambda x: x[None], metrics)
+        else:
+            state, each = jax.lax.scan(body, state, batches, length=iterations, unroll=iterations if unroll else 1)
+            metrics = jax.tree.map(lambda x: x[-1], each)
+        return state, metrics | {FIRST_NONFINITE: first_nonfinite(each, state.step - iterations)}
 
     return program
+
+
+def first_nonfinite(metrics: Metrics, before: jax.Array) -> jax.Array:
+    """The first iteration after iteration `before` in which one of GUARDED, each float32 [K], is not finite; else 0."""
+    finite = jnp.all(jnp.isfinite(jnp.stack([metrics[name] for name in GUARDED])), axis=0)
+    return jnp.where(finite.all(), 0, before + 1 + jnp.argmin(finite).astype(jnp.int32))
 
 
 def compile_program(program: Program, *args: Any, mesh: Mesh | None = None) -> tuple[Program, int]:

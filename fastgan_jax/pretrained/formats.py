@@ -9,7 +9,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained.torch_pickle import read_torch_file
-from fastgan_jax.utils.files import replacing, user_path
+from fastgan_jax.utils.files import is_bomb, replacing, user_path
 
 Arrays = dict[str, np.ndarray]
 SUFFIXES = (".npz", ".pth", ".pt", ".safetensors", ".h5", ".hdf5")
@@ -56,6 +56,9 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 def _read_npz(path: Path) -> Arrays:
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is not an .npz file")
+    with zipfile.ZipFile(path) as members:
+        if bombs := [member.filename for member in members.infolist() if is_bomb(member)]:
+            raise ValueError(f"{bombs[0]} unpacks to far more than the file holds")
     with np.load(path) as archive:  # without allow_pickle: arrays of objects are refused
         return {name: archive[name] for name in archive.files}
 

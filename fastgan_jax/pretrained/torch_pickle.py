@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.files import user_path
+from fastgan_jax.utils.files import is_bomb, user_path
 
 STORAGES = {  # numpy types of their bytes; numpy has no bfloat16, the upper half of a float32
     **{"FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": "<u2"},
@@ -50,6 +50,8 @@ def read_torch_file(path: str | Path) -> Any:
 
 def _read_zip(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
+        if bombs := [member.filename for member in archive.infolist() if is_bomb(member)]:
+            raise ValueError(f"{bombs[0]} unpacks to far more than the file holds")
         (name,) = (name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl")
         prefix = name.removesuffix("data.pkl")
         storages: dict[str, np.ndarray] = {}

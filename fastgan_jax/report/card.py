@@ -50,6 +50,9 @@ def published_files(run: str | Path, sampler: Sampler, name: str, *, state: bool
         raise UserError(f"{checkpoint} holds no generator: give a run folder such as runs/demo")
     settings = _without_paths(sampler.config.to_dict())
     files[f"checkpoints/{sampler.step}/config/metadata"] = json.dumps(settings).encode()
+    if data := _read(checkpoint / "data" / "metadata"):
+        data.get("checksums", {}).pop("config", None)  # which was that of the settings with their paths
+        files[f"checkpoints/{sampler.step}/data/metadata"] = json.dumps(data).encode()
     record = _read(folder.config) | {"config": settings}
     files["config.json"] = json.dumps(record, indent=2).encode()
     numbers = [line for line in read_metrics(folder.metrics) if line["step"] <= sampler.step]

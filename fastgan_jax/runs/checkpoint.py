@@ -4,31 +4,52 @@ Each checkpoint `<step>` has four items: "state" (the train state), "sampler" ({
 the averaged generator), "config" and "data" (JSON); and a fifth, "metrics" (JSON), if it was evaluated. A step's folder
 appears by one rename when it is complete, so a process that is killed while saving leaves the earlier checkpoints as
 they were.
+
+Checksums of both trees lie in the item "data", since what Orbax writes has none: a changed byte would be a changed
+weight. A checkpoint that is damaged is set aside, and the one before it is used. An error that may pass, such as that
+of a network share, is not damage: reading is tried again, and then refused.
 """
 
 import contextlib
+import errno
+import functools
 import json
 import logging
+import re
 import shutil
+import sys
 import tempfile
+import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import numpy as np
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import output, rank
 from fastgan_jax.runs.config import upgrade
 from fastgan_jax.utils.devices import check_device
 from fastgan_jax.utils.files import explained, printable, user_path
-from fastgan_jax.utils.hosts import agreed
 
 State = TypeVar("State")
 MISREAD = "*?[\\"  # characters that Orbax takes for patterns, or TensorStore for a slash
 LINKED = f"one of {' '.join(MISREAD)} or a byte that is not UTF-8"  # what Orbax does not take in a path
+RETRY_SECONDS = (1, 5, 15)  # between attempts to read where an error may pass
+ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # what the system says of files that were deleted or replaced
+PASSING = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in messages of TensorStore and of the device
+REASONS = {  # parts of messages of Orbax and TensorStore, and what they mean
+    "structures do not match": "its state has other parts, as with another loss.lecam or augment.target",
+    **dict.fromkeys(("DATA_LOSS", "OUT_OF_RANGE", "error while reading array"), "its arrays are damaged"),
+}
 
 log = logging.getLogger(__name__)
+
+
+class StorageError(UserError):
+    """A checkpoint cannot be read now, which says nothing of what it holds."""
 
 
 class Checkpoints:
@@ -45,9 +66,11 @@ class Checkpoints:
         """
         import orbax.checkpoint as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax logs every file there
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax logs every file there, and tracebacks
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        if jax.process_index() == 0:
+            _set_damaged_metrics_aside(self.directory)
         # Orbax would do this in a thread that fails when the process ends before it.
         for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*") if jax.process_index() == 0 else ():
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -88,11 +111,13 @@ class Checkpoints:
         self.wait()
         if step in self.steps():
             return
+        checksums = {"state": checksum(state), "sampler": checksum(sampler)}
+        checksums |= {"config": _text_checksum(config), "data": _text_checksum(data)}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             sampler=ocp.args.StandardSave(sampler),
             config=ocp.args.JsonSave(dict(config)),
-            data=ocp.args.JsonSave(dict(data)),
+            data=ocp.args.JsonSave({**data, "checksums": checksums}),
         )
         with self._write_errors():
             self._manager.save(step, args=items, metrics=metrics and dict(metrics), force=True)
@@ -110,38 +135,84 @@ class Checkpoints:
         """The newest step, or None."""
         return max(self.steps(), default=None)
 
-    def config(self) -> dict[str, Any] | None:
-        """The configuration in the newest checkpoint, or None without one."""
+    def verify(self, target: Any) -> None:
+        """Reads the newest checkpoint back, of a state of the structure of `target`: not every folder can hold one.
+
+        Raises:
+            UserError: if it cannot be written, or is not what was written; then it is set aside.
+        """
+        self.wait()
         step = self.latest_step()
-        return None if step is None else read_config(self.directory / str(step))
+        try:
+            if step is None:
+                raise FileNotFoundError("it is not there")
+            self._read(step, target)
+        except StorageError:
+            raise
+        except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+            if step is not None and jax.process_index() == 0:
+                _set_aside(self.directory / str(step))
+            problem = f"the first checkpoint in {self.directory} cannot be read back ({_reason(error)})"
+            raise UserError(f"{problem}: choose another --workdir, on a disk that keeps what is written") from None
 
     def restore(self, target: State) -> tuple[State, dict[str, Any], int]:
         """The newest intact checkpoint, like `target` and on its devices: a state, the data item and the step.
 
-        Checkpoints that cannot be read are renamed, so that their steps can be saved anew.
+        Checkpoints that are damaged are renamed, so that their steps can be saved anew.
 
         Raises:
+            StorageError: if one cannot be read for now; nothing is renamed.
             UserError: if no checkpoint is intact.
+        """
+        broken = {}  # {step: why}
+        for step in reversed(self.steps()):
+            try:
+                restored = self._read(step, target)
+            except StorageError:
+                raise
+            except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+                broken[step] = _reason(error)
+                log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, broken[step])
+                continue
+            if broken:
+                for other in broken if jax.process_index() == 0 else ():
+                    _set_aside(self.directory / str(other))
+                _wait_for_all_processes("damaged checkpoints")
+                self._manager.reload()
+                log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
+            return restored.state, restored.data, step
+        tried = "; ".join(f"{step}: {reason}" for step, reason in broken.items())
+        raise UserError(f"no checkpoint in {self.directory} can be read ({tried}): choose another --workdir")
+
+    def _read(self, step: int, target: Any) -> Any:
+        """The items "state" and "data" of a checkpoint, which is checked; errors that may pass are waited for.
+
+        Raises:
+            StorageError: if such an error stays.
+            Exception: if the checkpoint is damaged.
         """
         import orbax.checkpoint as ocp
 
         items = ocp.args.Composite(state=ocp.args.StandardRestore(_abstract(target)), data=ocp.args.JsonRestore())
-        broken = []
-        for step in reversed(self.steps()):
+        _quiet_unfinished_reads()
+        for seconds in (*RETRY_SECONDS, None):
             try:
                 restored = self._manager.restore(step, args=items)
+                _config_in(self.directory / str(step))
+                checksums = restored.data.pop("checksums", {})
+                _check("state", checksum(restored.state), checksums)
+                _check("data", _text_checksum(restored.data), checksums)
+                return restored
             except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
-                log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, _first_line(error))
-                broken.append(step)
-                continue
-            if broken:
-                for other in broken if jax.process_index() == 0 else ():
-                    (self.directory / str(other)).rename(self.directory / f"{other}.damaged")
-                agreed(None)  # all wait for the first process
-                self._manager.reload()
-                log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
-            return restored.state, restored.data, step
-        raise UserError(f"no checkpoint in {self.directory} can be read (tried {broken}): choose another --workdir")
+                if not _may_pass(error):
+                    raise
+                problem = f"checkpoint {step} in {self.directory} cannot be read for now ({_reason(error)})"
+                if seconds is None:
+                    cure = f"the same command later, or without the folder {step}, goes on; nothing was changed"
+                    raise StorageError(f"{problem}: {cure}") from None
+                log.warning("%s: trying again in %d s", problem, seconds)
+                time.sleep(seconds)
+        raise AssertionError("not reached")
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -150,7 +221,7 @@ class Checkpoints:
             yield
         except (ValueError, OSError, RuntimeError) as error:
             full = any(text in str(error) for text in ("RESOURCE_EXHAUSTED", "No space left"))
-            cause = "the disk is full" if full else _first_line(error)
+            cause = "the disk is full" if full else _reason(error)
             problem = f"a checkpoint in {self.directory} could not be written ({cause})"
             raise UserError(f"{problem}: free some space; the older ones are intact") from error
 
@@ -224,9 +295,45 @@ def _ranks(folder: Path, steps: list[int]) -> dict[int, float]:
     for step in steps:
         metrics = folder / str(step) / "metrics" / "metrics"
         if metrics.is_file():
-            name = read_config(folder / str(step))["eval"]["best_metric"]
-            ranks[step] = rank(name, json.loads(metrics.read_text(encoding="utf-8")).get(name))
+            config = read_config(folder / str(step))
+            try:
+                name = config["eval"]["best_metric"]
+                ranks[step] = rank(name, _read_metrics(metrics).get(name))
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                raise _unreadable(folder / str(step), "metrics", error) from None
     return ranks
+
+
+def _read_metrics(path: Path) -> dict[str, float]:
+    """The numbers of an evaluation; ValueError if they are damaged."""
+    metrics = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
+        raise ValueError("not a dict of numbers")
+    return metrics
+
+
+def _set_damaged_metrics_aside(directory: Path) -> None:
+    """Moves numbers of evaluations that cannot be read out of their checkpoints, which are as good without."""
+    for path in directory.glob("*/metrics/metrics"):
+        if path.parents[1].name.isdecimal():
+            try:
+                _read_metrics(path)
+            except ValueError as error:
+                log.warning("the evaluation in checkpoint %s is damaged (%s): set aside", path.parents[1], error)
+                path.parent.rename(path.parents[2] / f"{path.parents[1].name}.metrics.damaged")
+
+
+def _set_aside(folder: Path) -> None:
+    """Renames a damaged checkpoint to <step>.damaged, or with a number where there is one already."""
+    names = (f"{folder.name}.damaged{number}" for number in ("", *range(2, 1000)))
+    folder.rename(next(path for name in names if not (path := folder.with_name(name)).exists()))
+
+
+def _wait_for_all_processes(name: str) -> None:
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
 
 
 def load_sampler(path: str | Path, step: int | str = "latest") -> tuple[dict, dict[str, Any], int]:
@@ -245,32 +352,94 @@ def load_state(path: str | Path, step: int | str = "latest") -> tuple[dict, dict
     return _load_item(find_checkpoint(path, step), "state")
 
 
+def newest_config(directory: Path) -> dict[str, Any] | None:
+    """The configuration in the newest of the checkpoints in a folder in which it can be read; None without one."""
+    for step in reversed(_steps_in(directory)):
+        with contextlib.suppress(UserError):  # `Checkpoints.restore` says what is damaged
+            return read_config(directory / str(step))
+    return None
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The configuration in a checkpoint's folder, with the present names of its fields; UserError if damaged."""
     try:
-        return upgrade(json.loads((folder / "config" / "metadata").read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
+        return _config_in(folder)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise _unreadable(folder, "config", error) from None
+
+
+def _config_in(folder: Path) -> dict[str, Any]:
+    """The same; what is damaged shows as any error."""
+    config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))
+    _check("config", _text_checksum(config), _checksums_in(folder))
+    return upgrade(config)
 
 
 def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
     import orbax.checkpoint as ocp
 
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     check_device()
+    _quiet_unfinished_reads()
     if name == "state" and folder.is_dir() and not (folder / name).exists():
         cure = "publish it with fastgan push --state, or give a run folder that has it"
         raise UserError(f"{folder} has no state of training, as one that was published without: {cure}")
     try:
         with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
             item = checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
+        _check(name, checksum(item), _checksums_in(folder))
     except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
         raise _unreadable(folder, name, error) from None
     return item, read_config(folder), int(folder.name)
 
 
 def _unreadable(folder: Path, name: str, error: Exception) -> UserError:
-    return UserError(f"checkpoint {folder} cannot be read ({name}: {_first_line(error)}): choose another step")
+    return UserError(f"checkpoint {folder} cannot be read ({name}: {_reason(error)}): choose another step")
+
+
+def checksum(tree: Any) -> int:
+    """A checksum of the bits of all arrays of a tree, whatever devices they are on and whatever holds them."""
+    return sum(zlib.crc32(_bytes(leaf)) for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(leaf: Any) -> np.ndarray:
+    """The bytes of an array, flat."""
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    if isinstance(leaf, jax.Array) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+        from jax.experimental import multihost_utils
+
+        leaf = multihost_utils.process_allgather(leaf, tiled=True)
+    return np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
+
+
+def _text_checksum(value: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode("utf-8"))
+
+
+def _checksums_in(folder: Path) -> dict[str, int]:
+    """The checksums in a checkpoint's folder; none in those that earlier versions wrote, or without a state."""
+    path = folder / "data" / "metadata"
+    return json.loads(path.read_text(encoding="utf-8")).get("checksums", {}) if path.exists() else {}
+
+
+def _check(name: str, found: int, checksums: Mapping[str, int]) -> None:
+    """Compares the checksum of an item as it was read with the one that was written, if any was."""
+    if checksums.get(name, found) != found:
+        raise ValueError(f"the checksum of {name} is another one")
+
+
+def _may_pass(error: BaseException | None) -> bool:
+    """Whether an error of reading may be gone later: of the storage, its network, or for want of memory."""
+    while error is not None:
+        codes = [int(code) for code in re.findall(r"OS error (\d+)", str(error))]  # as TensorStore writes them
+        codes += [error.errno] if isinstance(error, OSError) and error.errno is not None else []
+        if isinstance(error, MemoryError | TimeoutError) or any(code not in ABSENT for code in codes):
+            return True
+        if any(text in str(error) for text in PASSING):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _abstract(tree: Any) -> Any:
@@ -302,5 +471,25 @@ def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:
     return ranked
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().split("\n")[0][:200]
+def _reason(error: BaseException) -> str:
+    """An error in one line."""
+    for text, reason in REASONS.items():
+        if text in str(error):
+            return reason
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+@functools.cache
+def _quiet_unfinished_reads() -> None:
+    """Leaves out what Python reports, with tracebacks, of the other reads of a checkpoint when one of them fails."""
+    logging.getLogger("asyncio").addFilter(lambda record: "never retrieved" not in record.getMessage())
+    usual = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        code = getattr(unraisable.object, "cr_code", None)  # of a coroutine
+        late = unraisable.exc_type is RuntimeError and str(unraisable.exc_value) == "Event loop is closed"
+        if not late and not (code and "orbax" in code.co_filename):
+            usual(unraisable)
+
+    sys.unraisablehook = hook

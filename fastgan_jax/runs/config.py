@@ -20,6 +20,7 @@ from fastgan_jax.pretrained.registry import PIXELS
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.files import user_path
 
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 
 # The state of a checkpoint depends on fields with these names and beginnings: they must be the same when a run goes on.
@@ -81,9 +82,14 @@ def _from_file(path: Path) -> ml_collections.ConfigDict:
         spec.loader.exec_module(module)
         if not hasattr(module, "get_config"):
             raise UserError(f"--config {path}: the file has no function get_config()")
-        return module.get_config()
-    except (SyntaxError, ImportError) as error:
-        raise UserError(f"--config {path}: {error}") from None
+        config = module.get_config()
+        if not isinstance(config, ml_collections.ConfigDict):
+            raise UserError(f"--config {path}: get_config() returns {type(config).__name__}, not a ConfigDict")
+        return config
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001 (the file may do anything)
+        raise UserError(f"--config {path}: {type(error).__name__}: {' '.join(str(error).split())}") from None
     finally:
         sys.path.remove(root)
 
@@ -193,6 +199,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     Raises:
         UserError: one line with the field, its value and what it must be.
     """
+    _validate_kinds(config)
     fields = flatten(config)
     for name, rule in rules().items():
         if name in fields and not (rule.optional if fields[name] is None else rule.holds(fields[name])):
@@ -223,6 +230,26 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
         listed = ", ".join(f"{name}={value}" for name, value in sources.items())
         problem = f"exactly one source of images must be set, not {len(given)} ({listed})"
         raise UserError(f"{problem}: for a folder add --config.data.path=DIR")
+
+
+def _validate_kinds(config: ml_collections.ConfigDict) -> None:
+    """Checks that there are the fields of configs/base.py, no others, each with a value of its kind."""
+    base, fields = load_config("base"), flatten(config)
+    known = flatten(base)
+    for name in fields.keys() - known.keys():
+        near = difflib.get_close_matches(name, known, n=1)
+        raise UserError(f"{name}={fields[name]!r}: there is no such field{f'; nearest: {near[0]}' if near else ''}")
+    for name, usual in known.items():
+        group, field = name.split(".")
+        if name not in fields:
+            raise UserError(f"{name} is missing: begin with get_config() of fastgan_jax.configs.base")
+        value, kind = fields[name], base[group].get_type(field)
+        optional = usual is None or (name in rules() and rules()[name].optional)
+        taken = (int, float) if kind is float else kind
+        if not (value is None and optional) and (
+            not isinstance(value, taken) or isinstance(value, bool) != (kind is bool)
+        ):
+            raise UserError(f"{name}={value!r}: must be {KINDS[kind]}{' or None' if optional else ''}")
 
 
 def _validate_freezing(model: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> None:
@@ -263,9 +290,8 @@ def _read(name: str, text: str, kind: type, *, optional: bool) -> Any:
         return None
     try:
         return BOOLEANS[text] if kind is bool else kind(text)
-    except (ValueError, KeyError):
-        kinds = {bool: "true or false", int: "a whole number", float: "a number"}
-        raise UserError(f"--config.{name}={text}: {name} takes {kinds[kind]}") from None
+    except (ValueError, KeyError, OverflowError):
+        raise UserError(f"--config.{name}={text}: {name} takes {KINDS[kind]}") from None
 
 
 class Rule(NamedTuple):
@@ -281,7 +307,7 @@ def _one_of(*values: Any) -> Rule:
 
 
 def _at_least(low: int) -> Rule:
-    return Rule(f"a whole number of at least {low}", lambda value: value >= low)
+    return Rule(f"a whole number of at least {low}", lambda value: low <= value <= LARGEST_COUNT)
 
 
 def _optionally(rule: Rule) -> Rule:
@@ -307,6 +333,8 @@ def _names_among(*names: str) -> Rule:
 
 
 LOCAL_PATH = Rule("a local path, not an address", lambda value: "://" not in value, optional=True)
+LARGEST_COUNT = 2**31 - 1
+SEED = Rule(f"a number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
 POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(value))
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.isfinite(value))
 BELOW_ONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
@@ -331,7 +359,7 @@ def rules() -> dict[str, Rule]:
     return {
         **dict.fromkeys(COUNTS, _at_least(1)),
         **dict.fromkeys(OPTIONAL_COUNTS, _optionally(_at_least(1))),
-        **dict.fromkeys(("data.demo_seed", "model.num_classes", "train.seed"), _at_least(0)),
+        "model.num_classes": _at_least(0),
         **dict.fromkeys(PATHS, LOCAL_PATH),
         "train.freeze_discriminator": _at_least(0),
         "data.fit": _one_of("squash", "crop", "pad"),
@@ -359,6 +387,7 @@ def rules() -> dict[str, Rule]:
         "train.init_step": Rule("latest, best or an iteration", lambda x: x in ("latest", "best") or x.isdecimal()),
         "train.precision": _one_of("float32", "bfloat16"),
         "train.loggers": _names_among(*LOGGERS),
+        "train.on_nonfinite": _one_of("stop", "rollback"),
         "train.remat": _one_of("none", "blocks", "full"),
         "train.ops": Rule("auto or reference, then perhaps variants, as in auto,upsample=repeat", _is_choice),
         "eval.metrics": _names_among(*METRICS),
@@ -366,5 +395,5 @@ def rules() -> dict[str, Rule]:
         "eval.best_metric": _one_of(*ranked()),
         "eval.features": _one_of(*FEATURE_NETWORKS),
         "eval.resize": _one_of("legacy", "clean"),
-        "eval.seed": Rule(f"a number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED),
+        **dict.fromkeys(("data.demo_seed", "train.seed", "eval.seed"), SEED),
     }

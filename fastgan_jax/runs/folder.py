@@ -1,6 +1,7 @@
 """The run folder: where each file of a run lies, who may write there, and what was run."""
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import logging
@@ -16,6 +17,8 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import explained, user_path, write_json
 
 LIBRARIES = ("fastgan_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # of flock, on file systems that have none
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +78,8 @@ class RunFolder:
         """Creates the folder and holds it for this process; the lock ends with the process, however that ends.
 
         Raises:
-            UserError: if another process holds it, or it cannot be written.
+            UserError: if another process holds it, or it cannot be written or locked. Where the file system has no
+                locks, the log says so.
         """
         import fcntl
 
@@ -90,11 +94,15 @@ class RunFolder:
                 file.seek(0)
                 problem = f"run folder {self.path} is in use by process {file.read().strip()}"
                 raise UserError(f"{problem}: stop it, or choose another --workdir") from None
-            except OSError as error:  # some mounted folders have no locks
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    problem = f"run folder {self.path} cannot be locked ({error.strerror})"
+                    raise UserError(f"{problem}: try again, or choose another --workdir") from None
                 log.warning("%s cannot be locked (%s): let only one process write there", self.path, error.strerror)
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            with explained(f"run folder {self.path} cannot be written", "free some space"):
+                file.truncate(0)
+                file.write(str(os.getpid()))
+                file.flush()
             yield
 
     def write_config(self, config: dict[str, Any], *, device: str) -> None:

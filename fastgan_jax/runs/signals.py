@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop."""
+"""Signals that ask a run to stop: SIGTERM, SIGHUP (a terminal that was closed) and SIGINT (Ctrl-C)."""
 
 import contextlib
 import logging
@@ -10,19 +10,30 @@ from typing import Any
 
 SWALLOWING = ("_xla_gc_callback", "__del__")  # functions whose exceptions Python prints and ignores; the first is JAX's
 RETRY_SECONDS = 0.05
+# What asks a run to stop: the system or a scheduler, a terminal that was closed, and Ctrl-C.
+STOPPING = {
+    number: usual
+    for name, usual in (("SIGTERM", signal.SIG_DFL), ("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler))
+    if (number := getattr(signal, name, None)) is not None  # some systems have no SIGHUP
+}
 
 log = logging.getLogger(__name__)
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, where there is nothing to save: it ends the process as Ctrl-C does."""
+    """SIGTERM or SIGHUP, where there is nothing to save: it ends the process as Ctrl-C does."""
 
-    signal_number = signal.SIGTERM
+    def __init__(self, signal_number: int = signal.SIGTERM):
+        super().__init__()
+        self.signal_number = signal_number
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Lets SIGTERM raise `Terminated`, and Ctrl-C KeyboardInterrupt, so that what is open is closed; none gets lost."""
+    """Lets SIGTERM and SIGHUP raise `Terminated`, and Ctrl-C KeyboardInterrupt: what is open is closed; none gets lost.
+
+    A signal that the process was started to ignore, as SIGHUP under nohup, or that has another handler, stays as it is.
+    """
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         while frame is not None:
@@ -30,13 +41,12 @@ def interruptible() -> Iterator[None]:
                 threading.Timer(RETRY_SECONDS, signal.raise_signal, [number]).start()
                 return
             frame = frame.f_back
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():  # elsewhere signals never arrive
         yield
         return
-    taken = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}  # unless others are there
-    before = {number: usual for number, usual in taken.items() if signal.getsignal(number) == usual}
+    before = {number: usual for number, usual in STOPPING.items() if signal.getsignal(number) == usual}
     for number in before:
         signal.signal(number, interrupt)
     try:
@@ -47,7 +57,7 @@ def interruptible() -> Iterator[None]:
 
 
 class StopSignals:
-    """While active, SIGTERM and Ctrl-C are only recorded in `received`; a second one acts as usual."""
+    """While active, SIGTERM, SIGHUP and Ctrl-C are only recorded in `received`; a second one acts as usual."""
 
     def __init__(self) -> None:
         self.received: int | None = None
@@ -55,7 +65,9 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():  # elsewhere signals never arrive
-            self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+            ignored = {number for number in STOPPING if signal.getsignal(number) == signal.SIG_IGN}
+            heard = STOPPING.keys() - (ignored - {signal.SIGTERM, signal.SIGINT})  # nohup ignores SIGHUP
+            self._previous = {number: signal.signal(number, self._note) for number in heard}
         return self
 
     def __exit__(self, *exception: object) -> None:

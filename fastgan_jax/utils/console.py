@@ -205,6 +205,13 @@ class Progress:
         """Shows this text, such as the latest losses, from the next update on."""
         self._note = text
 
+    def go_back(self, done: int) -> None:
+        """Counts on from where fewer are done."""
+        if self._bar is not None:
+            self._bar.update(done - self._done)
+        self._done = self._shown = done
+        self._shown_at = time.perf_counter()
+
     def update(self, count: int = 1) -> None:
         """Counts that so many more are done, and shows it if it is time to."""
         self._done += count

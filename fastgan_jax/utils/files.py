@@ -9,11 +9,14 @@ import os
 import shutil
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from fastgan_jax.errors import UserError
+
+LARGEST_UNPACKED, LARGEST_RATIO = 2**28, 50  # bytes of a file in a zip: so many, and so many times its packed size
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +73,11 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, value: Any) -> None:
     """Writes a value as JSON; see `replacing`."""
     write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def is_bomb(member: zipfile.ZipInfo) -> bool:
+    """Whether a file in a zip would unpack to far more than any honest one of its packed size."""
+    return member.file_size > LARGEST_UNPACKED + LARGEST_RATIO * member.compress_size
 
 
 def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "--out") -> None:

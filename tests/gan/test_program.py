@@ -51,8 +51,18 @@ def test_resident_rows_are_drawn_by_index(small, resident):
     indices = np.array([[2, 0, 3, 1]], np.int32)
     _, metrics = compiled(copy(small.state), NO_PRETRAINED, small.images, small.labels, indices)
     _, expected = small.step(small.state, small.images[indices[0]], small.labels)
+    assert int(metrics.pop(program.FIRST_NONFINITE)) == 0
     for name, value in metrics.items():
         assert float(value) == pytest.approx(float(expected[name]), rel=1e-4), name
+
+
+@pytest.mark.parametrize(("name", "place", "expected"), [("loss/g", 1, 12), ("grad_norm/d", 0, 11), (None, None, 0)])
+def test_the_guard_names_the_first_iteration_that_is_not_finite(name, place, expected):
+    metrics = {each: np.ones(3, np.float32) for each in program.GUARDED}
+    if name:
+        metrics[name][place:] = np.nan
+        metrics["loss/d"][2] = np.inf
+    assert int(program.first_nonfinite(metrics, jax.numpy.int32(10))) == expected
 
 
 def test_streamed_batches_are_taken_as_they_come(small):

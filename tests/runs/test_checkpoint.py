@@ -1,5 +1,6 @@
 """Checkpoints: exact, crash-safe, readable elsewhere, and refused in one line."""
 
+import errno
 import logging
 import os
 import signal
@@ -16,7 +17,8 @@ import pytest
 from flax import struct
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.runs.checkpoint import Checkpoints, find_checkpoint, load_sampler, load_state
+from fastgan_jax.runs import checkpoint
+from fastgan_jax.runs.checkpoint import Checkpoints, find_checkpoint, load_sampler, load_state, newest_config
 
 
 @struct.dataclass
@@ -52,7 +54,7 @@ def run(tmp_path):
 def test_state_comes_back_bit_for_bit(run):
     with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
         state, data, step = checkpoints.restore(make_state(9))
-        assert checkpoints.config() == {"x": 1}
+    assert newest_config(run / "checkpoints") == {"x": 1}
     expected = make_state(2)
     assert isinstance(state, State) and step == 2 and data == {"iteration": 2}
     np.testing.assert_array_equal(state.weights["a"]["kernel"], expected.weights["a"]["kernel"])
@@ -75,7 +77,7 @@ def test_the_best_stays_when_a_run_goes_on_without_evaluation(tmp_path):
 
 def test_newest_and_first_are_kept(tmp_path):
     with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
-        assert checkpoints.latest_step() is None and checkpoints.config() is None
+        assert checkpoints.latest_step() is None and newest_config(tmp_path / "checkpoints") is None
         for step in range(5):
             save(checkpoints, step)
         checkpoints.wait()
@@ -157,9 +159,125 @@ def test_nothing_intact_is_an_error(run):
         damage(run / "checkpoints" / str(step))
     with (
         Checkpoints(run / "checkpoints", keep=None) as checkpoints,
-        pytest.raises(UserError, match=r"no checkpoint in .* can be read \(tried \[2, 1, 0\]\)"),
+        pytest.raises(UserError, match="no checkpoint in .* can be read \\(2: its arrays are damaged; 1: .*; 0: "),
     ):
         checkpoints.restore(make_state(0))
+
+
+def largest_file(folder):
+    return max((file for file in folder.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+
+
+def test_one_changed_bit_of_a_weight_is_noticed(run, caplog):
+    """Orbax would restore another weight and say nothing."""
+    file = largest_file(run / "checkpoints" / "2" / "state")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
+        assert checkpoints.restore(make_state(0))[2] == 1
+    assert "checkpoint 2 in" in caplog.text
+    file = largest_file(run / "checkpoints" / "1" / "sampler")
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"1 cannot be read \(sampler: "):
+        load_sampler(run, 1)
+
+
+@pytest.mark.parametrize("name", ["config", "data"])
+def test_a_checkpoint_with_another_text_is_set_aside(run, caplog, name):
+    path = run / "checkpoints" / "2" / name / "metadata"
+    path.write_text(path.read_text().replace("2" if name == "data" else "1", "3", 1))
+    assert newest_config(run / "checkpoints") == {"x": 1}
+    with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
+        assert checkpoints.restore(make_state(0))[2] == 1
+    assert f"cannot be read (the checksum of {name} is another one)" in caplog.text
+    assert (run / "checkpoints" / "2.damaged").is_dir()
+
+
+def test_checkpoints_without_checksums_are_read(run):
+    path = run / "checkpoints" / "2" / "data" / "metadata"
+    path.write_text('{"iteration": 2}')  # as earlier versions wrote it
+    with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
+        assert checkpoints.restore(make_state(0))[1:] == ({"iteration": 2}, 2)
+    assert load_sampler(run)[2] == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ESTALE, os.strerror(errno.ESTALE)),
+        OSError(errno.EIO, os.strerror(errno.EIO)),
+        MemoryError(),
+        ValueError("UNAVAILABLE: Error reading a file [OS error 116: ESTALE Stale file handle]"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("failures", [2, 9])
+def test_an_error_that_may_pass_is_waited_for_and_renames_nothing(run, monkeypatch, caplog, error, failures):
+    import orbax.checkpoint as ocp
+
+    restore, calls = ocp.CheckpointManager.restore, []
+
+    def failing(self, step, **arguments):
+        calls.append(step)
+        if len(calls) <= failures:
+            raise error
+        return restore(self, step, **arguments)
+
+    monkeypatch.setattr(checkpoint, "RETRY_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", failing)
+    with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
+        if failures == 2:
+            assert checkpoints.restore(make_state(0))[2] == 2
+        else:
+            with pytest.raises(
+                UserError, match=r"checkpoint 2 .* cannot be read for now \(.+\): .* nothing was changed"
+            ):
+                checkpoints.restore(make_state(0))
+            assert calls == [2, 2, 2, 2]
+    assert caplog.text.count("trying again in 0 s") == min(failures, 3)
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"0", "1", "2"}
+
+
+def test_a_folder_that_does_not_keep_what_is_written_is_refused(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints", keep=None) as checkpoints:
+        state = save(checkpoints, 0)
+        checkpoints.verify(state)
+        damage(tmp_path / "checkpoints" / "0")
+        with pytest.raises(
+            UserError, match="the first checkpoint in .* cannot be read back .* choose another --workdir"
+        ):
+            checkpoints.verify(state)
+
+
+def test_a_state_with_other_parts_is_said(run):
+    with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
+        other = {"step": jnp.int32(0)}
+        with pytest.raises(UserError, match="2: its state has other parts, as with another loss.lecam"):
+            checkpoints.restore(other)
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"0", "1", "2"}
+
+
+def test_damaged_evaluations_cost_no_checkpoint(tmp_path, caplog):
+    with Checkpoints(tmp_path / "checkpoints", keep=None) as checkpoints:
+        save(checkpoints, 1, fid=3.0)
+    (tmp_path / "checkpoints" / "1" / "metrics" / "metrics").write_text("{")
+    with pytest.raises(UserError, match="1 cannot be read"):
+        find_checkpoint(tmp_path, "best")
+    with Checkpoints(tmp_path / "checkpoints", keep=None) as checkpoints:
+        assert checkpoints.restore(make_state(0))[2] == 1
+    assert "the evaluation in checkpoint" in caplog.text and (tmp_path / "checkpoints" / "1.metrics.damaged").is_dir()
+
+
+def test_a_step_may_be_damaged_twice(run):
+    for expected in ("2.damaged", "2.damaged2"):
+        damage(run / "checkpoints" / "2")
+        with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
+            checkpoints.restore(make_state(0))
+            save(checkpoints, 2)
+        assert (run / "checkpoints" / expected).is_dir()
 
 
 def test_a_full_disk_is_said(run):
@@ -182,7 +300,7 @@ def test_a_run_folder_may_have_any_name(tmp_path, name):
         for step in (1, 2, 3):
             state = save(checkpoints, step, fid=float(step))
     with Checkpoints(root / "checkpoints", keep=1) as checkpoints:
-        assert checkpoints.steps() == [1, 3] and checkpoints.config() == {"x": 1}
+        assert checkpoints.steps() == [1, 3] and newest_config(root / "checkpoints") == {"x": 1}
         restored, _, step = checkpoints.restore(make_state(0))
         assert step == 3
         np.testing.assert_array_equal(restored.weights["a"]["kernel"], state.weights["a"]["kernel"])

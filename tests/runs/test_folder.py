@@ -35,14 +35,27 @@ def test_a_second_run_is_refused_until_the_first_ends(tmp_path):
         assert (tmp_path / "checkpoints").is_dir()
 
 
-def test_a_folder_without_locks_is_used_and_the_log_says_so(tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("number", [37, 38, 95])  # ENOLCK, ENOSYS and EOPNOTSUPP of Linux
+def test_a_folder_without_locks_is_used_and_the_log_says_so(tmp_path, monkeypatch, caplog, number):
     def no_locks(*_):
-        raise OSError(errno.ENOTSUP, "Operation not supported")
+        raise OSError(number, "Operation not supported")
 
     monkeypatch.setattr(fcntl, "flock", no_locks)  # as in some mounted folders
     with RunFolder(tmp_path).lock():
         assert (tmp_path / "checkpoints").is_dir()
     assert "cannot be locked (Operation not supported): let only one process write there" in caplog.text
+
+
+def test_a_lock_that_fails_otherwise_is_refused(tmp_path, monkeypatch):
+    def stale(*_):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(fcntl, "flock", stale)
+    with (
+        pytest.raises(UserError, match=r"cannot be locked \(Stale file handle\): try again"),
+        RunFolder(tmp_path).lock(),
+    ):
+        pass
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):

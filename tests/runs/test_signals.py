@@ -13,7 +13,7 @@ from fastgan_jax.runs.signals import StopSignals, Terminated, interruptible
 @pytest.fixture(autouse=True)
 def usual_handlers():
     """Those of a process of its own."""
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
     before = {number: signal.signal(number, handler) for number, handler in usual.items()}
     yield
     assert {number: signal.getsignal(number) for number in usual} == usual, "they are put back"
@@ -21,11 +21,23 @@ def usual_handlers():
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)],
+)
 def test_a_signal_raises(number, expected):
-    with pytest.raises(expected), interruptible():
+    with pytest.raises(expected) as raised, interruptible():
         os.kill(os.getpid(), number)
         time.sleep(10)
+    assert getattr(raised.value, "signal_number", signal.SIGINT) == number
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with interruptible(), StopSignals() as signals:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.received is None
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def test_a_signal_is_not_lost_where_python_ignores_exceptions():
@@ -53,8 +65,8 @@ def test_other_handlers_stay():
 
 def test_while_a_run_iterates_signals_are_noted_once():
     with interruptible(), StopSignals() as signals:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.received == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.received == signal.SIGHUP
         with pytest.raises(Terminated):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
