@@ -108,7 +108,7 @@ def main(folder: Path) -> None:
     runs = {
         "sgd": (sgd, {}),
         "adam": (adam, {}),
-        "parts": (sgd, {"accumulate": 2, "iterations": 2, "resident": False, "steps": 4}),  # loops, slow on CPUs
+        "parts": (sgd, {"accumulate": 2, "resident": False, "steps": 4}),  # loops, slow on CPUs
     }
     np.savez(folder / "four.npz", **results())
     found, states = {}, {}
