@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,14 +24,21 @@ def is_resident(image_set: ImageSet, setting: str) -> bool:
 
 @contextlib.contextmanager
 def feed(
-    image_set: ImageSet, resident: bool, seed: int, batch_size: int, per_call: int, first_iteration: int = 0
+    image_set: ImageSet,
+    resident: bool,
+    seed: int,
+    batch_size: int,
+    per_call: int,
+    first_iteration: int = 0,
+    *,
+    facts: bool = False,
 ) -> Iterator[Iterator[tuple[jax.Array, ...]]]:
     """The inputs, on the device, of each call of the device program for K = `per_call` iterations of B images.
 
     Of a resident set images [N, H, W, C], labels [N] and rows [K, B]; else images [K, B, H, W, C] and labels [K, B],
-    which threads read ahead (grain). Images are uint8, the others int32.
+    which threads read ahead (grain). Images are uint8, the others int32. With `facts` the labels are `Facts`.
     """
-    images, labels = image_set.images, image_set.labels
+    images, labels = image_set.images, image_set.facts() if facts else image_set.labels
 
     def rows(call: int) -> np.ndarray:
         return batch_indices(seed, first_iteration + call * per_call, per_call, batch_size, len(images))
@@ -42,8 +50,8 @@ def feed(
 
     import grain.python as grain
 
-    def read(call: int) -> tuple[np.ndarray, np.ndarray]:
-        return images[rows(call)], labels[rows(call)]
+    def read(call: int) -> tuple[np.ndarray, Any]:
+        return images[rows(call)], jax.tree.map(lambda x: x[rows(call)], labels)
 
     options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
     with contextlib.closing(iter(grain.MapDataset.range(ENDLESS).map(read).to_iter_dataset(options))) as batches:
