@@ -48,7 +48,7 @@ CHOICES = {  # field: its choices
     "augment.target": (None, 0.6),
     "train.generator_every": (1, 2),
     "train.accumulate": (1, 2),
-    "train.judge_form": ("apart", "joint"),
+    "train.ops": ("reference", "reference,discriminate=joint"),
     "train.remat": ("none", "blocks", "full"),
 }
 Case = dict  # {field: its choice}
