@@ -37,9 +37,14 @@ def get_config() -> ml_collections.ConfigDict:
     model.num_classes = 0  # classes the generator is conditioned on (subfolders, or data.labels); 0: unconditional
     model.skip_excitation = True  # skip-layer excitation in the generator; False: the paper's ablation
     model.attention = False  # efficient attention in the generator at 4, 8 and 16 pixels
+    model.discriminator_skip_excitation = True  # the same in the discriminator (reference; the paper has none there)
+    model.discriminator_attention = False  # efficient attention in the discriminator at 16 and 8 pixels
     model.discriminator = "fastgan"  # fastgan | projected (features of a frozen network, Sauer et al. 2021) | both
     model.feature_weights = placeholder(str)  # file with the weights of that network; None: the package of [projected]
     model.decoders = "big,part,small"  # reconstruction decoders of the discriminator, also: mid; "" for none
+    model.part = "quadrant"  # that the decoder "part" reconstructs: quadrant (reference) | eighth of the side (paper)
+    model.self_supervision = ""  # of contrastive, aspect, rotation: tasks of the discriminator (paper's table 6)
+    model.num_instances = 0  # training images that "contrastive" tells apart: their number; 0: without that task
     model.sle_activation = "swish"  # inside skip-layer excitation: swish (reference) | leaky_relu (paper's text)
     model.output_tanh = placeholder(bool)  # tanh on the generator's outputs; None: only from 1024 up (reference)
     model.logits_map = 5  # side of each head's map of logits: 5 (reference) | 1
@@ -52,10 +57,13 @@ def get_config() -> ml_collections.ConfigDict:
     loss.adversarial = "hinge"  # hinge (reference) | relativistic_hinge | logistic | relativistic_pairing
     loss.projected_weight = 1.0  # of the projected discriminators in the generator's loss, with discriminator "both"
     loss.lecam = 0.0  # weight of LeCam regularization of the discriminator's logits (Tseng et al. 2021); 0: none
-    loss.gradient_penalty = 0.0  # weight of R1 and R2, on real and on generated images (Mescheder et al. 2018); 0: none
+    loss.r1 = 0.0  # weight of the gradient penalty on real images (Mescheder et al. 2018), half the squared length
+    loss.r2 = 0.0  # weight of that on generated images
+    loss.penalty_every = 1  # iterations of which one computes them, weighted as much more (lazy, Karras et al. 2020)
     loss.smoothing = 0.2  # margins of the hinge are uniform from 1 - this to 1: 0.2 (reference) | 0 (paper)
-    loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2
+    loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2 | none: as model.decoders=""
     loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference's sum)
+    loss.self_supervision_weight = 1.0  # of the sum of the losses of model.self_supervision
     loss.perceptual_net = "vgg"  # of lpips: vgg (reference) | squeeze (forty times cheaper) | squeeze_caffe (not LPIPS)
     loss.perceptual_weights = placeholder(str)  # local file with its weights; None: the user's cache, then download
 
@@ -74,7 +82,8 @@ def get_config() -> ml_collections.ConfigDict:
     optim.ema_warmup = False  # a decay of at most (1 + t) / (10 + t) at iteration t, so that early averages do not lag
 
     train = config.train = ml_collections.ConfigDict()
-    train.iterations = 50_000  # one discriminator and one generator update each
+    train.iterations = 50_000  # one update of the discriminator each, and one of the generator by generator_every
+    train.generator_every = 1  # iterations of which the last updates the generator and its average
     train.batch_size = 8  # images per iteration
     train.devices = placeholder(int)  # that share each batch, as a single one would compute it; None: all that are here
     train.seed = 0  # of everything random in the run
@@ -92,7 +101,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.sample_every = 1_000  # iterations between sample grids
     train.checkpoint_every = 5_000  # iterations between checkpoints
     train.keep = 3  # newest checkpoints kept (the first and the last are always kept); None: all
-    train.num_samples = 16  # images in a sample grid
+    train.num_samples = 16  # images in a sample grid; with classes, about so many, in a row for each
 
     evaluation = config.eval = ml_collections.ConfigDict()
     evaluation.every = placeholder(int)  # iterations between evaluations; None: none while training

@@ -8,6 +8,7 @@ import optax
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan import losses
+from fastgan_jax.gan.self_supervision import TASKS
 from fastgan_jax.gan.spec import Pretrained, Spec
 from fastgan_jax.models.discriminator import Discriminator, layers_from_image
 from fastgan_jax.models.generator import Generator
@@ -45,9 +46,19 @@ def build_image_discriminator(model: Any, compute: Compute = REFERENCE) -> Discr
     """FastGAN's discriminator of the group `model`; None if the images are judged by their features alone."""
     if model.discriminator == "projected":
         return None
-    names = ("resolution", "channels", "ndf", "num_classes", "sle_activation", "logits_map")
+    names = ("resolution", "channels", "ndf", "num_classes", "sle_activation", "logits_map", "part")
     fields = {name: model[name] for name in names} | {"decoders": split_names(model.decoders)}
-    return Discriminator(**fields, compute=compute)
+    fields |= {name: model[f"discriminator_{name}"] for name in ("skip_excitation", "attention")}
+    tasks = {name: TASKS[name].outputs(model.num_instances) for name in split_names(model.self_supervision)}
+    return Discriminator(**fields, heads=tuple(tasks.items()), compute=compute)
+
+
+def frozen_layers(config: Any) -> tuple[str, ...]:
+    """Names among D's variables of the layers that `train.freeze_discriminator` keeps as they are."""
+    model = config.model
+    options = (model.discriminator_skip_excitation, model.discriminator_attention)
+    layers = layers_from_image(model.resolution, *options)
+    return sum(layers[: config.train.freeze_discriminator], ())
 
 
 def spec_from_config(config: Any, backend: str | None = None) -> Spec:
@@ -68,12 +79,13 @@ def spec_from_config(config: Any, backend: str | None = None) -> Spec:
         resize=config.model.resize,
         flip=config.data.flip,
         ema_decay=optim.ema_decay,
-        frozen=sum(layers_from_image(config.model.resolution)[: config.train.freeze_discriminator], ()),
+        frozen=frozen_layers(config),
         ema_warmup=optim.ema_warmup,
         augment_target=config.augment.target,
         lecam=config.loss.lecam,
         projected_weight=config.loss.projected_weight,
-        gradient_penalty=config.loss.gradient_penalty,
+        **{name: config.loss[name] for name in ("r1", "r2", "penalty_every", "self_supervision_weight")},
+        generator_every=config.train.generator_every,
         recompute=config.train.remat == "full",
     )
 

@@ -17,7 +17,7 @@ import numpy as np
 from clu import parameter_overview
 
 from fastgan_jax.build import build_image_discriminator, pretrained_from_config, spec_from_config
-from fastgan_jax.data.dataset import ImageSet, load_image_set
+from fastgan_jax.data.dataset import ImageSet, check_instances, load_image_set
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
@@ -146,6 +146,7 @@ class _Training:
             log.info("%s", "\n".join(lines))
         shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
         self.data: ImageSet = load_image_set(config.data, **shape, run_dir=run.path)
+        check_instances(config.model.num_instances, self.data)
         write_json(run.data, self.data.record())
         if self.data.files.skipped or self.data.files.left_out:
             log.info("what became of each file: %s", run.data)
@@ -295,8 +296,8 @@ class _Training:
         if not self.resident:
             count = len(self.data.images)
             log.info("the set of %d images streams from the host (data.resident=%s)", count, data.resident)
-        order = (train.seed, train.batch_size, per_call, self.step)
-        return feed(self.data, self.resident, *order, mesh=self.spec.mesh)
+        order, facts = (train.seed, train.batch_size, per_call, self.step), bool(self.spec.discriminator.heads)
+        return feed(self.data, self.resident, *order, mesh=self.spec.mesh, facts=facts)
 
     def _compile(self, per_call: int, inputs: tuple) -> tuple[Program, int]:
         """The compiled program and the bytes of device memory that it needs."""
@@ -356,8 +357,7 @@ class _Training:
 
     def _sample(self) -> None:
         """Writes the grid of the fixed latents and, once the discriminator has learned, that of reconstructions."""
-        images = self._sampler().sample(self.config.train.num_samples, self.config.train.seed)
-        grid = image_grid(images)
+        grid = image_grid(*self._sampler().sample_by_class(self.config.train.num_samples, self.config.train.seed))
         self._write_grid("samples", self.run.sample_path(self.step), grid)
         self.shown.show(grid)
         discriminator = build_image_discriminator(self.config.model, self.spec.discriminator.compute)

@@ -76,7 +76,8 @@ def measure(config: Any, images: ImageSet) -> Measured:
     program = make_program(
         spec, iterations=per_call, resident=resident, unroll=backend == "cpu", accumulate=train.accumulate
     )
-    with feed(images, resident, train.seed, train.batch_size, per_call) as batches:
+    facts = bool(spec.discriminator.heads)
+    with feed(images, resident, train.seed, train.batch_size, per_call, facts=facts) as batches:
         inputs = next(batches)
         compiled, needed = watched("compiling", lambda: compile_program(program, state, pretrained, *inputs))
 

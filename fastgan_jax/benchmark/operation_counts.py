@@ -34,7 +34,7 @@ def count_iteration(spec: Spec, pretrained: Pretrained) -> dict[str, int]:
     generate, g_params, g_state = _training_pass(spec.generator, *latents)
     discriminate, d_params, d_state = _training_pass(spec.discriminator, *inputs, **named)
     on_real = (discriminate, d_params, *inputs, d_state, named)
-    on_fake = (discriminate, d_params, *inputs, d_state, named | {"quadrant": None})
+    on_fake = (discriminate, d_params, *inputs, d_state, named | {"cell": None})
     counts = {}
     counts["G forward"], g_backward = _count_both_ways(1, generate, g_params, *latents, g_state, {})
     counts["D on real, forward"], counts["D on real, backward"] = _count_both_ways(1, *on_real)

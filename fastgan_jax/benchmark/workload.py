@@ -17,7 +17,7 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from fastgan_jax.benchmark import operation_counts, results
 from fastgan_jax.build import spec_from_config, uses_perceptual
-from fastgan_jax.data.accounting import Accounting
+from fastgan_jax.data.accounting import Accounting, ReadFile
 from fastgan_jax.data.dataset import ImageSet
 from fastgan_jax.data.feed import feed
 from fastgan_jax.errors import UserError
@@ -55,7 +55,8 @@ class Workload:
         if self.streamed is None:
             yield from itertools.repeat(self.inputs)
         else:
-            with feed(self.streamed, False, 0, self.config.train.batch_size, self.per_call) as batches:
+            facts = bool(self.spec.discriminator.heads)
+            with feed(self.streamed, False, 0, self.config.train.batch_size, self.per_call, facts=facts) as batches:
                 yield from ((self.inputs[0], *batch) for batch in batches)
 
     def check_block(self, iterations: int) -> None:
@@ -80,12 +81,13 @@ def make_workload(config: Any, backend: str | None = None) -> Workload:
     images = draws.integers(0, 256, (NUM_IMAGES, side, side, channels), np.uint8)
     labels = draws.integers(0, max(1, config.model.num_classes), NUM_IMAGES).astype(np.int32)
     indices = draws.integers(0, NUM_IMAGES, (per_call, config.train.batch_size)).astype(np.int32)
-    streamed, arrays = None, (images, labels, indices)
+    synthetic = ImageSet(
+        images, labels, Accounting("synthetic", [ReadFile("", side, side, "")] * NUM_IMAGES), "synthetic"
+    )
+    known = (images, synthetic.facts() if spec.discriminator.heads else labels)
+    streamed, arrays = None, (*known, indices)
     if config.data.resident == "false":
-        streamed, arrays = (
-            ImageSet(images, labels, Accounting("synthetic"), "synthetic"),
-            (images[indices], labels[indices]),
-        )
+        streamed, arrays = synthetic, jax.tree.map(lambda x: x[indices], known)
     inputs = jax.device_put((random_pretrained(config), *arrays))
     return Workload(config, spec, state, inputs, per_call, unroll=backend == "cpu", streamed=streamed)
 

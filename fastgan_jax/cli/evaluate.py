@@ -32,6 +32,7 @@ EXAMPLES = """examples:
   fastgan evaluate --run runs/mine --step all --metrics frechet,kid --features squeeze_caffe --plot curve.png
   fastgan evaluate --run runs/mine --metrics layout,swd
   fastgan evaluate --run runs/mine --features efficientnet_lite0 --metrics kid --coverage runs/mine/coverage.png
+  fastgan evaluate --run runs/mine --metrics kid --label 1 --json class1.json
   fastgan evaluate --run runs/mine --step best --metrics diversity,nearest --data /my/images"""
 
 
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "--run", "--overwrite")
     add("--step", type=steps, default="latest", help="latest (default), best, all, or iterations joined by commas")
     add_settings(parser)
+    add("--label", type=options.index, metavar="L", help="one class of a conditional model, against its images")
     add("--json", type=options.path, metavar="FILE", help="write the numbers there")
     coverage = "draw training images with their nearest samples there, and measure density_coverage (.png)"
     add("--coverage", type=options.png_path, metavar="FILE", help=coverage)
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = checkpoint_steps(arguments.run) if "all" in arguments.step else arguments.step
     try:
         config = configuration_of(arguments.run, arguments)
-        evaluation = evaluate_run(arguments.run, chosen, config, arguments.data)
+        evaluation = evaluate_run(arguments.run, chosen, config, arguments.data, arguments.label)
     except UserError as error:
         raise UserError(with_options(str(error))) from None
     show(evaluation, config, arguments.run, **outputs)

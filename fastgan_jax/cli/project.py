@@ -1,7 +1,8 @@
 """Finds the latents whose images come nearest to given images: latent back-tracking.
 
 Writes one PNG for each image, side_by_side.png (image | projection), table.json and projected.npz with the latents
-`z`, the image files `names` and `noise_seed`: generate(z, noise_seed=noise_seed) gives the PNGs again.
+`z`, the image files `names` and `noise_seed`: generate(z, noise_seed=noise_seed) gives the PNGs again. Of several
+checkpoints, each has a folder of its own, and iterations.json the mean distances (paper, table 5).
 """
 
 import argparse
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fastgan_jax.cli import options
+from fastgan_jax.cli.evaluate import steps
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.pretrained.registry import PIXELS
@@ -28,12 +30,14 @@ HELP = {
 EXAMPLES = """examples:
   fastgan project --run runs/mine --images me.jpg you.png --out projected/
   fastgan project --run runs/mine --images folder/ --out projected/ --updates 300 --distance l2
+  fastgan project --run runs/mine --training 0-9 --step all --out backtracking/
   fastgan project --run runs/demo --training 0-3 --out projected/ --net squeeze"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    options.add_shared(parser, "--run", "--step")
+    options.add_shared(parser, "--run")
+    add("--step", type=steps, default="latest", help="latest (default), best, all, or iterations joined by commas")
     options.add_out(parser, "a folder")
     targets = parser.add_mutually_exclusive_group(required=True).add_argument
     targets("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
@@ -46,18 +50,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Projects the images and writes what was found."""
+    """Projects the images by each checkpoint and writes what was found."""
     search = options.read_fields(arguments, ProjectionOptions)
 
     from fastgan_jax.data.image_files import image_files
-    from fastgan_jax.inference.projection import project
-    from fastgan_jax.inference.projection_files import projection_paths, projection_table, write_projection
+    from fastgan_jax.inference.projection_files import projection_paths
+    from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint
+    from fastgan_jax.utils.files import write_json
 
     training = arguments.training
     files = [Path(f"training_{n:06d}") for n in training] if training else image_files(arguments.images)
-    paths = projection_paths(arguments.out, files)
-    check_outputs(paths, arguments.overwrite)
     search = dataclasses.replace(search, batch_size=min(search.batch_size, len(files)))
+    chosen = checkpoint_steps(arguments.run) if "all" in arguments.step else arguments.step
+    chosen = sorted({int(find_checkpoint(arguments.run, step).name) for step in chosen})
+    out, several = arguments.out, len(chosen) > 1
+    folders = {step: out / str(step) if several else out for step in chosen}
+    paths = [path for folder in folders.values() for path in projection_paths(folder, files)]
+    paths += [out / "iterations.json"] if several else []
+    check_outputs(paths, arguments.overwrite)
+    means = []
+    for arguments.step, folder in folders.items():
+        means.append(project_by(arguments, search, files, folder))
+    if several:
+        write_json(out / "iterations.json", {"iterations": means})
+        print("\n".join(["iteration  before   after", *map("{step:9}  {before:.4f}  {after:.4f}".format_map, means)]))
+    print("\n".join(map(str, paths)))
+
+
+def project_by(
+    arguments: argparse.Namespace, search: ProjectionOptions, files: list[Path], folder: Path
+) -> dict[str, Any]:
+    """Projects the images by the checkpoint --step, writes into a folder, and returns the mean distances."""
+    from fastgan_jax.inference.projection import project
+    from fastgan_jax.inference.projection_files import projection_table, write_projection
+
     sampler = options.load_generator(arguments)
     targets, labels = read_targets(arguments, files, sampler.config)
     if arguments.labels is not None:
@@ -71,8 +97,9 @@ def run(arguments: argparse.Namespace) -> None:
         projection = project(sampler, targets, *network, search, labels=labels, on_progress=bar.update)
     facts = options.facts_of(arguments, sampler.step) | {"distance": network[0] or "l2"}
     facts |= {name: getattr(search, name) for name in HELP if name != "batch_size"}
-    print(projection_table(write_projection(arguments.out, files, targets, projection, facts), projection.measure))
-    print("\n".join(map(str, paths)))
+    rows = write_projection(folder, files, targets, projection, facts)
+    print(projection_table(rows, projection.measure))
+    return {"step": sampler.step} | {when: sum(row[when] for row in rows) / len(rows) for when in ("before", "after")}
 
 
 def read_targets(arguments: argparse.Namespace, files: list[Path], config: Any) -> tuple[Any, list[int] | None]:

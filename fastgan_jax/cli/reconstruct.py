@@ -1,7 +1,7 @@
 """Shows what a trained discriminator knows of images: reconstructions by its own decoders, or by fresh ones.
 
 With --images: one row for each image, real | the reconstruction of each of the discriminator's decoders, with the
-quadrant that "part" reconstructs before it.
+quadrant (or, with model.part=eighth, the cell of an 8x8 division) that "part" reconstructs before it.
 With --probe: a test of the discriminator as a feature extractor. It is frozen, fresh decoders learn to reconstruct the
 training images from its maps f1 (16x16) and f2 (8x8), and the distance of their reconstructions of held-out images is
 printed and written (probe.json) beside rows of real | f1 | f2. Lower is better; the discriminator before training
@@ -45,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action = parser.add_mutually_exclusive_group(required=True).add_argument
     action("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
     action("--probe", action="store_true", help="test the discriminator as a feature extractor")
-    parser.add_argument("--quadrant", choices=QUADRANTS, default="top-left", help="of --images (default: top-left)")
+    which = f"of --images: {', '.join(QUADRANTS)}, or with model.part=eighth 0 to 63, row by row (default: the first)"
+    parser.add_argument("--quadrant", metavar="Q", help=which)
     probe = parser.add_argument_group("with --probe")
     options.add_fields(probe, ProbeOptions, HELP)
     probe.add_argument("--distance", choices=DISTANCES, help="default: lpips where a network is here, else l1")
@@ -81,11 +82,23 @@ def run_decoders(arguments: argparse.Namespace, trained: "TrainedDiscriminator",
     if not trained.discriminator.decoders:
         raise UserError(f"the discriminator of {arguments.run} has no decoders (model.decoders is empty): try --probe")
     images = read_images(files, trained.config)
-    quadrant = QUADRANTS.index(arguments.quadrant)
-    columns = reconstruct_all(trained.discriminator, trained.config.model.resize, trained.variables, images, quadrant)
+    cells = cells_of(trained.discriminator.part)
+    arguments.quadrant = arguments.quadrant or cells[0]
+    if arguments.quadrant not in cells:
+        allowed = f"one of {', '.join(cells)}" if len(cells) == 4 else f"from 0 to {cells[-1]} for this run"
+        raise UserError(f"--quadrant {arguments.quadrant}: must be {allowed}")
+    cell = cells.index(arguments.quadrant)
+    columns = reconstruct_all(trained.discriminator, trained.config.model.resize, trained.variables, images, cell)
     save_png(arguments.out, titled_columns(columns), options.facts_of(arguments, trained.step, "quadrant"))
     print(f"{len(files)} image{'s' * (len(files) > 1)}, {' | '.join(columns)}, iteration {trained.step}")
     print(arguments.out)
+
+
+def cells_of(part: str) -> tuple[str, ...]:
+    """The names of the cells that --quadrant may choose from, in order, where "part" reconstructs such a part."""
+    from fastgan_jax.models.discriminator import PARTS
+
+    return QUADRANTS if part == "quadrant" else tuple(map(str, range(PARTS[part] ** 2)))
 
 
 def run_probe(

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -24,6 +25,7 @@ from fastgan_jax.data.memory import cpu_threads, threads_for_files
 from fastgan_jax.data.source import Source, open_source
 from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
+from fastgan_jax.gan.self_supervision import Facts
 from fastgan_jax.utils.console import Progress, announced
 from fastgan_jax.utils.files import user_path
 
@@ -52,6 +54,17 @@ class ImageSet:
     def skipped(self) -> list[str]:
         """Names of the files that could not be read."""
         return [file.name for file in self.files.skipped]
+
+    def of_class(self, label: int) -> "ImageSet":
+        """The images of one class."""
+        rows = np.flatnonzero(self.labels == label)
+        files = dataclasses.replace(self.files, read=[self.files.read[row] for row in rows])
+        return ImageSet(self.images[rows], self.labels[rows], files, f"{self.fingerprint}-class{label}")
+
+    def facts(self) -> Facts:
+        """What is known of each image, for self-supervision."""
+        aspects = [math.log(file.width / file.height) for file in self.files.read]
+        return Facts(self.labels, np.arange(len(self.labels), dtype=np.int32), np.array(aspects, np.float32))
 
     def record(self) -> dict[str, Any]:
         """The content of a run's data.json: every file, read, skipped or left out, and the classes."""
@@ -97,6 +110,16 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         log.warning("%s", line)
     _check_classes(files, source, labels, kept_labels)
     return ImageSet(images, kept_labels, files, fingerprint)
+
+
+def check_instances(num_instances: int, image_set: ImageSet) -> None:
+    """Checks that a model that tells training images apart has as many outputs; 0: it does not.
+
+    Raises:
+        UserError: if there are more or fewer images.
+    """
+    if num_instances not in (0, count := len(image_set.images)):
+        raise UserError(f"model.num_instances={num_instances}: the set has {count} images; set {count}")
 
 
 def _classes(source: Source, data: Any, num_classes: int) -> tuple[list[int], list[str]]:

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,15 +32,18 @@ def feed(
     batch_size: int,
     per_call: int,
     first_iteration: int = 0,
+    *,
     mesh: Mesh | None = None,
+    facts: bool = False,
 ) -> Iterator[Iterator[tuple[jax.Array, ...]]]:
     """The inputs, on the device, of each call of the device program for K = `per_call` iterations of B images.
 
     Of a resident set images [N, H, W, C], labels [N] and rows [K, B]; else images [K, B, H, W, C] and labels [K, B],
-    which threads read ahead (grain). Images are uint8, the others int32. The devices of a `mesh` share each batch: a
-    resident set is on all of them, and of a streamed one each process reads what its own devices need.
+    which threads read ahead (grain). Images are uint8, the others int32; with `facts` the labels are `Facts`. The
+    devices of a `mesh` share each batch: a resident set is on all of them, and of a streamed one each process reads
+    what its own devices need.
     """
-    images, labels = image_set.images, image_set.labels
+    images, labels = image_set.images, image_set.facts() if facts else image_set.labels
     own = slice(None) if mesh is None else _own_part(mesh, batch_size)
 
     def rows(call: int) -> np.ndarray:
@@ -59,12 +63,12 @@ def feed(
 
     import grain.python as grain
 
-    def read(call: int) -> tuple[np.ndarray, np.ndarray]:
-        return images[rows(call)], labels[rows(call)]
+    def read(call: int) -> tuple[np.ndarray, Any]:
+        return images[rows(call)], jax.tree.map(lambda x: x[rows(call)], labels)
 
     options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
     with contextlib.closing(iter(grain.MapDataset.range(ENDLESS).map(read).to_iter_dataset(options))) as batches:
-        yield (tuple(map(put, batch)) for batch in batches)
+        yield (jax.tree.map(put, batch) for batch in batches)
 
 
 def _own_part(mesh: Mesh, size: int) -> slice:

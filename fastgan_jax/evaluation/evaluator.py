@@ -204,11 +204,16 @@ def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) 
 
 
 def evaluate_run(
-    run: str | Path, steps: Sequence[int | str], config: Any, images: str | Path | None = None
+    run: str | Path,
+    steps: Sequence[int | str],
+    config: Any,
+    images: str | Path | None = None,
+    label: int | None = None,
 ) -> Evaluation:
     """Evaluates checkpoints of a run folder: "latest", "best" or iterations, by the whole configuration.
 
-    `images` is a folder or zip of real images; None: the training set that `config.data` names.
+    `images` is a folder or zip of real images; None: the training set that `config.data` names. With a `label` samples
+    of that class are compared with its training images.
 
     Raises:
         UserError: if there is no such checkpoint, the images cannot be loaded, or weights are not available.
@@ -216,7 +221,12 @@ def evaluate_run(
     if not split_names(config.eval.metrics):
         raise UserError(f"eval.metrics is empty: give names of {', '.join(METRICS)}, joined by commas")
     steps = sorted({int(find_checkpoint(run, step).name) for step in steps})  # before anything is computed
-    data = load_training_set(run, config, images)
+    if label is not None and (images is not None or not 0 <= label < config.model.num_classes):
+        known = f"classes 0 to {config.model.num_classes - 1}" if config.model.num_classes else "no classes"
+        raise UserError(f"label={label}: the run has {known}, and images from elsewhere have none")
+    data, real = load_training_set(run, config, images), "training set" if images is None else str(images)
+    if label is not None:
+        data, real = data.of_class(label), f"class {label} of the training set"
     evaluator = evaluator_from_config(config, data, classes=images is None)
     rows, figure = [], None
     with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
@@ -227,7 +237,7 @@ def evaluate_run(
         "run": run_name(run),
         "num_samples": config.eval.num_samples,
         "num_real": len(data.images),
-        "real": "training set" if images is None else str(images),
+        "real": real,
         "seed": config.eval.seed,
         "networks": evaluator.description,
         "remarks": better_networks(config),

@@ -19,23 +19,24 @@ import jax.numpy as jnp
 import optax
 
 from fastgan_jax.gan.randomness import StepDraws
+from fastgan_jax.gan.self_supervision import Facts
 from fastgan_jax.gan.spec import NO_PRETRAINED, Pretrained, Spec
-from fastgan_jax.gan.state import TrainState, apply_gradients
+from fastgan_jax.gan.state import NetworkState, TrainState, apply_gradients
 from fastgan_jax.gan.step import (
     Inputs,
     Metrics,
-    Seen,
     augment_probability,
     augment_real,
-    averages_of,
+    class_labels,
     discriminator_gradient,
-    discriminator_inputs_of_real,
     discriminator_passes,
     finish,
     generate,
     generator_loss_gradient,
+    if_due,
     pass_without_decoders,
     reconstruction_targets,
+    see,
 )
 from fastgan_jax.models.spectral_norm import power_iterate
 
@@ -44,7 +45,7 @@ def accumulated_update(
     spec: Spec,
     state: TrainState,
     real: jax.Array,
-    labels: jax.Array,
+    labels: jax.Array | Facts,
     draws: StepDraws,
     pretrained: Pretrained = NO_PRETRAINED,
     *,
@@ -62,7 +63,7 @@ def accumulated_update(
     for_real, for_fake = discriminator_passes(d)
     if spec.reconstruction_weight is None:
         spec = dataclasses.replace(spec, reconstruction_weight=len(real))  # of the batch, not the micro-batch
-    micro_batches = spec.spread(_split((real, labels, draws.replace(quadrant=None)), parts), axis=1)
+    micro_batches = spec.spread(_split((real, labels, draws.replace(cell=None)), parts), axis=1)
     scan = partial(jax.lax.scan, xs=micro_batches, length=parts, unroll=parts if unroll else 1)
 
     probability = augment_probability(spec, state)
@@ -70,43 +71,49 @@ def accumulated_update(
     def discriminator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
         total, g_stats, d_stats = carried
         real, labels, own_draws = micro_batch
-        own_draws = own_draws.replace(quadrant=draws.quadrant)
-        images, g_stats = generate(spec, moved_g.replace(batch_stats=g_stats), labels, own_draws, probability)
+        own_draws = own_draws.replace(cell=draws.cell)
+        own = moved_g.replace(batch_stats=g_stats)
+        images, g_stats = generate(spec, own, class_labels(labels), own_draws, probability)
         fakes = spec.discriminator.inputs(d.params, pretrained.features, images)
         passes = (for_real.replace(batch_stats=d_stats), for_fake)
         real = augment_real(spec, real, own_draws, probability)
-        seen = Seen(discriminator_inputs_of_real(spec, pretrained, d, real), fakes, labels)
-        targets = reconstruction_targets(spec, pretrained.distance, real, draws.quadrant)
+        seen = see(spec, pretrained, d, (real, fakes), labels, own_draws)
+        targets = reconstruction_targets(spec, pretrained.distance, real, draws.cell)
         gradient, d_stats, metrics = discriminator_gradient(
-            spec, pretrained.distance, passes, seen, targets, own_draws, averages_of(state)
+            spec, pretrained.distance, passes, seen, targets, own_draws, state
         )
         return (_add(total, gradient, 1 / parts), g_stats, d_stats), metrics
 
     start = (optax.tree.zeros_like(d.params), g.batch_stats, d.batch_stats)
     (d_gradient, g_stats, d_stats), d_metrics = scan(discriminator_part, start)
-    d = pass_without_decoders(apply_gradients(for_fake, spec.optimizer, d_gradient))
+    d = apply_gradients(for_fake, spec.optimizer, d_gradient)
+    d_moved = pass_without_decoders(d)
 
     def generator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
         total, d_stats = carried
         real, labels, own_draws = micro_batch
 
         def generated(params: dict) -> tuple[Inputs, dict]:
-            images, stats = generate(spec, moved_g.replace(params=params), labels, own_draws, probability)
+            images, stats = generate(spec, moved_g.replace(params=params), class_labels(labels), own_draws, probability)
             return spec.discriminator.inputs(d.params, pretrained.features, images), stats
 
         fakes, g_vjp, _ = jax.vjp(spec.recomputed(generated), g.params, has_aux=True)
         real = augment_real(spec, real, own_draws, probability)
-        seen = Seen(discriminator_inputs_of_real(spec, pretrained, d, real), fakes, labels)
-        fakes_gradient, d_stats, metrics = generator_loss_gradient(spec, d.replace(batch_stats=d_stats), seen)
+        seen = see(spec, pretrained, d, (real, fakes), labels, own_draws)
+        fakes_gradient, d_stats, metrics = generator_loss_gradient(spec, d_moved.replace(batch_stats=d_stats), seen)
         (gradient,) = g_vjp(fakes_gradient)
         return (_add(total, gradient, 1 / parts), d_stats), metrics
 
-    (g_gradient, d_stats), g_metrics = scan(generator_part, (optax.tree.zeros_like(g.params), d_stats))
-    g = apply_gradients(moved_g, spec.optimizer, g_gradient, batch_stats=g_stats)
+    def generator_update() -> tuple[NetworkState, NetworkState, Metrics]:
+        (gradient, stats), metrics = scan(generator_part, (optax.tree.zeros_like(g.params), d_stats))
+        updated = apply_gradients(moved_g, spec.optimizer, gradient, batch_stats=g_stats)
+        metrics = jax.tree.map(jnp.mean, metrics) | {"grad_norm/g": optax.tree.norm(gradient)}
+        return updated, d_moved.replace(batch_stats=stats), metrics
 
-    metrics = jax.tree.map(jnp.mean, d_metrics | g_metrics)
-    norms = {"grad_norm/d": optax.tree.norm(d_gradient), "grad_norm/g": optax.tree.norm(g_gradient)}
-    return finish(spec, state, g, d.replace(batch_stats=d_stats), metrics | norms, len(labels))
+    networks = (moved_g.replace(batch_stats=g_stats), d.replace(batch_stats=d_stats))
+    g, d, g_metrics = if_due(spec, state, generator_update, networks)
+    metrics = jax.tree.map(jnp.mean, d_metrics) | g_metrics | {"grad_norm/d": optax.tree.norm(d_gradient)}
+    return finish(spec, state, g, d, metrics, len(real))
 
 
 def _split(tree: Any, parts: int) -> Any:

@@ -18,7 +18,7 @@ def discriminate_both(
     params: dict,
     passes: tuple[NetworkState, NetworkState],
     seen: Any,
-    quadrant: jax.Array,
+    cell: jax.Array,
 ) -> tuple[DiscriminatorOutput, DiscriminatorOutput, dict]:
     """D's outputs for real images (with reconstructions) and generated ones, and its batch-norm state after both.
 
@@ -28,7 +28,7 @@ def discriminate_both(
         params: of D.
         passes: D as it sees real, then generated images, see `step.discriminator_passes`.
         seen: a `step.Seen`.
-        quadrant: that the decoder "part" reconstructs.
+        cell: that the decoder "part" reconstructs.
     """
     for_real, for_fake = passes
     before, count = for_real.batch_stats, len(seen.labels)
@@ -44,11 +44,12 @@ def discriminate_both(
     twice = jnp.tile(seen.labels, 2)
     run = spec.recomputed(
         lambda params: discriminate(
-            spec, both.replace(params=params), joined, twice, quadrant=quadrant, num_reconstructed=count
+            spec, both.replace(params=params), joined, twice, cell=cell, num_reconstructed=count
         )
     )
     output, stats = run(params)
     on_real, on_fake = (output._replace(logits=logits) for logits in jnp.split(output.logits, 2))
+    on_real = on_real._replace(predictions={name: x[:count] for name, x in output.predictions.items()})
     moved = jax.tree.map(_moved_in_turn, without_decoders(before), without_decoders(stats))
     return on_real, on_fake._replace(reconstructions={}), stats | moved
 

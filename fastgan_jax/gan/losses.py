@@ -149,9 +149,11 @@ class Distance:
         return self.compare(params, self.embed(params, images), target)
 
 
+NO_RECONSTRUCTION = "none"  # there are no decoders then, see runs/config.py
 # loss.reconstruction: (backbone, dtype) -> the distance; those without a network ignore both
 RECONSTRUCTION: dict[str, Callable[[str, jnp.dtype | None], Distance]] = {
     "lpips": Distance.lpips,
     "l1": lambda backbone, dtype: Distance.of_images(l1),
     "l2": lambda backbone, dtype: Distance.of_images(l2),
+    NO_RECONSTRUCTION: lambda backbone, dtype: Distance.of_images(lambda first, second: jnp.zeros(len(first))),
 }

@@ -52,7 +52,7 @@ def make_program(spec: Spec, *, iterations: int, resident: bool, unroll: bool, a
         iterations: K.
         resident: whether the whole set is an argument, (state, pretrained, images uint8 [N, R, R, C], labels int32 [N],
             indices int32 [K, B]), or the batches are, (state, pretrained, images uint8 [K, B, R, R, C], labels int32
-            [K, B]). `pretrained` is as for `step.update`.
+            [K, B]). `pretrained` and `labels`, which may be `Facts`, are as for `step.update`.
         unroll: write the iterations out instead of looping (for CPU, where a loop makes convolutions slow).
         accumulate: micro-batches that a batch is cut into, see `accumulation`.
     """
@@ -63,7 +63,7 @@ def make_program(spec: Spec, *, iterations: int, resident: bool, unroll: bool, a
         state: TrainState, pretrained: Pretrained, images: jax.Array, labels: jax.Array, *indices: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def body(state: TrainState, batch: tuple[jax.Array, ...]) -> tuple[TrainState, Metrics]:
-            own_images, own_labels = (images[batch[0]], labels[batch[0]]) if resident else batch
+            own_images, own_labels = jax.tree.map(lambda x: x[batch[0]], (images, labels)) if resident else batch
             return step(state, own_images, own_labels, pretrained)
 
         batches = indices if resident else (images, labels)

@@ -48,7 +48,11 @@ class Spec:
     ema_warmup: bool = False  # a shorter average in the first iterations
     augment_target: float | None = None  # sign of D's real logits that the probability of augmentation aims at
     lecam: float = 0.0  # weight of LeCam regularization
-    gradient_penalty: float = 0.0  # weight of R1 and R2
+    r1: float = 0.0  # weight of the gradient penalty on real images
+    r2: float = 0.0  # on generated images
+    penalty_every: int = 1  # iterations of which one computes the penalties, with this many times the weight
+    generator_every: int = 1  # updates of D for each of G
+    self_supervision_weight: float = 1.0  # of the tasks of D's heads
     projected_weight: float = 1.0  # of the projected discriminators in G's loss, beside FastGAN's
     recompute: bool = False  # a network's activations in its backward pass, instead of keeping them until then
     mesh: Mesh | None = None  # of the devices that share each batch, see `batch_mesh`; None: one device

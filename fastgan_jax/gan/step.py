@@ -7,6 +7,7 @@ In training mode D's spectral vectors move with every pass, and its running aver
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +17,13 @@ import optax
 
 from fastgan_jax.gan import augment, joint, losses
 from fastgan_jax.gan.randomness import StepDraws, draw_step
+from fastgan_jax.gan.self_supervision import ROTATION, TASKS, Facts, rotate
 from fastgan_jax.gan.spec import NO_PRETRAINED, Pretrained, Spec
 from fastgan_jax.gan.state import NetworkState, TrainState, apply_gradients
 from fastgan_jax.models.discriminator import DiscriminatorOutput, decoder_side, without_decoders
 from fastgan_jax.models.generator import small_side
 from fastgan_jax.models.spectral_norm import power_iterate, without_norms
-from fastgan_jax.utils.images import RESIZES, crop_quadrant, to_unit
+from fastgan_jax.utils.images import RESIZES, crop_cell, to_unit
 
 EMA_WARMUP = 10  # decay (1 + t) / (10 + t) before the average's own is reached, with ema_warmup
 LOGITS_DECAY = 0.99  # of the averages of D's logits
@@ -36,7 +38,7 @@ def train_step(
     spec: Spec,
     state: TrainState,
     images: jax.Array,
-    labels: jax.Array,
+    labels: jax.Array | Facts,
     pretrained: Pretrained = NO_PRETRAINED,
     iteration: Callable[..., tuple[TrainState, Metrics]] | None = None,
 ) -> tuple[TrainState, Metrics]:
@@ -50,7 +52,7 @@ def update(
     spec: Spec,
     state: TrainState,
     real: jax.Array,
-    labels: jax.Array,
+    labels: jax.Array | Facts,
     draws: StepDraws,
     pretrained: Pretrained = NO_PRETRAINED,
 ) -> tuple[TrainState, Metrics]:
@@ -60,7 +62,8 @@ def update(
         spec: networks and options.
         state: before the iteration.
         real: images [B, R, R, C] in [-1, 1].
-        labels: classes int32 [B] of the real images, used for the generated ones too; ignored without classes.
+        labels: classes int32 [B] of the real images, used for the generated ones too; ignored without classes. `Facts`
+            where D has self-supervision heads.
         draws: the random draws of the iteration.
         pretrained: parameters of pretrained networks, as far as the losses have any.
 
@@ -75,26 +78,32 @@ def update(
     g_spectral = power_iterate(g.params, g.spectral, norms=True)
 
     def generated(params: dict) -> tuple[Inputs, dict]:
-        images, stats = generate(spec, g.replace(params=params, spectral=g_spectral), labels, draws, probability)
+        own = g.replace(params=params, spectral=g_spectral)
+        images, stats = generate(spec, own, class_labels(labels), draws, probability)
         return spec.discriminator.inputs(d.params, pretrained.features, images), stats
 
     fakes, g_vjp, g_stats = jax.vjp(spec.recomputed(generated), g.params, has_aux=True)
 
     for_real, for_fake = discriminator_passes(d)
-    seen = Seen(discriminator_inputs_of_real(spec, pretrained, d, real), fakes, labels)
-    targets = reconstruction_targets(spec, pretrained.distance, real, draws.quadrant)
+    seen = see(spec, pretrained, d, (real, fakes), labels, draws)
+    targets = reconstruction_targets(spec, pretrained.distance, real, draws.cell)
     d_gradient, d_stats, d_metrics = discriminator_gradient(
-        spec, pretrained.distance, (for_real, for_fake), seen, targets, draws, averages_of(state)
+        spec, pretrained.distance, (for_real, for_fake), seen, targets, draws, state
     )
     d = apply_gradients(for_fake, spec.optimizer, d_gradient, batch_stats=d_stats)
 
-    d = pass_without_decoders(d)
-    fakes_gradient, d_stats, g_metrics = generator_loss_gradient(spec, d, seen)
-    (g_gradient,) = g_vjp(fakes_gradient)
-    g = apply_gradients(g, spec.optimizer, g_gradient, batch_stats=g_stats, spectral=g_spectral)
+    g = g.replace(batch_stats=g_stats, spectral=g_spectral)
 
-    norms = {"grad_norm/d": optax.tree.norm(d_gradient), "grad_norm/g": optax.tree.norm(g_gradient)}
-    return finish(spec, state, g, d.replace(batch_stats=d_stats), d_metrics | g_metrics | norms, len(labels))
+    def generator_update() -> tuple[NetworkState, NetworkState, Metrics]:
+        d_now = pass_without_decoders(d)
+        fakes_gradient, d_stats, metrics = generator_loss_gradient(spec, d_now, seen)
+        (gradient,) = g_vjp(fakes_gradient)
+        metrics |= {"grad_norm/g": optax.tree.norm(gradient)}
+        return apply_gradients(g, spec.optimizer, gradient), d_now.replace(batch_stats=d_stats), metrics
+
+    g, d, g_metrics = if_due(spec, state, generator_update, (g, d))
+    metrics = d_metrics | g_metrics | {"grad_norm/d": optax.tree.norm(d_gradient)}
+    return finish(spec, state, g, d, metrics, len(real))
 
 
 @jax.named_scope("average")
@@ -110,11 +119,35 @@ def finish(
         decay = jnp.minimum(decay, (state.step + 1) / (state.step + EMA_WARMUP))
     g, d = (network.replace(spectral=without_norms(network.spectral)) for network in (g, d))
     ema_params = optax.incremental_update(g.params, state.ema_params, 1 - decay)
+    if spec.generator_every > 1:
+        due = is_due(state, spec.generator_every)
+        ema_params = jax.tree.map(lambda new, old: jnp.where(due, new, old), ema_params, state.ema_params)
     state = state.replace(step=state.step + 1, generator=g, discriminator=d, ema_params=ema_params)
     if spec.has_averages:
         metrics |= {"augment/probability": state.averages["augment_probability"]}
         state = state.replace(averages=moved_averages(spec, state.averages, metrics, batch))
     return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+
+
+def is_due(state: TrainState, every: int) -> jax.Array:
+    """Whether the iteration after `state` is one of those that come every so many: the last of them."""
+    return (state.step + 1) % every == 0
+
+
+def if_due(
+    spec: Spec,
+    state: TrainState,
+    generator_update: Callable[[], tuple[NetworkState, NetworkState, Metrics]],
+    networks: tuple[NetworkState, NetworkState],
+) -> tuple[NetworkState, NetworkState, Metrics]:
+    """What `generator_update` gives, G, D and metrics, in the iterations with an update of G.
+
+    In the others G and D are `networks`, and the metrics 0; the log shows none of these (see runs/config.py).
+    """
+    if spec.generator_every == 1:
+        return generator_update()
+    metrics = optax.tree.zeros_like(jax.eval_shape(generator_update)[2])
+    return jax.lax.cond(is_due(state, spec.generator_every), generator_update, lambda: (*networks, metrics))
 
 
 def averages_of(state: TrainState) -> dict[str, jax.Array]:
@@ -166,7 +199,7 @@ def generate(
 def discriminate(
     spec: Spec, d: NetworkState, inputs: Inputs, labels: jax.Array, **options: Any
 ) -> tuple[DiscriminatorOutput, dict]:
-    """D in training mode, with reconstructions if given a `quadrant`, and its batch-norm state after the pass."""
+    """D in training mode, with reconstructions if given a `cell`, and its batch-norm state after the pass."""
     output, mutated = spec.discriminator.apply(
         d.divided, *inputs, labels=labels, train=True, mutable=["batch_stats"], **options
     )
@@ -197,6 +230,32 @@ class Seen(NamedTuple):
     reals: Inputs
     fakes: Inputs
     labels: jax.Array  # int32 [B], of the real images and of the generated ones
+    facts: Facts | None = None  # of the real images, for self-supervision
+    rotated: Inputs | None = None  # rotated real images, for self-supervision
+
+
+def class_labels(labels: jax.Array | Facts) -> jax.Array:
+    """The classes int32 [B] alone."""
+    return labels.label if isinstance(labels, Facts) else labels
+
+
+def see(
+    spec: Spec,
+    pretrained: Pretrained,
+    d: NetworkState,
+    images: tuple[jax.Array, Inputs],
+    labels: jax.Array | Facts,
+    draws: StepDraws,
+) -> Seen:
+    """What D takes of a batch; `images` are augmented real images [B, R, R, C], and what D takes of generated ones."""
+    real, fakes = images
+    reals = discriminator_inputs_of_real(spec, pretrained, d, real)
+    if not spec.discriminator.heads:
+        return Seen(reals, fakes, class_labels(labels))
+    rotated = None
+    if draws.turns is not None:
+        rotated = discriminator_inputs_of_real(spec, pretrained, d, rotate(real, draws.turns))
+    return Seen(reals, fakes, class_labels(labels), labels, rotated)
 
 
 def discriminator_inputs_of_real(spec: Spec, pretrained: Pretrained, d: NetworkState, real: jax.Array) -> Inputs:
@@ -213,7 +272,7 @@ def discriminator_gradient(
     seen: Seen,
     targets: dict[str, Any],
     draws: StepDraws,
-    averages: dict[str, jax.Array],
+    state: TrainState,
 ) -> tuple[dict, dict, Metrics]:
     """Gradient of D's loss: adversarial on real and on generated images, reconstruction of the real ones alone.
 
@@ -223,8 +282,8 @@ def discriminator_gradient(
         passes: D as it sees real, then generated images, see `discriminator_passes`.
         seen: what D takes of augmented real and generated images.
         targets: what its decoders are to reconstruct, see `reconstruction_targets`.
-        draws: the margins and the quadrant are used.
-        averages: see `averages_of`.
+        draws: the margins, the cell and the quarter turns are used.
+        state: before the iteration, of which its number and averages are used.
 
     Returns:
         The gradient, D's batch-norm state after both passes, and metrics.
@@ -232,7 +291,7 @@ def discriminator_gradient(
     for_real, for_fake = passes
 
     def on_real(params: dict, reals: Inputs) -> tuple[DiscriminatorOutput, dict]:
-        return discriminate(spec, for_real.replace(params=params), reals, seen.labels, quadrant=draws.quadrant)
+        return discriminate(spec, for_real.replace(params=params), reals, seen.labels, cell=draws.cell)
 
     def on_fake(params: dict, stats: dict, fakes: Inputs) -> tuple[DiscriminatorOutput, dict]:
         return discriminate(spec, for_fake.replace(params=params, batch_stats=stats), fakes, seen.labels)
@@ -242,7 +301,7 @@ def discriminator_gradient(
         params = params | jax.lax.stop_gradient({name: params[name] for name in spec.frozen})
         if spec.discriminator.compute.discriminate == "joint":
             real_output, fake_output, stats = joint.discriminate_both(
-                spec, discriminate, params, passes, seen, draws.quadrant
+                spec, discriminate, params, passes, seen, draws.cell
             )
         else:
             real_output, stats = spec.recomputed(on_real)(params, seen.reals)
@@ -267,23 +326,60 @@ def discriminator_gradient(
             "logits/fake_sign": jnp.sign(fake).mean(),
         }
         if spec.lecam:
-            metrics["loss/lecam"] = losses.lecam(real, fake, averages)
+            metrics["loss/lecam"] = losses.lecam(real, fake, averages_of(state))
             loss += spec.lecam * metrics["loss/lecam"]
-        if spec.gradient_penalty:
-            metrics["loss/gradient_penalty"] = losses.gradient_penalty(
-                lambda reals: on_real(params, reals)[0].logits, seen.reals
-            ) + losses.gradient_penalty(lambda fakes: on_fake(params, stats, fakes)[0].logits, seen.fakes)
-            loss += spec.gradient_penalty * metrics["loss/gradient_penalty"]
+        if spec.r1 or spec.r2:
+            logits_of = (
+                lambda reals: on_real(params, reals)[0].logits,
+                lambda fakes: on_fake(params, stats, fakes)[0].logits,
+            )
+            penalties, weights = _gradient_penalties(spec, state, logits_of, seen), {"r1": spec.r1, "r2": spec.r2}
+            loss += spec.penalty_every * sum(weights[name] * x for name, x in penalties.items())
+            metrics |= {f"loss/{name}": x for name, x in penalties.items()}
+        if spec.discriminator.heads:
+            metrics |= _self_supervision(spec, for_real.replace(params=params), real_output, seen, draws)
+            loss += spec.self_supervision_weight * metrics["loss/self_supervision"]
         return loss, (stats, metrics | {"loss/d": loss})
 
     gradient, (stats, metrics) = jax.grad(loss_of, has_aux=True)(for_real.params)
     return gradient, stats, metrics
 
 
-def reconstruction_targets(spec: Spec, distance_params: Any, real: jax.Array, quadrant: jax.Array) -> dict[str, Any]:
+def _gradient_penalties(
+    spec: Spec, state: TrainState, logits_of: tuple[Callable, Callable], seen: Seen
+) -> dict[str, jax.Array]:
+    """R1 and R2, as far as they have a weight, without it: in one iteration of `penalty_every`, otherwise 0."""
+    on_real, on_fake = logits_of
+
+    def compute() -> dict[str, jax.Array]:
+        found = {"r1": losses.gradient_penalty(on_real, seen.reals)} if spec.r1 else {}
+        return found | ({"r2": losses.gradient_penalty(on_fake, seen.fakes)} if spec.r2 else {})
+
+    if spec.penalty_every == 1:
+        return compute()
+    zeros = optax.tree.zeros_like(jax.eval_shape(compute))
+    return jax.lax.cond(is_due(state, spec.penalty_every), compute, lambda: zeros)
+
+
+def _self_supervision(
+    spec: Spec, d: NetworkState, on_real: DiscriminatorOutput, seen: Seen, draws: StepDraws
+) -> Metrics:
+    """The losses of the tasks of D's heads, and their sum.
+
+    Rotated images take a pass of their own, which moves no state.
+    """
+    predictions = dict(on_real.predictions)
+    if seen.rotated is not None:
+        rotated = spec.recomputed(partial(discriminate, spec))(d, seen.rotated, seen.labels)[0].predictions
+        predictions[ROTATION] = rotated[ROTATION]
+    found = {name: TASKS[name].loss(x, seen.facts, draws.turns) for name, x in predictions.items()}
+    return {f"self_supervision/{name}": x for name, x in found.items()} | {"loss/self_supervision": sum(found.values())}
+
+
+def reconstruction_targets(spec: Spec, distance_params: Any, real: jax.Array, cell: jax.Array) -> dict[str, Any]:
     """What the decoders are to reconstruct of images [B, R, R, C], embedded by `spec.distance`: see `_target_of`."""
     resize, side = RESIZES[spec.resize], decoder_side(spec.generator.resolution)
-    views = {"whole": lambda: real, "part": lambda: crop_quadrant(real, quadrant)}
+    views = {"whole": lambda: real, "part": lambda: crop_cell(real, cell, spec.discriminator.part_divisions)}
     needed = {_target_of(decoder) for decoder in spec.discriminator.decoders}
     targets = {name: resize(view(), side) for name, view in views.items() if name in needed}
     return {name: spec.distance.embed(distance_params, images) for name, images in targets.items()}

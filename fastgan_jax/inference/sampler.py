@@ -70,6 +70,20 @@ class Sampler:
             labels = [index % self.generator.num_classes for index in range(first, first + num)]
         return self.generate(self.latents(num, seed, first=first, truncation=truncation), labels=labels)
 
+    def sample_by_class(self, num: int, seed: int = 0) -> tuple[np.ndarray, int | None]:
+        """About `num` images of a conditional generator, a class in each row: the latents of a row are those of all.
+
+        Returns:
+            uint8 [rows * columns, H, W, C], the first `num` classes if there are more, and the number of columns.
+            Without classes: `sample`, and None.
+        """
+        if not self.generator.num_classes:
+            return self.sample(num, seed), None
+        rows = min(num, self.generator.num_classes)
+        columns = num // rows
+        z = np.tile(self.latents(columns, seed), (rows, 1))
+        return self.generate(z, labels=np.repeat(np.arange(rows), columns)), columns
+
     def generate(
         self, z: np.ndarray, *, labels: Sequence[int] | None = None, noise_seed: int | None = None
     ) -> np.ndarray:

@@ -155,6 +155,9 @@ def check_structure(model: Any) -> None:
         num_classes=(not model.num_classes, "0"),
         skip_excitation=(model.skip_excitation, "True"),
         attention=(not model.attention, "False"),
+        discriminator_skip_excitation=(model.discriminator_skip_excitation, "True"),
+        discriminator_attention=(not model.discriminator_attention, "False"),
+        self_supervision=(not model.self_supervision, "nothing"),
         decoders=(decoders == set(REFERENCE_DECODERS), ",".join(REFERENCE_DECODERS)),
         logits_map=(model.logits_map == 5, "5"),
     )
@@ -170,6 +173,7 @@ def check_expressible(model: Any) -> None:
         model,
         resolution=(resolution in RESOLUTIONS, "256, 512 and 1024"),
         channels=(model.channels == 3, "3"),
+        part=(model.part == "quadrant", "quadrant"),
         sle_activation=(model.sle_activation == "swish", "swish"),
         output_tanh=(model.output_tanh in (None, tanh), f"{tanh} at {resolution}"),
         ngf=(model.ngf >= least_ngf, f"{least_ngf} and more at {resolution}"),

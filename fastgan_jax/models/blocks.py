@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from fastgan_jax.models.init import initializer
 from fastgan_jax.models.layers import (
     BatchNorm,
     NoiseInjection,
@@ -100,6 +101,19 @@ class EfficientAttention(nn.Module):
         context = jnp.einsum("bnk,bnv->bkv", nn.softmax(key, axis=1), value)
         attended = jnp.einsum("bnk,bkv->bnv", nn.softmax(query, axis=2), context)
         return x + attended.reshape(x.shape)
+
+
+class LinearHead(nn.Module):
+    """The mean of a map over its positions, then a linear layer: [B, H, W, C] -> [B, features], in float32."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", initializer("kernel"), (x.shape[-1], self.features))
+        bias = self.param("bias", initializer("bias"), (self.features,))
+        mean = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+        return mean @ kernel + bias[None]
 
 
 class DownBlock(nn.Module):

@@ -7,19 +7,28 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fastgan_jax.models.blocks import Decoder, DownBlock, DownBlockComp, SkipLayerExcitation
+from fastgan_jax.models.blocks import (
+    Decoder,
+    DownBlock,
+    DownBlockComp,
+    EfficientAttention,
+    LinearHead,
+    SkipLayerExcitation,
+)
 from fastgan_jax.models.generator import small_side
 from fastgan_jax.models.layers import BatchNorm, Embedding, SpectralConv, leaky_relu
 from fastgan_jax.models.variants import REFERENCE, Compute
-from fastgan_jax.utils.images import crop_quadrant
+from fastgan_jax.utils.images import crop_cell
 
 TRUNK_SIDE = 256  # the trunk starts from a map of this side, or of the image's where that is smaller
 LAST_SIDE = 8  # both branches end here
 TRUNK_SKIP_PAIRS = {32: 256, 16: 128, 8: 64}  # side of the excited trunk map: side of the map that excites it
+ATTENTION_SIDES = (16, 8)  # of the trunk's maps that attend to themselves, where D has attention
 DECODER_SIDE = 128  # decoders put out images of this side, or of the resolution where that is smaller
 DECODER_WIDTHS = {16: 128, 32: 64, 64: 64, 128: 32}  # side of a decoder's map: its channels, whatever ndf
 DECODER_PREFIX = "decoder_"  # of the decoders' names among the variables
-DECODERS = ("big", "part", "small", "mid")  # of the maps: trunk 8x8, quadrant of trunk 16x16, small branch, trunk 32x32
+DECODERS = ("big", "part", "small", "mid")  # of the maps: trunk 8x8, cell of trunk 16x16, small branch, trunk 32x32
+PARTS = {"quadrant": 2, "eighth": 8}  # what "part" reconstructs a cell of: how often the map is divided on each axis
 
 
 def trunk_width(side: int, ndf: int) -> int:
@@ -42,16 +51,17 @@ def decoder_side(resolution: int) -> int:
     return min(DECODER_SIDE, resolution)
 
 
-def layers_from_image(resolution: int) -> list[tuple[str, ...]]:
+def layers_from_image(resolution: int, skip_excitation: bool = True, attention: bool = False) -> list[tuple[str, ...]]:
     """Names among D's variables of the trunk's and the small branch's layers, in pairs, the nearest to the image first.
 
-    The excitation of a trunk map goes with the map. Heads and decoders are in none.
+    The excitation and the attention of a trunk map, where D has them, go with it. Heads and decoders are in none.
     """
     start = min(resolution, TRUNK_SIDE)
     trunk = [(f"from_big_{index}",) for index in range(max(1, len(halvings(resolution, TRUNK_SIDE))))]
     for side in halvings(start, LAST_SIDE):
-        excited = TRUNK_SKIP_PAIRS.get(side, resolution + 1) <= start
-        trunk.append((f"down_{side}", f"sle_{side}") if excited else (f"down_{side}",))
+        excited = skip_excitation and TRUNK_SKIP_PAIRS.get(side, resolution + 1) <= start
+        attended = attention and side in ATTENTION_SIDES
+        trunk.append((f"down_{side}", *[f"sle_{side}"] * excited, *[f"attend_{side}"] * attended))
     small = [(f"small_down_{side}",) for side in halvings(small_side(resolution) // 2, LAST_SIDE)]
     pairs = itertools.zip_longest(trunk, [("from_small",), *small], fillvalue=())
     return [deep + shallow for deep, shallow in pairs]
@@ -69,6 +79,7 @@ class DiscriminatorOutput(NamedTuple):
     reconstructions: dict[str, jax.Array]  # of each decoder: [B, side, side, channels] in (-1, 1); may be empty
     # The trunk's 16x16 and 8x8 maps, f1 and f2 of the paper.
     features: tuple[jax.Array, jax.Array]
+    predictions: dict[str, jax.Array] = {}  # of each self-supervision head: float32 [B, outputs]; may be empty
 
 
 CallShapes = tuple[tuple[jax.ShapeDtypeStruct, ...], dict[str, jax.ShapeDtypeStruct]]
@@ -82,6 +93,10 @@ class Discriminator(nn.Module):
     ndf: int = 64
     num_classes: int = 0
     decoders: tuple[str, ...] = ("big", "part", "small")
+    part: str = "quadrant"  # one of PARTS
+    skip_excitation: bool = True
+    attention: bool = False
+    heads: tuple[tuple[str, int], ...] = ()  # names and numbers of outputs of linear heads on the last map
     sle_activation: str = "swish"
     logits_map: int = 5
     compute: Compute = REFERENCE
@@ -96,6 +111,11 @@ class Discriminator(nn.Module):
         """Logits per image of each judge, of which every loss takes the mean by itself."""
         return (self.num_logits,)
 
+    @property
+    def part_divisions(self) -> int:
+        """Divisions on each axis of the map and the image whose cell the decoder "part" reconstructs."""
+        return PARTS[self.part]
+
     @nn.nowrap
     def inputs(self, params: dict, features: Any, images: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         """What a call takes of full and small images: themselves."""
@@ -103,10 +123,10 @@ class Discriminator(nn.Module):
 
     @nn.nowrap
     def call_shapes(self, batch: int = 2) -> CallShapes:
-        """Shapes of a call's arguments: full and small images; quadrant and labels by name."""
+        """Shapes of a call's arguments: full and small images; cell and labels by name."""
         sides = (self.resolution, small_side(self.resolution))
         images = (jax.ShapeDtypeStruct((batch, side, side, self.channels), jnp.float32) for side in sides)
-        named = {"quadrant": (), "labels": (batch,)}
+        named = {"cell": (), "labels": (batch,)}
         return tuple(images), {name: jax.ShapeDtypeStruct(shape, jnp.int32) for name, shape in named.items()}
 
     @nn.compact
@@ -114,7 +134,7 @@ class Discriminator(nn.Module):
         self,
         full: jax.Array,
         small: jax.Array,
-        quadrant: jax.Array | None = None,
+        cell: jax.Array | None = None,
         labels: jax.Array | None = None,
         *,
         train: bool,
@@ -128,14 +148,14 @@ class Discriminator(nn.Module):
         Args:
             full: images [B, R, R, C], nominally in [-1, 1].
             small: their small copies [B, s, s, C], s = min(128, R / 2).
-            quadrant: int32 scalar 0..3, the quadrant that the decoder "part" reconstructs, for the whole batch (as the
-                reference draws it); None: no reconstructions.
+            cell: int32 scalar, which cell of `part_divisions`^2 the decoder "part" reconstructs, for the whole batch
+                (as the reference draws it); None: no reconstructions.
             labels: int32 [B], only for a conditional discriminator.
             train: normalize with the statistics of this batch (and average them) instead of the stored ones.
             num_reconstructed: how many images of the batch, from the first, are reconstructed; None: all.
 
         Returns:
-            Logits, reconstructions (empty without `quadrant`) and the trunk's last two maps.
+            Logits, reconstructions (empty without `cell`), the trunk's last two maps and what the heads predict.
         """
         maps = self._trunk(full, train)
         small_map = self._small_branch(small, train)
@@ -143,15 +163,15 @@ class Discriminator(nn.Module):
         small_logits = self._last_conv(small_map, "head_small") + self._class_score(small_map, labels, "small")
         logits = jnp.concatenate([big_logits, small_logits], axis=1)
         reconstructions = {}
-        if quadrant is not None:
+        if cell is not None:
             sources = {"big": maps[8], "small": small_map, "mid": maps[32]}
-            sources["part"] = crop_quadrant(maps[16], quadrant)
+            sources["part"] = crop_cell(maps[16], cell, self.part_divisions)
             reconstructions = {
                 name: self._decoder(name)(sources[name][:num_reconstructed], train) for name in self.decoders
             }
-        return DiscriminatorOutput(
-            logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), reconstructions, (maps[16], maps[8])
-        )
+        predictions = {name: LinearHead(outputs, name=f"head_{name}")(maps[8]) for name, outputs in self.heads}
+        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return DiscriminatorOutput(logits, reconstructions, (maps[16], maps[8]), predictions)
 
     def _trunk(self, x: jax.Array, train: bool) -> dict[int, jax.Array]:
         """The maps {side: [B, side, side, C]} from 256 (or the resolution, if smaller) down to 8."""
@@ -168,9 +188,11 @@ class Discriminator(nn.Module):
         for side in halvings(x.shape[1], LAST_SIDE):
             block = self._block(DownBlockComp)(trunk_width(side, self.ndf), compute=self.compute, name=f"down_{side}")
             maps[side] = block(maps[2 * side], train)
-            if TRUNK_SKIP_PAIRS.get(side) in maps:
+            if self.skip_excitation and TRUNK_SKIP_PAIRS.get(side) in maps:
                 sle = SkipLayerExcitation(self.sle_activation, compute=self.compute, name=f"sle_{side}")
                 maps[side] = sle(maps[TRUNK_SKIP_PAIRS[side]], maps[side])
+            if self.attention and side in ATTENTION_SIDES:
+                maps[side] = EfficientAttention(compute=self.compute, name=f"attend_{side}")(maps[side])
         return maps
 
     def _small_branch(self, x: jax.Array, train: bool) -> jax.Array:

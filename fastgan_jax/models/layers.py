@@ -34,8 +34,13 @@ def glu(x: jax.Array) -> jax.Array:
 
 
 def adaptive_average_pool(x: jax.Array, side: int) -> jax.Array:
-    """Mean over equal blocks: [B, H, W, C] -> [B, side, side, C]; a map of exactly that side passes unchanged."""
+    """Mean over equal blocks: [B, H, W, C] -> [B, side, side, C]; a map of exactly that side passes unchanged.
+
+    Of a smaller map, each value is repeated, as adaptive pooling in PyTorch does.
+    """
     batch, height, width, channels = x.shape
+    if height < side:
+        return x.repeat(side // height, 1).repeat(side // width, 2)
     blocks = x.reshape(batch, side, height // side, side, width // side, channels)
     return blocks.mean((2, 4))
 

@@ -146,6 +146,16 @@ class ProjectedDiscriminator(nn.Module):
         return () if self.image is None else self.image.decoders
 
     @property
+    def part_divisions(self) -> int:
+        """As of `Discriminator`; without `image` nothing is reconstructed."""
+        return 2 if self.image is None else self.image.part_divisions
+
+    @property
+    def heads(self) -> tuple[tuple[str, int], ...]:
+        """Names and numbers of outputs of the self-supervision heads."""
+        return () if self.image is None else self.image.heads
+
+    @property
     def num_logits(self) -> int:
         """Logits per image, of all heads together."""
         return sum(self.logit_groups)
@@ -171,7 +181,7 @@ class ProjectedDiscriminator(nn.Module):
 
     @nn.nowrap
     def call_shapes(self, batch: int = 2) -> CallShapes:
-        """Shapes of a call's arguments: its inputs; quadrant and labels by name."""
+        """Shapes of a call's arguments: its inputs; cell and labels by name."""
         image = Discriminator(self.resolution, self.channels) if self.image is None else self.image
         images, named = image.call_shapes(batch)
         maps = zip(map_sides(self.resolution), MAP_CHANNELS, strict=True)
@@ -181,7 +191,7 @@ class ProjectedDiscriminator(nn.Module):
     def __call__(
         self,
         *inputs: jax.Array,
-        quadrant: jax.Array | None = None,
+        cell: jax.Array | None = None,
         labels: jax.Array | None = None,
         train: bool,
         num_reconstructed: int | None = None,
@@ -190,7 +200,7 @@ class ProjectedDiscriminator(nn.Module):
 
         Args:
             *inputs: with `image` its full and small images first; then the four maps of `project`.
-            quadrant: as for `Discriminator`.
+            cell: as for `Discriminator`.
             labels: int32 [B], only for a conditional discriminator.
             train: as for `Discriminator`.
             num_reconstructed: as for `Discriminator`.
@@ -200,12 +210,12 @@ class ProjectedDiscriminator(nn.Module):
             besides, or nothing.
         """
         *images, x0, x1, x2, x3 = inputs
-        logits, reconstructions, features = [], {}, ()
+        logits, of_image = [], DiscriminatorOutput(jnp.zeros(0), {}, ())
         if self.image is not None:
             options = {"train": train, "num_reconstructed": num_reconstructed}
-            output = self.image(*images, quadrant, labels, **options)
-            logits, reconstructions, features = [output.logits], output.reconstructions, output.features
+            of_image = self.image(*images, cell, labels, **options)
+            logits = [of_image.logits]
         for judge, x in zip(self.of_map, (x0, x1, x2, x3), strict=True):
             found = judge(x, labels, train)
             logits.append(found.astype(jnp.promote_types(found.dtype, jnp.float32)))
-        return DiscriminatorOutput(jnp.concatenate(logits, axis=1), reconstructions, features)
+        return of_image._replace(logits=jnp.concatenate(logits, axis=1))

@@ -25,8 +25,13 @@ BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": Fals
 
 # The state of a checkpoint depends on fields with these names and beginnings: they must be the same when a run goes on.
 FIXED_ON_RESUME = ("model.", "train.seed", "train.batch_size", "train.init_", "train.freeze_discriminator")
-# Fields that must be multiples of train.scan, where they are set.
-SCANNED = ("train.log_every", "train.sample_every", "train.checkpoint_every", "train.iterations", "eval.every")
+# Fields that must be multiples of another one, where both are set. The log shows no iteration without all losses.
+LOGGED = ("train.log_every", "train.iterations")
+EVENTS = {
+    "train.scan": (*LOGGED, "train.sample_every", "train.checkpoint_every", "eval.every"),
+    "train.generator_every": LOGGED,
+    "loss.penalty_every": LOGGED,
+}
 # Fields of earlier versions that saved configurations and commands may name: the present name, None if without effect.
 FORMER_FIELDS: dict[str, str | None] = dict.fromkeys(
     f"train.{kind}_form" for kind in ("upsample", "downsample", "kernel_gradient", "spectral", "judge")
@@ -115,6 +120,13 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
         # None is a value of fields that are None by default, and of those whose rule allows it.
         optional = holder[field] is None or (name in rules() and rules()[name].optional)
         holder[field] = _read(name, text, holder.get_type(field), optional=optional)
+    settle(config)
+
+
+def settle(config: ml_collections.ConfigDict) -> None:
+    """Sets the fields that others decide, so that a choice has one form: loss.reconstruction=none has no decoders."""
+    if config.loss.reconstruction == "none":
+        config.model.decoders = ""
 
 
 def present_name(name: str) -> str | None:
@@ -208,10 +220,12 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     if train.batch_size % train.accumulate:
         problem = f"train.accumulate={train.accumulate} does not divide train.batch_size={train.batch_size}"
         raise UserError(f"{problem}: choose a divisor")
-    for name in SCANNED if train.scan else ():
-        if fields[name] and fields[name] % train.scan:
-            raise UserError(f"train.scan={train.scan} does not divide {name}={fields[name]}: choose a divisor")
+    for every, names in EVENTS.items():
+        for name in names if fields[every] else ():
+            if fields[name] and fields[name] % fields[every]:
+                raise UserError(f"{every}={fields[every]} does not divide {name}={fields[name]}: choose a divisor")
     _validate_freezing(model, train)
+    _validate_tasks(model, config.loss)
     reconstructs = model.decoders and model.discriminator != "projected"
     if config.loss.reconstruction == "lpips" and model.channels != 3 and reconstructs:
         problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
@@ -262,6 +276,19 @@ def _validate_freezing(model: ml_collections.ConfigDict, train: ml_collections.C
         raise UserError(f"{given}: a discriminator of {model.resolution} pixels has {len(layers)} layers to freeze")
     if train.freeze_discriminator and train.init_from is None:
         raise UserError(f"{given} would freeze random values: set train.init_from to a run, or 0")
+
+
+def _validate_tasks(model: ml_collections.ConfigDict, loss: ml_collections.ConfigDict) -> None:
+    tasks, given = split_names(model.self_supervision), f"model.self_supervision={model.self_supervision}"
+    if tasks and model.discriminator == "projected":
+        raise UserError(
+            f"{given} with model.discriminator=projected, which has no maps of its own: use fastgan or both"
+        )
+    if ("contrastive" in tasks) != (model.num_instances > 0):
+        cure = "the number of training images" if tasks and "contrastive" in tasks else "0"
+        raise UserError(f"{given} with model.num_instances={model.num_instances}: set model.num_instances to {cure}")
+    if loss.reconstruction == "none" and model.decoders:
+        raise UserError(f"loss.reconstruction=none with model.decoders={model.decoders}: set model.decoders to nothing")
 
 
 def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
@@ -340,9 +367,11 @@ NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.
 BELOW_ONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
 SOURCES = ("data.path", "data.tfds", "data.hf", "data.demo_images")  # of images
 PATHS = ("data.path", "data.labels", "data.cache_dir", "loss.perceptual_weights", "eval.feature_weights")
+WEIGHTS = ("lecam", "r1", "r2", "projected_weight", "self_supervision_weight")
 COUNTS = (
     *("model.ngf", "model.ndf", "model.nz", "train.iterations", "train.batch_size", "train.accumulate"),
     *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.num_samples"),
+    *("train.generator_every", "loss.penalty_every"),
 )
 OPTIONAL_COUNTS = ("data.demo_images", "train.devices", "train.scan", "train.keep", "eval.every")
 
@@ -350,7 +379,8 @@ OPTIONAL_COUNTS = ("data.demo_images", "train.devices", "train.scan", "train.kee
 def rules() -> dict[str, Rule]:
     """{field: what it may hold}; the choices are the keys of the registries, which are slow to import."""
     from fastgan_jax.gan import augment, losses
-    from fastgan_jax.models.discriminator import DECODERS
+    from fastgan_jax.gan.self_supervision import TASKS
+    from fastgan_jax.models.discriminator import DECODERS, PARTS
     from fastgan_jax.models.generator import STAGES
     from fastgan_jax.models.projected import KINDS
     from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
@@ -359,7 +389,7 @@ def rules() -> dict[str, Rule]:
     return {
         **dict.fromkeys(COUNTS, _at_least(1)),
         **dict.fromkeys(OPTIONAL_COUNTS, _optionally(_at_least(1))),
-        "model.num_classes": _at_least(0),
+        **dict.fromkeys(("model.num_classes", "model.num_instances"), _at_least(0)),
         **dict.fromkeys(PATHS, LOCAL_PATH),
         "train.freeze_discriminator": _at_least(0),
         "data.fit": _one_of("squash", "crop", "pad"),
@@ -367,13 +397,15 @@ def rules() -> dict[str, Rule]:
         "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),
         "model.channels": _one_of(1, 3, 4),
         "model.decoders": _names_among(*DECODERS),
+        "model.part": _one_of(*PARTS),
+        "model.self_supervision": _names_among(*TASKS),
         "model.sle_activation": _one_of("swish", "leaky_relu"),
         "model.stages": _one_of(*STAGES),
         "model.discriminator": _one_of(*KINDS),
         "model.logits_map": _one_of(5, 1),
         "model.resize": _one_of("nearest", "antialias"),
         "loss.adversarial": _one_of(*losses.ADVERSARIAL),
-        **dict.fromkeys(("loss.lecam", "loss.gradient_penalty", "loss.projected_weight"), NOT_NEGATIVE),
+        **dict.fromkeys((f"loss.{name}" for name in WEIGHTS), NOT_NEGATIVE),
         "augment.target": _optionally(Rule("a number from -1 to 1", lambda value: -1 <= value <= 1)),
         "optim.final_learning_rate": _optionally(NOT_NEGATIVE),
         "loss.smoothing": Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),

@@ -1,4 +1,4 @@
-"""Value range and layout of images [B, H, W, C] in one place: [-1, 1] <-> uint8, resizes, quadrants, RGB, batches."""
+"""Value range and layout of images [B, H, W, C] in one place: [-1, 1] <-> uint8, resizes, crops, RGB, batches."""
 
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property, partial
@@ -42,12 +42,15 @@ def resize_antialias(images: jax.Array, side: int) -> jax.Array:
 RESIZES = {"nearest": resize_nearest, "antialias": resize_antialias}
 
 
-def crop_quadrant(images: jax.Array, quadrant: jax.Array) -> jax.Array:
-    """One quadrant of [B, H, W, C] as [B, H/2, W/2, C]: 0 top-left, 1 top-right, 2 bottom-left, 3 bottom-right."""
-    height, width = images.shape[1] // 2, images.shape[2] // 2
+def crop_cell(images: jax.Array, cell: jax.Array, divisions: int = 2) -> jax.Array:
+    """One of the divisions^2 cells of [B, H, W, C], numbered row by row, as [B, H / divisions, W / divisions, C].
+
+    Of two divisions, the quadrants: 0 top-left, 1 top-right, 2 bottom-left, 3 bottom-right.
+    """
+    height, width = images.shape[1] // divisions, images.shape[2] // divisions
     zero = jnp.zeros((), jnp.int32)
-    quadrant = jnp.asarray(quadrant, jnp.int32)
-    start = (zero, quadrant // 2 * height, quadrant % 2 * width, zero)
+    cell = jnp.asarray(cell, jnp.int32)
+    start = (zero, cell // divisions * height, cell % divisions * width, zero)
     return jax.lax.dynamic_slice(images, start, (images.shape[0], height, width, images.shape[3]))
 
 

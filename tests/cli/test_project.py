@@ -67,6 +67,22 @@ def test_the_tool_writes_what_it_says(tool, folder, smoke_run, tmp_path, capsys)
     assert "exists already" in capsys.readouterr().err
 
 
+def test_several_checkpoints_have_a_folder_each_and_a_table_of_means(tool, smoke_run, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["--run", str(smoke_run), "--out", str(out), *QUICK, "--training", "3,5", "--step"]
+    assert tool.main([*command, "2,latest"]) == 0
+    printed = capsys.readouterr().out
+    means = json.loads((out / "iterations.json").read_text())["iterations"]
+    assert [row["step"] for row in means] == [2, 4]
+    for row in means:
+        table = json.loads((out / str(row["step"]) / "table.json").read_text())
+        assert table["step"] == row["step"]
+        assert row["after"] == pytest.approx(np.mean([image["after"] for image in table["pictures"]]))
+        assert f"{row['step']:9}  {row['before']:.4f}  {row['after']:.4f}" in printed
+    assert tool.main([*command, "4,3", "--overwrite"]) == 2
+    assert "has no checkpoint 3" in capsys.readouterr().err
+
+
 def test_the_tool_projects_training_images(tool, smoke_run, tmp_path, capsys):
     command = ["--run", str(smoke_run), "--out", str(tmp_path / "out"), *QUICK, "--training"]
     assert tool.main([*command, "3,5"]) == 0

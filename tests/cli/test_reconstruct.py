@@ -78,6 +78,13 @@ def test_the_tool_shows_what_reconstruct_makes(tool, trained, smoke_run, folder,
     assert "exists already" in capsys.readouterr().err
 
 
+def test_the_cells_that_quadrant_names(tool, smoke_run, folder, tmp_path, capsys):
+    assert tool.cells_of("eighth")[::63] == ("0", "63") and tool.cells_of("quadrant")[3] == "bottom-right"
+    command = ["--run", str(smoke_run), "--images", str(folder), "--out", str(tmp_path / "x.png"), "--quadrant", "5"]
+    assert tool.main(command) == 2
+    assert "--quadrant 5: must be one of top-left, top-right" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_probe_writes_what_it_prints(tool, smoke_run, images, tmp_path, capsys):
     out = tmp_path / "probe.png"

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from fastgan_jax.data import feed as feeding
-from fastgan_jax.data.accounting import Accounting
-from fastgan_jax.data.dataset import ImageSet
+from fastgan_jax.data.accounting import Accounting, ReadFile
+from fastgan_jax.data.dataset import ImageSet, check_instances
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.data.order import batch_indices
+from fastgan_jax.errors import UserError
 
 
 @pytest.fixture
@@ -23,6 +24,22 @@ def test_streamed_and_resident_feeds_give_the_same_batches(numbered):
             np.testing.assert_array_equal(rows, batch_indices(1, 4 + 2 * call, 2, 3, 7))
             np.testing.assert_array_equal(labels, all_labels[rows])
             np.testing.assert_array_equal(images, all_images[rows])
+
+
+def test_facts_take_the_place_of_labels():
+    images = np.zeros((3, 2, 2, 3), np.uint8)
+    files = [ReadFile(str(width), width, 8, "RGB") for width in (8, 16, 4)]
+    known = ImageSet(images, np.array([0, 1, 1], np.int32), Accounting("three", files), "f")
+    with feed(known, True, 1, 2, 1, facts=True) as resident, feed(known, False, 1, 2, 1, facts=True) as streamed:
+        (_, everything, rows), (_, facts) = next(resident), next(streamed)
+    np.testing.assert_allclose(everything.log_aspect, np.log([1, 2, 0.5]), rtol=1e-6)
+    assert everything.instance.tolist() == [0, 1, 2] and everything.label.tolist() == [0, 1, 1]
+    for name in facts._fields:
+        np.testing.assert_array_equal(getattr(facts, name), getattr(everything, name)[rows])
+    check_instances(3, known)
+    with pytest.raises(UserError, match=r"model.num_instances=4: the set has 3 images; set 3"):
+        check_instances(4, known)
+    assert known.of_class(1).labels.tolist() == [1, 1] and known.of_class(1).names == ["16", "4"]
 
 
 def test_residence_by_size_or_by_setting(numbered, monkeypatch):

@@ -87,9 +87,9 @@ def test_a_new_loss_is_one_entry(small, monkeypatch):
     draws = draw_step(jax.random.key(0), spec, 4)
     passes = discriminator_passes(small.state.discriminator)
     images = (jnp.zeros((4, 64, 64, 3)), jnp.zeros((4, 32, 32, 3)))
-    targets = reconstruction_targets(spec, None, images[0], draws.quadrant)
+    targets = reconstruction_targets(spec, None, images[0], draws.cell)
     seen = Seen(images, images, small.labels)
-    gradient = partial(discriminator_gradient, spec, None, passes, seen, targets, draws, {})
+    gradient = partial(discriminator_gradient, spec, None, passes, seen, targets, draws, small.state)
     _, _, metrics = jax.jit(gradient)()
     # Of untrained logits near 0, each half of the loss is near 1.
     assert float(metrics["loss/d_real"]) == pytest.approx(1, abs=0.6)

@@ -121,7 +121,7 @@ def state_dict_of(state: NetworkState, network: str, iterations: int) -> dict[st
     return variables_to_state_dict(variables, network, updates=iterations)
 
 
-def recorded_draws(index: int, quadrant: int, dtype: type) -> StepDraws:
+def recorded_draws(index: int, cell: int, dtype: type) -> StepDraws:
     def normal(name: str, *shape: int) -> jax.Array:
         return jnp.asarray(recipe().arr(SEED, name, shape), dtype)
 
@@ -134,7 +134,7 @@ def recorded_draws(index: int, quadrant: int, dtype: type) -> StepDraws:
         z=normal(f"z/{index}", BATCH, NZ),
         noise=tuple(n.transpose(0, 2, 3, 1) for n in noise),
         flip=jnp.ones(BATCH, bool),  # ignored: the recording does not flip
-        quadrant=jnp.int32(quadrant),
+        cell=jnp.int32(cell),
         real_margins=uniforms("smooth_real"),
         fake_margins=uniforms("smooth_fake"),
         augment_real={},
@@ -310,7 +310,7 @@ def test_evaluation_after_three_iterations(recording, double):
         generate = partial(spec.generator.network.apply, train=False)
         discriminate = partial(spec.discriminator.network.apply, train=False)
         full, small = jax.jit(generate)(state.generator.variables, draws.z, draws.noise)
-        output = jax.jit(discriminate)(state.discriminator.variables, real, real[:, ::2, ::2], draws.quadrant)
+        output = jax.jit(discriminate)(state.discriminator.variables, real, real[:, ::2, ::2], draws.cell)
     expected = {
         "im_256_s8": to_nchw(full)[:, :, ::8, ::8],
         "im_128_s4": to_nchw(small)[:, :, ::4, ::4],

@@ -60,7 +60,8 @@ def test_margins_and_augmentation_are_uniform(many):
 
 def test_half_are_flipped_and_every_quadrant_comes_up(many):
     np.testing.assert_allclose(np.mean(many.flip), 0.5, atol=5 * 0.5 / np.sqrt(many.flip.size))
-    counts = np.bincount(np.asarray(many.quadrant), minlength=4)
+    counts = np.bincount(np.asarray(many.cell), minlength=4)
+    assert many.turns is None
     # binomial: 100 of 400 each, standard deviation 8.7
     assert len(counts) == 4 and np.abs(counts - 100).max() < 45
 

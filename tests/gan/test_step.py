@@ -132,9 +132,9 @@ def test_real_and_generated_images_are_judged_alike_in_one_batch_and_apart(small
             own = dataclasses.replace(spec, discriminator=spec.discriminator.clone(compute=compute))
             reals, fakes = ((x, x[:, ::2, ::2]) for x in images)
             seen = Seen(reals, fakes, jnp.arange(4) % 2)
-            targets = reconstruction_targets(own, None, images[0], draws.quadrant)
+            targets = reconstruction_targets(own, None, images[0], draws.cell)
             function = partial(discriminator_gradient, own, None, discriminator_passes(d))
-            return jax.jit(function)(seen, targets, draws, {})
+            return jax.jit(function)(seen, targets, draws, state)
 
         apart, joint = gradient("apart"), gradient("joint")
         jax.tree.map(partial(assert_close, rtol=1e-11), joint, apart)
@@ -165,10 +165,37 @@ def test_conditional_networks_train_and_use_their_labels(small):
 
 
 @pytest.mark.slow
+def test_the_generator_moves_and_penalties_come_every_other_iteration(small):
+    config = small.config.copy_and_resolve_references()
+    config.train.generator_every = 2
+    config.loss.update(r1=1.0, penalty_every=2)
+    step = jax.jit(partial(train_step, spec_from_config(config)))
+    first, metrics = step(small.state, small.images, small.labels)
+    usual, expected = small.step(small.state, small.images, small.labels)
+    for name in ("params", "optimizer"):
+        before, after = getattr(small.state.generator, name), getattr(first.generator, name)
+        jax.tree.map(np.testing.assert_array_equal, before, after)
+    jax.tree.map(np.testing.assert_array_equal, small.state.ema_params, first.ema_params)
+    # Without penalty, D's update is the usual one, and G's images have moved its statistics as usual.
+    jax.tree.map(partial(assert_close, rtol=1e-5), first.discriminator.params, usual.discriminator.params)
+    jax.tree.map(partial(assert_close, rtol=1e-5), first.generator.batch_stats, usual.generator.batch_stats)
+    assert float(metrics["loss/g"]) == float(metrics["loss/r1"]) == float(metrics["grad_norm/g"]) == 0
+    assert float(metrics["loss/d"]) == pytest.approx(float(expected["loss/d"]), rel=1e-5)
+
+    second, metrics = step(first, small.images, small.labels)
+    assert int(second.step) == 2 and float(metrics["loss/r1"]) > 0 and float(metrics["grad_norm/g"]) > 0
+    total = sum(float(metrics[f"loss/{name}"]) for name in ("d_real", "d_fake", "reconstruction"))
+    assert float(metrics["loss/d"]) == pytest.approx(total + 2 * float(metrics["loss/r1"]), rel=1e-5)
+    averaged = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, first.ema_params, second.generator.params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), averaged, second.ema_params)
+    assert not np.array_equal(second.generator.params["to_big"]["kernel"], first.generator.params["to_big"]["kernel"])
+
+
+@pytest.mark.slow
 def test_regularization_trains_through_the_step(small):
     """LeCam, adaptive augmentation, gradient penalties, pairing, warm-up and a falling rate, all at once."""
     config = small.config.copy_and_resolve_references()
-    config.loss.update(lecam=0.3, gradient_penalty=1.0, adversarial="relativistic_pairing")
+    config.loss.update(lecam=0.3, r1=1.0, r2=0.5, adversarial="relativistic_pairing")
     config.augment.update(target=0.6, probability=0.5)
     config.optim.update(ema_warmup=True, final_learning_rate=0.0)
     config.train.iterations = 2
@@ -178,9 +205,9 @@ def test_regularization_trains_through_the_step(small):
     first, metrics = step(state, small.images, small.labels)
     second, _ = step(first, small.images, small.labels)
     assert all(np.isfinite(value) for value in metrics.values())
-    assert float(metrics["loss/lecam"]) > 0 and float(metrics["loss/gradient_penalty"]) > 0
+    assert all(float(metrics[f"loss/{name}"]) > 0 for name in ("lecam", "r1", "r2"))
 
-    parts = {"d_real": 1, "d_fake": 1, "reconstruction": 1, "lecam": 0.3, "gradient_penalty": 1}
+    parts = {"d_real": 1, "d_fake": 1, "reconstruction": 1, "lecam": 0.3, "r1": 1, "r2": 0.5}
     total = sum(weight * float(metrics[f"loss/{name}"]) for name, weight in parts.items())
     assert float(metrics["loss/d"]) == pytest.approx(total, rel=1e-5)
 

@@ -14,7 +14,7 @@ from fastgan_jax.inference.restore import load_discriminator, load_training_set
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.models.init import initial_variables
 from fastgan_jax.utils.grids import save_png
-from fastgan_jax.utils.images import crop_quadrant, resize_antialias, to_uint8, to_unit
+from fastgan_jax.utils.images import crop_cell, resize_antialias, to_uint8, to_unit
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_every_decoder_for_any_number_of_images_and_without_classes(images, quad
     expected = reconstruct(d, "nearest", variables, last, jnp.ones(CHUNK, jnp.int32), quadrant)
     for name in ("small", "part"):
         np.testing.assert_array_equal(made[name][CHUNK], expected[name][0])
-    wanted = to_uint8(resize_antialias(crop_quadrant(to_unit(jnp.asarray(last)), quadrant), 64))
+    wanted = to_uint8(resize_antialias(crop_cell(to_unit(jnp.asarray(last)), quadrant), 64))
     np.testing.assert_allclose(np.int32(made["quadrant"][CHUNK]), np.int32(wanted[0]), atol=1)
 
 

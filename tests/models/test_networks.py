@@ -14,6 +14,7 @@ from fastgan_jax.models import discriminator as d_module
 from fastgan_jax.models import generator as g_module
 from fastgan_jax.models import layers
 from fastgan_jax.models import spectral_norm as spectral
+from fastgan_jax.models.blocks import EfficientAttention
 from fastgan_jax.models.discriminator import Discriminator, layers_from_image
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.init import initial_variables
@@ -128,6 +129,41 @@ def test_layers_from_the_image_are_all_but_heads_and_decoders(resolution):
     assert in_layers[0] == ("from_big_0", "from_small") and "down_8" in in_layers[-1]
 
 
+def test_layers_from_the_image_follow_excitation_and_attention():
+    plain = sum(layers_from_image(256, skip_excitation=False), ())
+    assert not any(name.startswith("sle_") for name in plain)
+    attended = layers_from_image(256, attention=True)
+    assert attended[-1] == ("down_8", "sle_8", "attend_8")
+    discriminator = Discriminator(256, ndf=8, skip_excitation=False, attention=True)
+    params = abstract(discriminator, d_inputs(discriminator))[0]["params"]
+    named = set(sum(layers_from_image(256, skip_excitation=False, attention=True), ()))
+    assert named == {name for name in params if not name.startswith(("decoder_", "head_"))}
+
+
+def test_the_discriminator_attends_at_16_and_8():
+    """With the same variables, its map of 16 pixels is the attended one of a discriminator without."""
+    module = Discriminator(64, ndf=4, decoders=(), attention=True)
+    variables = initial_variables(jax.random.key(0), module, *d_inputs(module), train=True)
+    full = jnp.asarray(np.random.RandomState(0).rand(2, 64, 64, 3), jnp.float32)
+    run = quick_jit(partial(Discriminator.apply, train=False), static_argnums=0)
+    attended, _ = run(module, variables, full, full[:, ::2, ::2]).features
+    plain, _ = run(module.clone(attention=False), variables, full, full[:, ::2, ::2]).features
+    own = {collection: tree["attend_16"] for collection, tree in variables.items() if "attend_16" in tree}
+    np.testing.assert_allclose(attended, EfficientAttention().apply(own, plain), rtol=1e-5, atol=1e-6)
+    assert float(jnp.abs(attended - plain).max()) > 1e-3
+
+
+def test_heads_read_the_mean_of_the_last_map_and_take_part_in_no_normalization():
+    module = Discriminator(64, ndf=4, decoders=(), heads=(("contrastive", 5),))
+    variables = initial_variables(jax.random.key(0), module, *d_inputs(module), train=True)
+    assert "head_contrastive" not in variables["spectral"] and "head_contrastive" not in variables["batch_stats"]
+    full = jnp.asarray(np.random.RandomState(0).rand(2, 64, 64, 3), jnp.float32)
+    output = quick_jit(partial(module.apply, train=False))(variables, full, full[:, ::2, ::2])
+    layer = variables["params"]["head_contrastive"]
+    expected = output.features[1].mean((1, 2)) @ layer["kernel"] + layer["bias"][None]
+    np.testing.assert_allclose(output.predictions["contrastive"], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_noise_goes_to_both_sites_of_every_composite_stage():
     assert g_module.noise_sides(256) == [8, 8, 32, 32, 128, 128]
     assert g_module.noise_sides(512) == [8, 8, 32, 32, 128, 128, 512, 512]
@@ -149,6 +185,10 @@ DISCRIMINATOR_OPTIONS = [
     {"decoders": ()},
     {"decoders": ("mid",)},
     {"decoders": ("small", "big")},
+    {"part": "eighth"},
+    {"skip_excitation": False},
+    {"attention": True},
+    {"heads": (("contrastive", 7), ("aspect", 1))},
     {"logits_map": 1},
     {"num_classes": 5},
     {"channels": 1},

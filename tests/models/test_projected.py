@@ -218,5 +218,5 @@ def test_joint_variant_gives_the_same_gradient(narrow):
         targets = {"whole": rng.uniform(-1, 1, (4, 64, 64, 3))}
         seen = Seen(reals, fakes, jnp.zeros(4, jnp.int32))
         function = partial(discriminator_gradient, spec, None, discriminator_passes(d))
-        found[variant] = quick_jit(function)(seen, targets, draws, {})
+        found[variant] = quick_jit(function)(seen, targets, draws, state)
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), found["joint"], found["apart"])

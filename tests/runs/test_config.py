@@ -101,6 +101,15 @@ def test_impossible_values_are_named(field, value):
         ({"loss__reconstruction": "lpips", "model__channels": 4}, "lpips takes 3 channels; use loss.reconstruction=l1"),
         ({"model__num_classes": 2}, "the demo images have no classes"),
         ({"train__scan": 3}, "train.scan=3 does not divide train.log_every"),
+        ({"train__generator_every": 3}, "train.generator_every=3 does not divide train.log_every"),
+        ({"loss__penalty_every": 16}, "loss.penalty_every=16 does not divide train.log_every"),
+        ({"model__self_supervision": "contrastive"}, "set model.num_instances to the number of training images"),
+        ({"model__num_instances": 5}, "with model.num_instances=5: set model.num_instances to 0"),
+        ({"loss__reconstruction": "none"}, "with model.decoders="),
+        (
+            {"model__self_supervision": "aspect", "model__discriminator": "projected"},
+            "model.self_supervision=aspect with model.discriminator=projected",
+        ),
         ({"train__freeze_discriminator": 1}, "freeze_discriminator=1 would freeze random values: set train.init_from"),
         ({"train__freeze_discriminator": 5, "train__init_from": "x"}, "a discriminator of 64 pixels has 4 layers to"),
         (

@@ -78,10 +78,18 @@ def test_resizes_keep_a_constant_image(resize):
 
 def test_quadrants_are_numbered_row_by_row():
     image = numbered(6, 4)
-    crop = jax.jit(image_ops.crop_quadrant)  # the number is a traced value in training
+    crop = jax.jit(image_ops.crop_cell)  # the number is a traced value in training
     expected = [image[:, :3, :2], image[:, :3, 2:], image[:, 3:, :2], image[:, 3:, 2:]]
     for quadrant in range(4):
         np.testing.assert_array_equal(crop(image, quadrant), expected[quadrant])
+
+
+def test_cells_of_eight_divisions():
+    image = numbered(16, 8)
+    for cell in (0, 7, 8, 63):
+        row, column = divmod(cell, 8)
+        expected = image[:, 2 * row : 2 * row + 2, column : column + 1]
+        np.testing.assert_array_equal(image_ops.crop_cell(image, cell, 8), expected)
 
 
 def test_rgb_repeats_gray_and_lays_transparency_on_white():

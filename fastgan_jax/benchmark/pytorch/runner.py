@@ -25,7 +25,8 @@ NUM_IMAGES = 64  # of the synthetic set
 # Fields, by group, in which the twin is fixed beside those that `check_expressible` looks at.
 FIXED_FIELDS = {
     "augment": {"policy": "color,translation", "probability": 1.0, "shared": False},
-    "loss": {"adversarial": "hinge", "reconstruction_weight": None},
+    "loss": {"adversarial": "hinge", "reconstruction_weight": None, "lecam": 0.0, "r1": 0.0, "r2": 0.0},
+    "train": {"generator_every": 1},
     "model": {"resize": "nearest"},
     "optim": {"ema_decay": 0.999, "beta1": 0.5, "beta2": 0.999},
 }
