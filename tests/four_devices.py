@@ -104,19 +104,20 @@ def results() -> dict[str, np.ndarray]:
 
 
 def main(folder: Path) -> None:
-    sgd, adam = optax.sgd(1e-5), optax.adam(2e-4, b1=0.5)
+    # Nearly plain gradient descent: Adam's whole steps of gradients near zero, whose sign is a matter of rounding, would
+    # let runs drift apart.
+    optimizer = optax.adam(1e-5, b1=0.5, eps=1.0)
     runs = {
-        "sgd": (sgd, {}),
-        "adam": (adam, {}),
-        "parts": (sgd, {"accumulate": 2, "resident": False, "steps": 4}),  # loops, slow on CPUs
+        "whole": {},
+        "parts": {"accumulate": 2, "resident": False, "steps": 4},  # loops, slow on CPUs
     }
     np.savez(folder / "four.npz", **results())
     found, states = {}, {}
-    for name, (optimizer, options) in runs.items():
+    for name, options in runs.items():
         ran = {count: train(count, optimizer, **options) for count in (1, 4)}
         states[name], found[name] = ran[4][0], {count: numbers for count, (_, numbers) in ran.items()}
         print(name, found[name][1]["loss/d"][-1], found[name][4]["loss/d"][-1], file=sys.stderr, flush=True)
-    on_two = keep_checkpoint(folder, states["adam"])
+    on_two = keep_checkpoint(folder, states["whole"])
     print(json.dumps({"devices": jax.device_count(), "losses": found, "restored_on_two": on_two}))
 
 

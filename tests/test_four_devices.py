@@ -35,25 +35,12 @@ def four(tmp_path_factory, process_environment):
 
 @pytest.mark.slow
 def test_twenty_iterations_have_the_losses_of_one_device(four):
-    """Small steps of plain gradient descent: float32 sums in another order differ in the seventh digit, and stay there.
-
-    The losses fall by 1 % meanwhile, so gradients that were wrong by a thousandth would show.
-    """
-    for name in ("sgd", "parts"):
+    """Small steps of nearly plain gradient descent: float32 sums in another order differ in a late digit, and stay there."""
+    for name in ("whole", "parts"):
         one, many = (four[1]["losses"][name][count] for count in ("1", "4"))
         for loss in ("loss/d", "loss/g", "loss/reconstruction"):
-            assert len(one[loss]) == {"sgd": 20, "parts": 4}[name]
+            assert len(one[loss]) == {"whole": 20, "parts": 4}[name]
             np.testing.assert_allclose(many[loss], one[loss], rtol=1e-5, atol=1e-6, err_msg=f"{name}, {loss}")
-
-
-@pytest.mark.slow
-def test_with_adam_the_first_iterations_agree_and_the_others_stay_near(four):
-    """Adam makes whole steps of gradients near zero, whose sign is a matter of rounding: runs drift apart slowly."""
-    one, many = (four[1]["losses"]["adam"][count] for count in ("1", "4"))
-    nearness = {"loss/d": {"rtol": 0.02}, "loss/reconstruction": {"rtol": 0.005}, "loss/g": {"atol": 0.2}}
-    for loss, near in nearness.items():
-        np.testing.assert_allclose(many[loss][:2], one[loss][:2], rtol=1e-5, atol=1e-6, err_msg=loss)
-        np.testing.assert_allclose(many[loss], one[loss], **near, err_msg=loss)
 
 
 @pytest.mark.slow

@@ -166,8 +166,8 @@ def diverging(monkeypatch, calls: set[int]) -> list[int]:
     """Lets the guard of these calls of the program, counted from 1, report that they are not finite."""
     compile_program, made = train.compile_program, []
 
-    def compiled(*arguments):
-        program, needed = compile_program(*arguments)
+    def compiled(*arguments, **options):
+        program, needed = compile_program(*arguments, **options)
 
         def run(state, *others):
             state, metrics = program(state, *others)

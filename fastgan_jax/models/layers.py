@@ -166,7 +166,7 @@ class BatchNorm(nn.Module):
             if not self.is_initializing():
                 for running, own in zip((running_mean, running_var), unbiased, strict=True):
                     running.value = _average(running.value, own.reshape(running.value.shape))
-        return result.reshape(len(x), *result.shape[2:])
+        return result.reshape(x.shape[0], *result.shape[2:])
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))

@@ -422,10 +422,11 @@ def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, 
 def test_a_run_from_before_there_were_evaluations_goes_on(config, smoke_run, tmp_path, caplog):
     run = tmp_path / "run"
     shutil.copytree(smoke_run, run)
-    for path in run.glob("checkpoints/*/config/metadata"):
-        saved = json.loads(path.read_text())
-        del saved["eval"]
-        path.write_text(json.dumps(saved))
+    for item, absent in (("config", "eval"), ("data", "checksums")):
+        for path in run.glob(f"checkpoints/*/{item}/metadata"):
+            saved = json.loads(path.read_text())
+            del saved[absent]
+            path.write_text(json.dumps(saved))
     own = smoke.get_config()
     own.train.iterations = 5
     train.train_and_evaluate(own, str(run))

@@ -273,7 +273,7 @@ def storage_fails(fault: str, expected: int, needle: str) -> Callable[..., None]
     return round_of
 
 
-stale_share_when_resumed = storage_fails("stale_share", 2, "cannot be read for now (Stale file handle)")
+stale_share_when_resumed = storage_fails("stale_share", 2, "Stale file handle): the same command later")
 
 STREAMED = {"data__resident": "false"}
 ONCE = (  # each once, for it leaves nothing to chance
