@@ -104,8 +104,8 @@ def results() -> dict[str, np.ndarray]:
 
 
 def main(folder: Path) -> None:
-    # Nearly plain gradient descent: Adam's whole steps of gradients near zero, whose sign is a matter of rounding, would
-    # let runs drift apart.
+    # Nearly plain gradient descent: Adam's whole steps of gradients near zero, whose sign is a matter of rounding,
+    # would let runs drift apart.
     optimizer = optax.adam(1e-5, b1=0.5, eps=1.0)
     runs = {
         "whole": {},

@@ -35,7 +35,7 @@ def four(tmp_path_factory, process_environment):
 
 @pytest.mark.slow
 def test_twenty_iterations_have_the_losses_of_one_device(four):
-    """Small steps of nearly plain gradient descent: float32 sums in another order differ in a late digit, and stay there."""
+    """Small steps of nearly plain gradient descent: float32 sums in another order differ in a late digit alone."""
     for name in ("whole", "parts"):
         one, many = (four[1]["losses"][name][count] for count in ("1", "4"))
         for loss in ("loss/d", "loss/g", "loss/reconstruction"):
