@@ -31,7 +31,10 @@ class NetworkState:
 
     @property
     def divided(self) -> dict:
-        """What `apply` takes in training, once `power_iterate` moved the spectral vectors: with divided kernels."""
+        """What `apply` takes in training, once `power_iterate` moved the spectral vectors: with divided kernels.
+
+        Where the vectors have groups (gan/joint.py) kernels have no one norm, and layers divide what they put out.
+        """
         if any(leaf.ndim > 1 for leaf in jax.tree.leaves(self.spectral)):
             return self.variables
         return {"params": divided(self.params, self.spectral), "batch_stats": self.batch_stats}

@@ -299,7 +299,7 @@ def discriminator_gradient(
     def loss_of(params: dict) -> tuple[jax.Array, tuple[dict, Metrics]]:
         # Without a gradient from the first iteration on, Adam leaves a parameter exactly as it is.
         params = params | jax.lax.stop_gradient({name: params[name] for name in spec.frozen})
-        if spec.discriminator.compute.discriminate == "joint":
+        if spec.discriminator.compute.discriminate == "joint" and spec.mesh is None:  # joining moves images across
             real_output, fake_output, stats = joint.discriminate_both(
                 spec, discriminate, params, passes, seen, draws.cell
             )
