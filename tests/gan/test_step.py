@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
+from jax.sharding import Mesh
 from reference import assert_close
 
 from configs import art512, art1024, fewshot256
 from fastgan_jax.build import spec_from_config
-from fastgan_jax.gan import losses
+from fastgan_jax.gan import joint, losses
 from fastgan_jax.gan.randomness import draw_step
 from fastgan_jax.gan.state import create_train_state
 from fastgan_jax.gan.step import (
@@ -23,6 +24,7 @@ from fastgan_jax.gan.step import (
     train_step,
 )
 from fastgan_jax.models.variants import REFERENCE
+from fastgan_jax.utils.devices import BATCH_AXIS
 
 
 def leaves(tree):
@@ -138,6 +140,19 @@ def test_real_and_generated_images_are_judged_alike_in_one_batch_and_apart(small
 
         apart, joint = gradient("apart"), gradient("joint")
         jax.tree.map(partial(assert_close, rtol=1e-11), joint, apart)
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["one device", "a mesh"])
+def test_images_of_a_mesh_are_not_joined(small, shared, monkeypatch):
+    """Joining real and generated images would move images between the devices that share the batch."""
+    joined, original = [], joint.discriminate_both
+    monkeypatch.setattr(joint, "discriminate_both", lambda *arguments: joined.append(1) or original(*arguments))
+    compute = dataclasses.replace(REFERENCE, discriminate="joint")
+    discriminator = small.spec.discriminator.clone(compute=compute)
+    mesh = Mesh(np.array(jax.devices()[:1]), (BATCH_AXIS,)) if shared else None
+    spec = dataclasses.replace(small.spec, discriminator=discriminator, mesh=mesh)
+    jax.eval_shape(partial(train_step, spec), small.state, small.images, small.labels)
+    assert bool(joined) != shared
 
 
 @pytest.mark.slow
