@@ -125,7 +125,8 @@ def compile_for_target(arguments: argparse.Namespace) -> None:
     for name, own in paired.variations(arguments.config, arguments.overrides, arguments.against).items():
         config = paired.read_config(arguments.config, own)
         target.check_devices(device, config.train, count)
-        with announced(f"compiling {name} for {count} {device['device']}, which takes minutes"):
+        where = device["device"] if count == 1 else f"{count} {device['device']}"
+        with announced(f"compiling {name} for {where}, which takes minutes"):
             results[name] = target.compile_for(device, config, arguments.hlo and str(arguments.hlo), count)
     print(target.report(results))
     if arguments.json:
