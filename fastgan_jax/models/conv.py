@@ -3,6 +3,7 @@
 They have their names, and the choice between them, in `variants.py`.
 """
 
+import itertools
 from functools import partial
 
 import jax
@@ -12,10 +13,11 @@ from jax import lax
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-# Where kernel gradients are made by products, since that was faster on CPU (docs/performance.md):
+# Where matrix products take the place of convolutions, since that was faster on CPU (docs/performance.md):
 NARROWEST_PRODUCT = 16  # channels in and out from here up
-FEWEST_POSITIONS = 256  # height times width of the map, divided by the squared stride
-STRIP_POSITIONS = 4096  # height times width of what products sum over at once
+FEWEST_POSITIONS = 256  # height times width of the map by the squared stride, from here up: the kernel's gradient
+SMALL_POSITIONS = 64  # height times width of the result, up to here, and any of a 1x1 kernel: all of it
+STRIP_POSITIONS = 4096  # height times width of what the gradient's products sum over at once
 
 
 def convolve(
@@ -25,7 +27,7 @@ def convolve(
     stride: int = 1,
     padding: int | Padding = 0,
     groups: int = 1,
-    kernel_gradient: str = "convolution",
+    products: str = "never",
 ) -> jax.Array:
     """Cross-correlation of [B, H, W, in] with [kh, kw, in / groups, out], zero padded by `padding` on every side.
 
@@ -35,14 +37,17 @@ def convolve(
         stride: of the result.
         padding: pixels on every side, or ((above, below), (left, right)).
         groups: of channels.
-        kernel_gradient: how the kernel's gradient is computed: "convolution", as XLA differentiates; "by_size", for
-            large maps of many channels by one matrix product for each of the kernel's taps, the same to rounding.
-            Depthwise and grouped convolutions have the first way only.
+        products: "never": as XLA convolves and differentiates; "by_size": by matrix products, the same to rounding, all
+            of it for 1x1 kernels and small maps (`_multiply_patches`), the kernel's gradient for large maps of many
+            channels (`_kernel_gradient`). Depthwise and grouped convolutions have the first way only.
     """
     if isinstance(padding, int):
         padding = ((padding, padding), (padding, padding))
-    if groups == 1 and kernel_gradient == "by_size" and _is_large(x, kernel, stride):
-        return _convolve_with_products(x, kernel, stride, padding)
+    if groups == 1 and products == "by_size":
+        if _is_product(x, kernel, stride, padding):
+            return _multiply_patches(x, kernel, stride, padding)
+        if _is_large(x, kernel, stride):
+            return _convolve_with_products(x, kernel, stride, padding)
     return _convolve(x, kernel, stride, padding, groups)
 
 
@@ -75,6 +80,67 @@ def _is_large(x: jax.Array, kernel: jax.Array, stride: int) -> bool:
     return spatial and min(kernel.shape[2:]) >= NARROWEST_PRODUCT and positions >= FEWEST_POSITIONS
 
 
+def _is_product(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> bool:
+    """Whether a convolution is better one product: if it is 1x1, or its map small beside its kernel.
+
+    XLA turns a kernel around for each gradient, which takes longer than a small map does.
+    """
+    if kernel.shape[:2] == (1, 1) and stride == 1:
+        return True
+    sides = zip(x.shape[1:3], kernel.shape[:2], padding, strict=True)
+    height, width = ((side + sum(added) - size) // stride + 1 for side, size, added in sides)
+    return min(kernel.shape[2:]) >= NARROWEST_PRODUCT and height * width <= SMALL_POSITIONS
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _multiply_patches(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """The convolution and its gradients, each as one product with what each position sees: [B H' W', kh kw in]."""
+    return _patches_forward(x, kernel, stride, padding)[0]
+
+
+def _patches_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    patches = _patches(x, kernel.shape[:2], stride, padding)
+    result = _product(_as_matrix(patches), kernel.reshape(-1, kernel.shape[-1]), (1, 0))
+    return result.astype(x.dtype).reshape(*patches.shape[:3], -1), (x, kernel)
+
+
+def _patches_backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    patches, vjp_fn = jax.vjp(lambda x: _patches(x, kernel.shape[:2], stride, padding), x)
+    came = _as_matrix(gradient)
+    of_kernel = _product(_as_matrix(patches), came, (0, 0)).astype(kernel.dtype).reshape(kernel.shape)
+    of_patches = _product(came, kernel.reshape(-1, kernel.shape[-1]), (1, 1)).astype(x.dtype)
+    return *vjp_fn(of_patches.reshape(patches.shape)), of_kernel
+
+
+_multiply_patches.defvjp(_patches_forward, _patches_backward)
+
+
+def _patches(x: jax.Array, size: tuple[int, int], stride: int, padding: Padding) -> jax.Array:
+    """What each position of the result sees of [B, H, W, in]: [B, H', W', kh kw in]."""
+    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    return jnp.concatenate(_seen_by_taps(padded, size, stride), axis=-1)
+
+
+def _seen_by_taps(padded: jax.Array, size: tuple[int, int], stride: int) -> list[jax.Array]:
+    """What each tap of a kernel of this size sees of a padded map, row by row: kh kw times [B, H', W', in]."""
+    height, width = (side - taps + 1 for side, taps in zip(padded.shape[1:3], size, strict=True))
+    taps = itertools.product(range(size[0]), range(size[1]))
+    return [padded[:, i : i + height : stride, j : j + width : stride] for i, j in taps]
+
+
+def _as_matrix(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, x.shape[-1])
+
+
+def _product(a: jax.Array, b: jax.Array, axes: tuple[int, int]) -> jax.Array:
+    """Two matrices multiplied over an axis of each, summed in float32 at least."""
+    wide = jnp.promote_types(a.dtype, jnp.float32)
+    return lax.dot_general(a, b, (((axes[0],), (axes[1],)), ((), ())), preferred_element_type=wide)
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve_with_products(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     return _convolve(x, kernel, stride, padding)
@@ -100,17 +166,12 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array, kernel: jax.Array, strid
 
     def add(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
         image, first = index // strips, index % strips * rows
-        seen = lax.dynamic_slice(padded, (image, first * stride, 0, 0), read)[0]
-        came = lax.dynamic_slice(gradient, (image, first, 0, 0), (1, rows, width, features)).reshape(-1, features)
-
-        def tap(i: int, j: int) -> jax.Array:
-            """What the kernel's tap (i, j) saw, times what came of it: [in, out]."""
-            part = seen[i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (width - 1) + 1 : stride]
-            part = part.reshape(-1, part.shape[-1])
-            return lax.dot_general(part, came, (((0,), (0,)), ((), ())), preferred_element_type=wide)
-
-        taps = [tap(i, j) for i in range(kernel.shape[0]) for j in range(kernel.shape[1])]
-        return total + jnp.stack(taps).reshape(kernel.shape), None
+        seen = lax.dynamic_slice(padded, (image, first * stride, 0, 0), read)
+        came = _as_matrix(lax.dynamic_slice(gradient, (image, first, 0, 0), (1, rows, width, features)))
+        parts = _seen_by_taps(seen, kernel.shape[:2], stride)
+        return total + jnp.stack([_product(_as_matrix(part), came, (0, 0)) for part in parts]).reshape(
+            kernel.shape
+        ), None
 
     total, _ = lax.scan(add, jnp.zeros(kernel.shape, wide), jnp.arange(batch * strips))
     return total.astype(kernel.dtype)
@@ -125,7 +186,7 @@ def upsample_nearest(x: jax.Array) -> jax.Array:
 
 
 def upsample_convolve(
-    x: jax.Array, kernel: jax.Array, *, variant: str = "repeat", kernel_gradient: str = "convolution"
+    x: jax.Array, kernel: jax.Array, *, variant: str = "repeat", products: str = "never"
 ) -> jax.Array:
     """Nearest-neighbor x2, then a 3x3 convolution with padding 1: [B, H, W, in] -> [B, 2H, 2W, out].
 
@@ -134,14 +195,14 @@ def upsample_convolve(
         kernel: [3, 3, in, out].
         variant: "repeat" builds the upsampled map; "phase" gives the same result (to rounding) from the small map with
             4/9 of the multiplications.
-        kernel_gradient: see `convolve`.
+        products: see `convolve`.
     """
     if variant == "phase":
-        return _upsample_convolve_by_phase(x, kernel, kernel_gradient)
-    return convolve(upsample_nearest(x), kernel, padding=1, kernel_gradient=kernel_gradient)
+        return _upsample_convolve_by_phase(x, kernel, products)
+    return convolve(upsample_nearest(x), kernel, padding=1, products=products)
 
 
-def _upsample_convolve_by_phase(x: jax.Array, kernel: jax.Array, kernel_gradient: str) -> jax.Array:
+def _upsample_convolve_by_phase(x: jax.Array, kernel: jax.Array, products: str) -> jax.Array:
     """Each of the four output phases sees only 2x2 pixels of the small map, through summed taps of the kernel.
 
     Along one axis an even output reads the small pixels (i-1, i) with weights (w0, w1 + w2), an odd one (i, i+1) with
@@ -151,7 +212,7 @@ def _upsample_convolve_by_phase(x: jax.Array, kernel: jax.Array, kernel_gradient
 
     def phase(row: int, column: int) -> jax.Array:
         taps, padding = _taps(_taps(kernel, 0, row), 1, column), ((1 - row, row), (1 - column, column))
-        return convolve(x, taps, padding=padding, kernel_gradient=kernel_gradient)
+        return convolve(x, taps, padding=padding, products=products)
 
     rows = [jnp.stack([phase(row, 0), phase(row, 1)], 3) for row in (0, 1)]  # 2 x [B, H, W, 2, out]
     return jnp.stack(rows, 2).reshape(batch, 2 * height, 2 * width, kernel.shape[-1])
@@ -164,7 +225,7 @@ def _taps(kernel: jax.Array, axis: int, phase: int) -> jax.Array:
 
 
 def downsample_convolve(
-    x: jax.Array, kernel: jax.Array, *, variant: str = "strided", kernel_gradient: str = "convolution"
+    x: jax.Array, kernel: jax.Array, *, variant: str = "strided", products: str = "never"
 ) -> jax.Array:
     """A 4x4 convolution of stride 2 with padding 1: [B, H, W, in] -> [B, H/2, W/2, out], H and W even.
 
@@ -174,25 +235,26 @@ def downsample_convolve(
         variant: "strided" is the reference; "subpixel_gradient" is the same but for the gradient of the map, which is a
             sub-pixel convolution (Shi et al. 2016): 2x2, to four times the channels, which then become 2x2 pixels. As
             XLA differentiates, three of four products there are with zeros.
-        kernel_gradient: see `convolve`.
+        products: see `convolve`.
     """
-    if variant == "subpixel_gradient":
-        return _downsample_with_subpixel_gradient(x, kernel, kernel_gradient)
-    return convolve(x, kernel, stride=2, padding=1, kernel_gradient=kernel_gradient)
+    by_patches = products == "by_size" and _is_product(x, kernel, 2, ((1, 1), (1, 1)))
+    if variant == "subpixel_gradient" and not by_patches:
+        return _downsample_with_subpixel_gradient(x, kernel, products)
+    return convolve(x, kernel, stride=2, padding=1, products=products)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _downsample_with_subpixel_gradient(x: jax.Array, kernel: jax.Array, kernel_gradient: str) -> jax.Array:
-    return convolve(x, kernel, stride=2, padding=1, kernel_gradient=kernel_gradient)
+def _downsample_with_subpixel_gradient(x: jax.Array, kernel: jax.Array, products: str) -> jax.Array:
+    return convolve(x, kernel, stride=2, padding=1, products=products)
 
 
-def _downsample_forward(x: jax.Array, kernel: jax.Array, kernel_gradient: str) -> tuple[jax.Array, tuple]:
-    return _downsample_with_subpixel_gradient(x, kernel, kernel_gradient), (x, kernel)
+def _downsample_forward(x: jax.Array, kernel: jax.Array, products: str) -> tuple[jax.Array, tuple]:
+    return _downsample_with_subpixel_gradient(x, kernel, products), (x, kernel)
 
 
-def _downsample_backward(kernel_gradient: str, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _downsample_backward(products: str, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
-    _, vjp_fn = jax.vjp(lambda k: convolve(x, k, stride=2, padding=1, kernel_gradient=kernel_gradient), kernel)
+    _, vjp_fn = jax.vjp(lambda k: convolve(x, k, stride=2, padding=1, products=products), kernel)
     return _subpixel_convolve(gradient, kernel), *vjp_fn(gradient)
 
 

@@ -96,7 +96,7 @@ class SpectralConv(SpectralModule):
         groups = x.shape[-1] if self.depthwise else 1
         options = {"stride": self.stride, "padding": self.padding, "groups": groups}
         shape = (self.kernel_size, self.kernel_size, x.shape[-1] // groups, self.features)
-        return self.normalized(x, shape, partial(convolve, kernel_gradient=self.compute.kernel_gradient, **options))
+        return self.normalized(x, shape, partial(convolve, products=self.compute.products, **options))
 
 
 class SpectralDownsampleConv(SpectralModule):
@@ -106,7 +106,7 @@ class SpectralDownsampleConv(SpectralModule):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        variants = {"variant": self.compute.downsample, "kernel_gradient": self.compute.kernel_gradient}
+        variants = {"variant": self.compute.downsample, "products": self.compute.products}
         return self.normalized(x, (4, 4, x.shape[-1], self.features), partial(downsample_convolve, **variants))
 
 
@@ -117,7 +117,7 @@ class SpectralUpsampleConv(SpectralModule):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        variants = {"variant": self.compute.upsample, "kernel_gradient": self.compute.kernel_gradient}
+        variants = {"variant": self.compute.upsample, "products": self.compute.products}
         return self.normalized(x, (3, 3, x.shape[-1], self.features), partial(upsample_convolve, **variants))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from fastgan_jax.models import efficientnet
 from fastgan_jax.models.blocks import DownBlock
-from fastgan_jax.models.conv import convolve
 from fastgan_jax.models.discriminator import LAST_SIDE, CallShapes, Discriminator, DiscriminatorOutput, halvings
 from fastgan_jax.models.init import initializer
 from fastgan_jax.models.layers import Embedding, SpectralConv
@@ -79,7 +78,7 @@ def project(
 
 def _mix(matrix: jax.Array, x: jax.Array) -> jax.Array:
     matrix = matrix.astype(x.dtype)
-    return convolve(x, matrix[None, None, :-1]) + matrix[-1].reshape(1, 1, 1, -1)
+    return x @ matrix[:-1] + matrix[-1].reshape(1, 1, 1, -1)
 
 
 def upsample_aligned(x: jax.Array) -> jax.Array:

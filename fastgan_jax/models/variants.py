@@ -11,11 +11,11 @@ from typing import Any
 VARIANTS = {
     "upsample": ("repeat", "phase"),  # nearest x2 and 3x3 convolution, see conv.upsample_convolve
     "downsample": ("strided", "subpixel_gradient"),  # 4x4, stride 2, see conv.downsample_convolve
-    "kernel_gradient": ("convolution", "by_size"),  # see conv.convolve
+    "products": ("never", "by_size"),  # matrix products in place of convolutions, see conv.convolve
     "discriminate": ("apart", "joint"),  # real and generated images in D's update, see gan/joint.py
 }
 FASTEST = {
-    "cpu": {"upsample": "phase", "downsample": "subpixel_gradient", "kernel_gradient": "by_size"},
+    "cpu": {"upsample": "phase", "downsample": "subpixel_gradient", "products": "by_size"},
     "gpu": {"discriminate": "joint"},
 }
 
@@ -31,7 +31,7 @@ class Compute:
 
     upsample: str = "repeat"
     downsample: str = "strided"
-    kernel_gradient: str = "convolution"
+    products: str = "never"
     discriminate: str = "apart"
     dtype: Any = None
     remat: bool = False

@@ -100,48 +100,47 @@ def test_subpixel_gradient_equals_the_strided_one(height, width):
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "padding"), [(3, 1, 1), (4, 2, 1), (2, 1, ((1, 0), (0, 1))), (4, 1, 0), (3, 2, 0)]
+    ("size", "stride", "padding"), [(3, 1, 1), (4, 2, 1), (1, 1, 0), (2, 1, ((1, 0), (0, 1))), (4, 1, 0), (3, 2, 0)]
 )
-@pytest.mark.parametrize("strip", [4096, 17, 1], ids="strips of {}".format)
-def test_products_give_the_kernels_gradient(size, stride, padding, strip, monkeypatch):
+@pytest.mark.parametrize(("kind", "strip"), [("large", 4096), ("large", 17), ("large", 1), ("product", 1)])
+def test_products_give_the_convolution_and_its_gradients(size, stride, padding, kind, strip, monkeypatch):
     monkeypatch.setattr(convolution, "STRIP_POSITIONS", strip)
-    monkeypatch.setattr(convolution, "_is_large", lambda *_: True)
+    monkeypatch.setattr(convolution, f"_is_{kind}", lambda *_: True)
     with jax.enable_x64(True):
         arrays = normal(0, 2, 9, 8, 3), normal(1, size, size, 3, 5)
         plain, fast = (
-            values_and_gradients(
-                partial(convolution.convolve, stride=stride, padding=padding, kernel_gradient=way), *arrays
-            )
-            for way in VARIANTS["kernel_gradient"]
+            values_and_gradients(partial(convolution.convolve, stride=stride, padding=padding, products=way), *arrays)
+            for way in VARIANTS["products"]
         )
         for name in plain:
             assert_close(fast[name], plain[name], rtol=1e-12, what=name)
 
 
-def test_the_way_to_the_kernels_gradient_is_chosen_by_size():
-    """Counts the matrix products in the gradient of a wide, of a narrow and of a grouped convolution."""
+def test_products_are_chosen_by_size():
+    """Counts the matrix products in the gradients of a wide, of a narrow and of a grouped convolution."""
 
-    def products(channels: int, groups: int = 1, side: int = 16, batch: int = 1) -> int:
-        x, kernel = jnp.zeros((batch, side, side, channels)), jnp.zeros((3, 3, channels // groups, channels))
-        options = {"padding": 1, "groups": groups, "kernel_gradient": "by_size"}
+    def products(channels: int, groups: int = 1, side: int = 16, batch: int = 1, size: int = 3) -> int:
+        x, kernel = jnp.zeros((batch, side, side, channels)), jnp.zeros((size, size, channels // groups, channels))
+        options = {"padding": size // 2, "groups": groups, "products": "by_size"}
         gradient = jax.grad(lambda k: convolution.convolve(x, k, **options).sum())
         return str(jax.make_jaxpr(gradient)(kernel)).count("dot_general")
 
     assert products(16) == 9 and products(15) == 0 and products(16, groups=16) == 0
-    assert products(16, side=15) == products(16, side=8, batch=32) == 0
+    assert products(16, side=15) == products(16, side=9, batch=32) == products(15, side=8) == 0
+    assert products(16, side=8, batch=32) == products(1, side=99, size=1) == 3  # the result, and both gradients
 
 
-@pytest.mark.parametrize("way", VARIANTS["kernel_gradient"])
-def test_the_kernels_gradient_of_bfloat16_is_rounded_once(way, monkeypatch):
+@pytest.mark.parametrize(("way", "kind"), [("never", "large"), ("by_size", "large"), ("by_size", "product")])
+def test_the_kernels_gradient_of_bfloat16_is_rounded_once(way, kind, monkeypatch):
     """Sums of bfloat16 products are float32's, so that one rounding to bfloat16 (2^-8) is the difference."""
-    monkeypatch.setattr(convolution, "_is_large", lambda *_: True)
+    monkeypatch.setattr(convolution, f"_is_{kind}", lambda *_: True)
     x, kernel, came = (jnp.asarray(normal(seed, *s), jnp.bfloat16) for seed, s in enumerate(BFLOAT16_SHAPES))
 
     def gradient(dtype: type, way: str) -> jax.Array:
-        convolve = partial(convolution.convolve, padding=1, kernel_gradient=way)
+        convolve = partial(convolution.convolve, padding=1, products=way)
         _, pull_back = jax.vjp(partial(convolve, x.astype(dtype)), kernel.astype(dtype))
         return pull_back(came.astype(dtype))[0]
 
     result = gradient(jnp.bfloat16, way)
     assert result.dtype == jnp.bfloat16
-    assert_close(result.astype(jnp.float32), gradient(jnp.float32, "convolution"), rtol=2**-8, what=way)
+    assert_close(result.astype(jnp.float32), gradient(jnp.float32, "never"), rtol=2**-8, what=way)
