@@ -21,8 +21,10 @@ EXTRAS = {
     "torch": ["torch>=2.4"],
     "video": ["av>=14"],
     "weights": ["h5py>=3.12", "safetensors>=0.5"],
-    # The compilers alone, for devices that are not here: jax-cuda13-plugin with jax-cuda13-pjrt, and libtpu.
+    # The compilers alone, for devices that are not here: jax-cuda13-plugin with jax-cuda13-pjrt, and libtpu. That of
+    # CUDA 12, for cards before Turing, calls ptxas.
     "target-cuda": [f"jax[cuda13-local]{JAX}"],
+    "target-cuda12": [f"jax[cuda12-local]{JAX}", "nvidia-cuda-nvcc-cu12"],
     "target-tpu": [f"jax[tpu]{JAX}"],
 }
 EXTRAS["dev"] = [

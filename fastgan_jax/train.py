@@ -44,7 +44,7 @@ from fastgan_jax.runs.checkpoint import Checkpoints, newest_config
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
-from fastgan_jax.utils.console import NotebookImage, Progress, announced, watched
+from fastgan_jax.utils.console import NotebookImage, Progress, announced, at_once, watched
 from fastgan_jax.utils.devices import batch_mesh, memory_advice, own_copy, placed
 from fastgan_jax.utils.files import write_json
 from fastgan_jax.utils.grids import image_grid, save_png
@@ -180,9 +180,9 @@ class _Training:
         with ExitStack() as opened:
             batches = self._open(opened, per_call)
             inputs = next(batches)
-            program, needed = watched("compiling", lambda: self._compile(per_call, inputs))
-            if self.step == 0:
-                watched("drawing the first samples", self._sample)
+            meanwhile = [self._sample] if self.step == 0 else []
+            compiling = [lambda: self._compile(per_call, inputs), *meanwhile]
+            (program, needed), *_ = watched("compiling", lambda: at_once(*compiling))
             counted = {"total": config.iterations, "initial": self.step, "images_per_step": config.batch_size}
             shown, advice = Progress(title="iteration", **counted), memory_advice(TRAINING_CURE, needed)
             with StopSignals() as signals, shown as progress, advice:

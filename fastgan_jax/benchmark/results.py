@@ -44,6 +44,7 @@ PEAKS: dict[str, tuple[float | None, float | None, float | None]] = {
     r"\bT4$": (None, None, 8.1),
     r"V100-PCIE": (None, None, 14),
     r"V100-SXM2": (None, None, 15.7),
+    r"GTX 1050 Ti$": (None, None, 2.1),
     r"GTX 1650$": (None, None, 3.0),
     r"RTX 2080 Ti$": (None, None, 13.4),
     r"RTX 3090$": (71, 35.6, 35.6),

@@ -35,7 +35,12 @@ from fastgan_jax.utils.files import check_outputs, user_path, write_text
 DEVICES = Path(__file__).with_name("devices")
 KEYS = {"cuda": ["target_config"], "tpu": ["topology", "accelerator_type"]}  # of a description, besides the common ones
 BACKENDS = {"cuda": "gpu", "tpu": "tpu"}
-PACKAGES = {"cuda": ("jax_plugins.xla_cuda13", "jax_plugins.xla_cuda12"), "tpu": ("libtpu",)}  # the compilers
+TURING = (7, 5)  # the least compute capability that CUDA 13 knows
+COMPILERS = {  # extra that installs a compiler: the package that it is in
+    "target-cuda": "jax_plugins.xla_cuda13",
+    "target-cuda12": "jax_plugins.xla_cuda12",
+    "target-tpu": "libtpu",
+}
 LAUNCH_MICROSECONDS = {"cuda": 2.5, "tpu": 0.0}  # from one kernel's end to the next one's start
 NUM_IMAGES = 1000  # of the resident set
 GPUS_OF_A_HOST = 8
@@ -93,8 +98,9 @@ def compile_for(device: Device, config: Any, hlo: str | None = None, devices: in
         UserError: if the compiler is not installed, or fails.
     """
     platform, name = device["platform"], f"--target {device['target']}"
-    if not any(map(_installed, PACKAGES[platform])):
-        raise UserError(f"{name} needs the compiler for {platform}: pip install 'fastgan_jax[target-{platform}]'")
+    extras = compilers_of(device)
+    if not any(_installed(COMPILERS[extra]) for extra in extras):
+        raise UserError(f"{name} needs its compiler: pip install 'fastgan_jax[{extras[0]}]'")
     variables = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
     if platform == "cuda":  # algorithms cannot be tried out
         variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
@@ -112,6 +118,15 @@ def compile_for(device: Device, config: Any, hlo: str | None = None, devices: in
     if "error" in answer:
         raise UserError(answer["error"])
     return answer
+
+
+def compilers_of(device: Device) -> list[str]:
+    """Of COMPILERS, those that compile for a device, the one to install first."""
+    if device["platform"] == "tpu":
+        return ["target-tpu"]
+    capability = device["target_config"]["gpu_device_info"]["cuda_compute_capability"]
+    known_to_13 = (capability["major"], capability["minor"]) >= TURING
+    return ["target-cuda", "target-cuda12"] if known_to_13 else ["target-cuda12"]
 
 
 def _installed(package: str) -> bool:

@@ -2,7 +2,7 @@
 
 With --target, compiles it for a device that is not here, and counts its kernels, the bytes that they move and the
 memory that they need. Targets are h100, a100, rtx4090, rtx2080ti, gtx1650 (pip install 'fastgan_jax[target-cuda]'),
-v5e, v6e ('fastgan_jax[target-tpu]'), or a file of the same form as those in fastgan_jax/benchmark/devices. With
+gtx1050ti ([target-cuda12]), v5e, v6e ([target-tpu]), or a file like those in fastgan_jax/benchmark/devices. With
 --devices, several of them share each batch: it counts what they send each other, and predicts how that scales.
 
 Every field of configs/base.py can be set as --config.GROUP.FIELD=VALUE. Images are synthetic.

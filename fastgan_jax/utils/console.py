@@ -72,6 +72,27 @@ def watched(title: str, function: Callable[[], Result]) -> Result:
     It runs in a thread, so that Ctrl-C ends the wait at once, also where the work is in compiled code, such as XLA's. A
     process that ends while the thread is still at work does not wait for it.
     """
+    future, thread = _started(function)
+    try:
+        with _Elapsed(title) as elapsed:
+            while not concurrent.futures.wait([future], WATCH_SECONDS).done:
+                elapsed.show()
+        return future.result()
+    except KeyboardInterrupt as interrupt:
+        if thread.is_alive():
+            atexit.register(_leave, thread, 128 + getattr(interrupt, "signal_number", signal.SIGINT))
+        raise
+
+
+def at_once(*functions: Callable[[], Any]) -> list[Any]:
+    """What each function returns, or the error of the first that fails, once all are done; each has a thread."""
+    futures = [_started(function)[0] for function in functions]
+    concurrent.futures.wait(futures)
+    return [future.result() for future in futures]
+
+
+def _started(function: Callable[[], Result]) -> tuple["concurrent.futures.Future[Result]", threading.Thread]:
+    """The future result of a function, and the thread that computes it, for which a process does not wait to end."""
     future: concurrent.futures.Future[Result] = concurrent.futures.Future()
 
     def work() -> None:
@@ -82,15 +103,7 @@ def watched(title: str, function: Callable[[], Result]) -> Result:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    try:
-        with _Elapsed(title) as elapsed:
-            while not concurrent.futures.wait([future], WATCH_SECONDS).done:
-                elapsed.show()
-        return future.result()
-    except KeyboardInterrupt as interrupt:
-        if thread.is_alive():
-            atexit.register(_leave, thread, 128 + getattr(interrupt, "signal_number", signal.SIGINT))
-        raise
+    return future, thread
 
 
 def _leave(thread: threading.Thread, code: int) -> None:

@@ -46,7 +46,7 @@ def test_a_users_file_describes_a_device(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "must be one of a100, gtx1650, h100"),
+        (None, "must be one of a100, gtx1050ti, gtx1650, h100"),
         ("{", "does not describe a device"),
         ("[]", "does not describe a device"),
         ('{"platform": "abacus"}', "does not describe a device"),
@@ -90,7 +90,7 @@ def test_the_roofline_is_the_longer_of_memory_and_arithmetic_and_a_launch():
 
 def test_a_missing_compiler_is_named_with_its_cure(monkeypatch, capsys):
     monkeypatch.setattr(target, "_installed", lambda package: False)
-    for name, extra in (("h100", "target-cuda"), ("v5e", "target-tpu")):
+    for name, extra in (("h100", "target-cuda"), ("gtx1050ti", "target-cuda12"), ("v5e", "target-tpu")):
         assert tool.main(["--config", CONFIG, "--target", name]) == 2
         assert f"pip install 'fastgan_jax[{extra}]'" in capsys.readouterr().err
 
@@ -168,7 +168,7 @@ def test_a_compiler_that_fails_gives_one_line(monkeypatch, capsys, answer, code,
 def test_a_program_compiles_for_an_h100(tiny_config, tmp_path):
     """The whole way, where the compiler is installed."""
     device, config = target.read_device("h100"), tiny_config()
-    if not any(map(target._installed, target.PACKAGES["cuda"])):
+    if not any(target._installed(target.COMPILERS[extra]) for extra in target.compilers_of(device)):
         pytest.skip("needs the extra target-cuda")
     config.train.scan = 1
     found = target.compile_for(device, config, str(tmp_path / "program.txt"))

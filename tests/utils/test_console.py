@@ -5,13 +5,14 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from fastgan_jax.utils import console
-from fastgan_jax.utils.console import NotebookImage, Progress, announced, show_log, watched
+from fastgan_jax.utils.console import NotebookImage, Progress, announced, at_once, show_log, watched
 
 
 @pytest.fixture
@@ -53,6 +54,18 @@ def test_a_terminal_has_a_bar(terminal, capsys):
 def test_a_passing_bar_is_not_shown_for_short_work(terminal, capsys):
     list(Progress(range(3), title="frames", passing=True))
     assert "3/3" not in capsys.readouterr().err
+
+
+def test_functions_run_at_once():
+    barrier = threading.Barrier(2, timeout=60)  # which only two threads pass
+    assert at_once(lambda: (barrier.wait(), "a")[1], lambda: (barrier.wait(), "b")[1]) == ["a", "b"]
+
+
+def test_an_error_waits_for_what_runs_beside_it():
+    done = threading.Event()
+    with pytest.raises(ZeroDivisionError):
+        at_once(lambda: 1 / 0, done.set)
+    assert done.is_set()
 
 
 def test_only_what_takes_long_is_announced(capsys, monkeypatch):
