@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from fastgan_jax.pretrained.registry import PROJECTED_WEIGHTS
+from fastgan_jax.pretrained.store import local_path
+
 if TYPE_CHECKING:
     from fastgan_jax.utils.devices import Device
 
@@ -18,10 +21,12 @@ class Row(NamedTuple):
     memory: float = 0  # GB that JAX may take, which is three quarters of a GPU's unless set otherwise
     images: int = 0
     side: int = 0  # median shorter side of the images, pixels
+    weights: str = ""  # a pretrained file that must be here
 
 
 TABLE = (
-    Row("cpu128", "256x256 would take days", on_cpu=True),
+    Row("projected_cpu", "the best in half an hour", on_cpu=True, weights=PROJECTED_WEIGHTS),
+    Row("cpu128", "256x256 would take days without pip install 'fastgan_jax[projected]'", on_cpu=True),
     Row("art1024", "large images", memory=10, images=LARGE_SET, side=768),
     Row("lowmem8gb", "large images, little memory", memory=4, images=LARGE_SET, side=768),
     Row("lowmem4gb", "large images, very little memory", memory=2.5, images=LARGE_SET, side=768),
@@ -42,4 +47,5 @@ def choose_preset(device: "Device", count: int, sizes: Sequence[tuple[int, int]]
 
 
 def _suits(row: Row, on_cpu: bool, memory: float, count: int, side: int) -> bool:
-    return row.on_cpu == on_cpu and memory >= row.memory and count >= row.images and side >= row.side
+    fits = row.on_cpu == on_cpu and memory >= row.memory and count >= row.images and side >= row.side
+    return fits and (not row.weights or local_path(row.weights) is not None)

@@ -20,6 +20,7 @@ from fastgan_jax import train
 from fastgan_jax.cli.app import parse
 from fastgan_jax.cli.train import default_name, read_config
 from fastgan_jax.errors import UserError
+from fastgan_jax.runs import presets
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = str(ROOT / "configs" / "smoke.py")
@@ -48,7 +49,8 @@ def configured(*arguments: object):
     return read_config(parse("train", [str(argument) for argument in arguments]))
 
 
-def test_a_folder_of_images_is_enough(started, images):
+def test_a_folder_of_images_is_enough(started, images, monkeypatch):
+    monkeypatch.setattr(presets, "local_path", lambda name: None)
     assert run("train", images) == 0
     config = started["config"]
     assert (config.model.resolution, config.loss.reconstruction) == (128, "l1")  # cpu128

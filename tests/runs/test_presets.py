@@ -1,8 +1,11 @@
 """Which preset a device and a set of images get."""
 
+from pathlib import Path
+
 import pytest
 
 from fastgan_jax.configs import preset_names
+from fastgan_jax.runs import presets
 from fastgan_jax.runs.presets import LARGE_SET, TABLE, choose_preset
 from fastgan_jax.utils.devices import Device, this_device
 
@@ -32,7 +35,8 @@ def gpu(gigabytes: float) -> Device:
         (Device("gpu", "without numbers", None), 1000, LARGE, "fewshot256"),
     ],
 )
-def test_device_and_images_decide(device, count, size, preset):
+def test_device_and_images_decide(device, count, size, preset, monkeypatch):
+    monkeypatch.setattr(presets, "local_path", lambda name: None)
     name, reason = choose_preset(device, count, [size, size[::-1], (1, 1), (9999, 9999)])
     assert name == preset
     assert reason.startswith(f"preset {preset} for ") and f"{count} images" in reason and "--preset" in reason
@@ -40,7 +44,13 @@ def test_device_and_images_decide(device, count, size, preset):
 
 def test_the_table_names_presets_and_its_last_row_takes_all_other_devices():
     assert {row.preset for row in TABLE} <= set(preset_names())
-    assert TABLE[-1][2:] == (False, 0, 0, 0)
+    assert TABLE[-1][2:] == (False, 0, 0, 0, "")
+
+
+def test_a_cpu_with_the_weights_gets_the_projected_preset(monkeypatch):
+    for here, preset in ((Path("weights.npz"), "projected_cpu"), (None, "cpu128")):
+        monkeypatch.setattr(presets, "local_path", lambda name, here=here: here)
+        assert choose_preset(CPU, 100, [SMALL])[0] == preset
 
 
 def test_this_device_is_described():
