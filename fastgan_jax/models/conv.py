@@ -16,7 +16,8 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 # Where matrix products take the place of convolutions, since that was faster on CPU (docs/performance.md):
 NARROWEST_PRODUCT = 16  # channels in and out from here up
 FEWEST_POSITIONS = 256  # height times width of the map by the squared stride, from here up: the kernel's gradient
-SMALL_POSITIONS = 64  # height times width of the result, up to here, and any of a 1x1 kernel: all of it
+SMALL_POSITIONS = 64  # height times width of the result, up to here
+LARGE_KERNEL = 2**20  # elements, from here up: all of it; and for any 1x1 kernel
 STRIP_POSITIONS = 4096  # height times width of what the gradient's products sum over at once
 
 
@@ -89,7 +90,7 @@ def _is_product(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) 
         return True
     sides = zip(x.shape[1:3], kernel.shape[:2], padding, strict=True)
     height, width = ((side + sum(added) - size) // stride + 1 for side, size, added in sides)
-    return min(kernel.shape[2:]) >= NARROWEST_PRODUCT and height * width <= SMALL_POSITIONS
+    return kernel.size >= LARGE_KERNEL and height * width <= SMALL_POSITIONS
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
