@@ -391,6 +391,8 @@ def _warn_of_other_evaluation(saved: dict, current: dict) -> None:
     """Tells that evaluations of a resumed run cannot be compared, if their settings were changed."""
     decisive = tuple(f"eval.{name}:" for name in ("features", "resize", "num_samples", "seed", "best_metric"))
     changed = [line for line in configuration.differences(saved, current) if line.startswith(decisive)]
+    if "discriminator" not in saved["model"] and current["eval"]["features"] != "inception":
+        changed.append("lengths of features: their own in the checkpoint, which is of version 0.2, all equal now")
     # A configuration saved before there were evaluations has no group "eval", and no scores.
     if changed and saved.get("eval", {}).get("every") and current["eval"]["every"]:
         log.warning(

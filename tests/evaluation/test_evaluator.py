@@ -418,6 +418,14 @@ def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, 
     assert expected in caplog.text and ("cannot be compared" in caplog.text) == bool(expected)
 
 
+def test_who_goes_on_with_a_run_of_version_0_2_is_told(config, caplog):
+    current = config.to_dict()
+    current["eval"] |= {"every": 2, "features": "squeeze"}
+    saved = current | {"model": {name: x for name, x in current["model"].items() if name != "discriminator"}}
+    train._warn_of_other_evaluation(saved, current)
+    assert "lengths of features" in caplog.text
+
+
 @pytest.mark.slow
 def test_a_run_from_before_there_were_evaluations_goes_on(config, smoke_run, tmp_path, caplog):
     run = tmp_path / "run"
