@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from clu import parameter_overview
 
@@ -415,8 +414,7 @@ def _wait_for(metrics: Metrics) -> None:
         time.sleep(READY_SECONDS)
 
 
-@jax.jit
-def _all_finite(state: TrainState) -> jax.Array:
+def _all_finite(state: TrainState) -> bool:
     """Whether every parameter of both networks, and of the average, is finite."""
-    params = (state.generator.params, state.discriminator.params, state.ema_params)
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]))
+    params = own_copy((state.generator.params, state.discriminator.params, state.ema_params))
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))

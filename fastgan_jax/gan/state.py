@@ -1,6 +1,7 @@
 """All that training changes, in one struct."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -68,7 +69,7 @@ def create_train_state(key: jax.Array, spec: Spec) -> TrainState:
     inputs, named = spec.discriminator.call_shapes()
     d = create_network(d_key, spec.discriminator, spec.optimizer, *inputs, named=named)
     # A copy: the averaged parameters must not share buffers with those that they average, since the state is donated.
-    ema_params = jax.tree.map(jnp.copy, g.params)
+    ema_params = jax.jit(partial(jax.tree.map, jnp.copy))(g.params)
     state = TrainState(step=jnp.zeros((), jnp.int32), generator=g, discriminator=d, ema_params=ema_params, rng=rng)
     if not spec.has_averages:
         return state
@@ -85,7 +86,7 @@ def create_network(
 ) -> NetworkState:
     """A network before its first update; `shapes` and `named` are those of its call's arguments."""
     variables = initial_variables(key, module, *shapes, named=named, train=True)
-    return NetworkState(**variables, optimizer=optimizer.init(variables["params"]))
+    return NetworkState(**variables, optimizer=jax.jit(optimizer.init)(variables["params"]))
 
 
 @jax.named_scope("optimizer")

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-from fastgan_jax.models import spectral_norm as spectral
-
 # name of a leaf: (mean, standard deviation) of its normally distributed initial values (paper's reference: section 1)
 DISTRIBUTIONS = {
     "kernel": (0.0, 0.02),
@@ -61,20 +59,21 @@ def initial_variables(
     """
     shapes = traverse_util.flatten_dict(jax.eval_shape(partial(module.init, **kwargs), key, *args, **(named or {})))
     total = sum(leaf.size for leaf in shapes.values())
-    values = jax.random.normal(key, (total,))
+    values = np.asarray(jax.random.normal(key, (total,)))  # on the host, where cutting compiles nothing
     leaves, start = {}, 0
     for path in sorted(shapes):
         shape, size = shapes[path].shape, shapes[path].size
-        leaves[path] = _shape_values(path[-1], jax.device_get(values[start : start + size]).reshape(shape))
+        leaves[path] = _shape_values(path[-1], values[start : start + size].reshape(shape))
         start += size
     return traverse_util.unflatten_dict(leaves)
 
 
-def _shape_values(name: str, standard_normal: jax.Array) -> jax.Array:
+def _shape_values(name: str, standard_normal: jax.Array | np.ndarray) -> jax.Array:
     """Turns standard normal values into the initial values of a leaf called `name`."""
     if name.startswith(UNIFORM):
         uniform = jax.lax.erf(standard_normal / np.sqrt(2).astype(np.float32))  # in (-1, 1)
         return jnp.asarray(uniform / np.sqrt(len(standard_normal) - 1), jnp.float32)
     mean, deviation = DISTRIBUTIONS[name]
-    values = jnp.asarray(mean + deviation * standard_normal, jnp.float32)
-    return spectral.normalize(values) if name in UNIT_VECTORS else values
+    if name in UNIT_VECTORS:
+        return jnp.asarray(standard_normal / (standard_normal**2).sum() ** 0.5, jnp.float32)
+    return jnp.asarray(mean + deviation * standard_normal, jnp.float32)
