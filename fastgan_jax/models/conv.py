@@ -58,13 +58,8 @@ def depthwise_convolve(x: jax.Array, kernel: jax.Array, *, stride: int, padding:
     XLA's grouped convolution takes CPUs five times as long (docs/performance.md).
     """
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    size = kernel.shape[0]
-    height, width = ((side - size) // stride * stride + 1 for side in padded.shape[1:3])
-    taps = [
-        padded[:, i : i + height : stride, j : j + width : stride] * kernel[i, j, 0].reshape(1, 1, 1, -1)
-        for i in range(size)
-        for j in range(size)
-    ]
+    seen, weights = _seen_by_taps(padded, kernel.shape[:2], stride), kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
+    taps = [part * weight for part, weight in zip(seen, weights, strict=True)]
     return sum(taps[1:], start=taps[0])
 
 
