@@ -59,7 +59,7 @@ def initial_variables(
     """
     shapes = traverse_util.flatten_dict(jax.eval_shape(partial(module.init, **kwargs), key, *args, **(named or {})))
     total = sum(leaf.size for leaf in shapes.values())
-    values = np.asarray(jax.random.normal(key, (total,)))  # on the host, where cutting compiles nothing
+    values = jax.device_get(jax.random.normal(key, (total,)))  # on the host, where cutting compiles nothing
     leaves, start = {}, 0
     for path in sorted(shapes):
         shape, size = shapes[path].shape, shapes[path].size
