@@ -7,7 +7,7 @@
 # Needs `pip install -e '.[cuda]' pytest`, and `pip install torch` for the rows of PyTorch. Writes OUT/*.json, and
 # OUT/rows.md: the tables for docs/benchmarks.md. Fields that are given make it small, to try it on a CPU:
 #
-#   tools/measure_device.sh /tmp/tiny --config.model.ngf=4 --config.model.ndf=4 --config.model.resolution=64 \
+#   LIMIT_SECONDS=1800 ITERATIONS=1 BLOCKS=2 tools/measure_device.sh tiny --config.model.ngf=4 --config.model.ndf=4 \
 #     --config.train.batch_size=2 --config.loss.reconstruction=l1
 set -uo pipefail
 [ $# -ge 1 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 2; }
