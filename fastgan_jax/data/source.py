@@ -174,10 +174,12 @@ class ZipSource(Source):
         return self._read(self._members[self.names[index]])
 
     def read_other(self, name: str) -> bytes | None:
+        if name not in self._zip.namelist():
+            return None
         try:
             return self._read(self._zip.getinfo(name))
-        except KeyError:
-            return None
+        except Exception as error:  # noqa: BLE001 (too large, damaged, encrypted or packed in an unknown way)
+            raise UserError(f"{name} in {self.description} cannot be read ({error})") from None
 
     def _read(self, member: zipfile.ZipInfo) -> bytes:
         if is_bomb(member):

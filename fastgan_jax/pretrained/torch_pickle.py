@@ -9,6 +9,7 @@ import collections
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -124,10 +125,24 @@ class _StorageType(str):
     """Stands for a class such as torch.FloatStorage, which the pickle only names."""
 
 
+def _check_sizes(file: BinaryIO) -> None:
+    """Raises ValueError if the pickle that comes next in a file would take memory that it gives no reason for.
+
+    An unpickler makes room for a sequence before it reads it, and for as many results to come back to as the largest
+    number that one is kept under.
+    """
+    start = file.tell()
+    for opcode, argument, position in pickletools.genops(file):  # it refuses sequences that are not there
+        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= position - start:
+            raise ValueError(f"its pickle keeps a result as number {argument}")
+    file.seek(start)
+
+
 class _Unpickler(pickle.Unpickler):
     """An unpickler that calls only what is ALLOWED; `storage` gives the storage of (type, key, number of values)."""
 
     def __init__(self, file: BinaryIO, storage: Callable[[str, str, int], np.ndarray] | None = None):
+        _check_sizes(file)
         super().__init__(file)
         self._storage = storage
 

@@ -152,6 +152,18 @@ def test_the_same_file_counts_once(tmp_path):
     }
 
 
+def test_a_damaged_file_beside_the_images_of_a_zip_is_named(tmp_path):
+    path = tmp_path / "images.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a.png", b"")
+        file.writestr("dataset.json", b'{"labels": null}')
+    path.write_bytes(path.read_bytes().replace(b'{"labels": null}', b'{"labels": NULL}'))
+    source = open_source(str(path))
+    assert source.read_other("other.json") is None
+    with pytest.raises(UserError, match=r"dataset\.json in .*images\.zip cannot be read \(Bad CRC-32"):
+        source.read_other("dataset.json")
+
+
 def test_names_in_a_zip_are_normalized_and_duplicates_named(tmp_path, caplog):
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as file, warnings.catch_warnings(action="ignore"):
         for name, value in (

@@ -479,6 +479,8 @@ def fuzz(minutes: float, first_seed: int) -> int:
     """Draws cases of all properties in turn for so long, and prints what was found; returns 1 if anything was."""
     ends, counts, found = time.monotonic() + 60 * minutes, dict.fromkeys(PROPERTIES, 0), {}
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (4 * MEMORY, most))  # what takes all memory is a finding, and no end
     for number in itertools.count(first_seed):
         for check in PROPERTIES:
             if time.monotonic() > ends:

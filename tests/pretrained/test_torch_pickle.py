@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import resource
 import zipfile
 from collections import OrderedDict
 
@@ -70,6 +71,23 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path):
 
 class Reference:
     """Written as a persistent reference of an unknown kind."""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x04Nr\xff\xff\xff\x1f.",
+        b"\x80\x02Np500000000\n.",
+        b"\x80\x05\x96" + (2**33).to_bytes(8, "little") + b"a.",
+    ],
+    ids=["kept far away", "kept far away, in words", "longer than the file"],
+)
+def test_a_pickle_takes_no_more_memory_than_it_needs(tmp_path, content):
+    write_pickle(tmp_path / "bomb.pth", content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match="damaged"):
+        read_torch_file(tmp_path / "bomb.pth")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18, "256 MB"
 
 
 def test_references_to_other_things_are_refused(tmp_path):
