@@ -165,9 +165,8 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array, kernel: jax.Array, strid
         seen = lax.dynamic_slice(padded, (image, first * stride, 0, 0), read)
         came = _as_matrix(lax.dynamic_slice(gradient, (image, first, 0, 0), (1, rows, width, features)))
         parts = _seen_by_taps(seen, kernel.shape[:2], stride)
-        return total + jnp.stack([_product(_as_matrix(part), came, (0, 0)) for part in parts]).reshape(
-            kernel.shape
-        ), None
+        sums = jnp.stack([_product(_as_matrix(part), came, (0, 0)) for part in parts])
+        return total + sums.reshape(kernel.shape), None
 
     total, _ = lax.scan(add, jnp.zeros(kernel.shape, wide), jnp.arange(batch * strips))
     return total.astype(kernel.dtype)
