@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}  # of types whose name does not end in their number of bits
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"}
 PARTIAL_READERS = ("gather", "dynamic-slice", "slice")  # they read of their first operand only as much as they put out
+SAME_ELEMENTS = ("bitcast", "convert", "copy")  # of a part of their operand, they need a part
 ON_CHIP = "S(1)"  # in a layout: in a TPU core's own memory
 SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
 TILE = re.compile(r"\{([\d,]+):T\(([\d,]+)\)")
@@ -91,25 +92,37 @@ class Program:
         elif instruction.op.endswith("-done"):  # the start has the operands, and a tuple for its result
             start = computation[instruction.operands[0]]
             instruction = replace(start, shape=written, op=start.op.removesuffix("-start"))
-        parts, total = self._parts_read(instruction), size_of(written)
+        shares, total = self._shares_read(instruction, computation), size_of(written)
         for index, operand in enumerate(instruction.operands):
             whole = size_of(computation[operand].shape) if operand in computation else 0
-            total += min(whole, parts.get(index, whole))
+            total += round(whole * min(1, shares.get(index, 1)))
         return total
 
-    def _parts_read(self, instruction: Instruction) -> dict[int, float]:
-        """{index of an operand: bytes of it that are read}: of a set that is gathered from, the images gathered."""
+    def _shares_read(self, instruction: Instruction, computation: dict[str, Instruction]) -> dict[int, float]:
+        """{index of an operand: share of it that is read}: of a set that is gathered from, the images gathered."""
         if instruction.op in PARTIAL_READERS:
-            return {0: size_of(instruction.shape, on_chip=True)}
+            whole = size_of(computation[instruction.operands[0]].shape, on_chip=True)
+            return {0: size_of(instruction.shape, on_chip=True) / whole}
         if instruction.op != "fusion":
             return {}
-        computation, read = self.computations[instruction.attribute(CALLED)], collections.Counter()
-        for inner in computation.values():
-            for place, operand in enumerate(inner.operands):
-                partial = inner.op in PARTIAL_READERS and place == 0
-                read[operand] += size_of(inner.shape, on_chip=True) if partial else math.inf
-        parameters = (inner for inner in computation.values() if inner.op == "parameter" and inner.name in read)
-        return {int(one.text.split(")")[0]): read[one.name] for one in parameters}
+        inner, users = self.computations[instruction.attribute(CALLED)], collections.defaultdict(list)
+        for user in inner.values():
+            for place, operand in enumerate(user.operands):
+                users[operand].append((user, place))
+
+        def share(name: str) -> float:
+            whole = size_of(inner[name].shape, on_chip=True)
+            return sum(
+                size_of(user.shape, on_chip=True) / whole
+                if user.op in PARTIAL_READERS and place == 0
+                else share(user.name)
+                if user.op in SAME_ELEMENTS and user.name in users
+                else 1
+                for user, place in users[name]
+            )
+
+        parameters = (one for one in inner.values() if one.op == "parameter" and one.name in users)
+        return {int(one.text.split(")")[0]): share(one.name) for one in parameters}
 
     def _flops(self, instruction: Instruction, computation: dict[str, Instruction]) -> int:
         """Operations of the convolutions and matrix products in an instruction."""

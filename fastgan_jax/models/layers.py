@@ -27,10 +27,37 @@ def leaky_relu(x: jax.Array) -> jax.Array:
     return nn.leaky_relu(x, LEAKY_SLOPE)
 
 
+@jax.custom_vjp
 def glu(x: jax.Array) -> jax.Array:
     """Gated linear unit: [..., 2C] = (a, b) -> a * sigmoid(b), [..., C]."""
+    return _glu(x)
+
+
+def _glu(x: jax.Array) -> jax.Array:
     a, b = jnp.split(x, 2, axis=-1)
     return a * nn.sigmoid(b)
+
+
+def _glu_backward(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
+    """As JAX differentiates; on GPUs by one formula for all elements, since joining two halves takes a pass there."""
+
+    def joined(x: jax.Array, gradient: jax.Array) -> jax.Array:
+        return jax.vjp(_glu, x)[1](gradient)[0]
+
+    return (jax.lax.platform_dependent(x, gradient, cuda=glu_gradient, default=joined),)
+
+
+def glu_gradient(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    """The gradient [..., 2C] of what a GLU saw, x, from that of its result [..., C], element by element."""
+    halves = x.reshape(*x.shape[:-1], 2, -1)
+    other = jnp.flip(halves, -2)
+    first = jax.lax.broadcasted_iota(jnp.int32, halves.shape, halves.ndim - 2) == 0
+    gate = nn.sigmoid(jnp.where(first, other, halves))
+    slope = jnp.where(first, gate, other * gate * (1 - gate))
+    return (jnp.expand_dims(gradient, -2) * slope).reshape(x.shape)
+
+
+glu.defvjp(lambda x: (glu(x), x), _glu_backward)
 
 
 def adaptive_average_pool(x: jax.Array, side: int) -> jax.Array:
@@ -202,10 +229,22 @@ def _normalize_forward(activation: Callable, x: jax.Array, scale: jax.Array, bia
 def _normalize_backward(activation: Callable, kept: tuple, gradients: tuple) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, scale, bias, mean, var = kept
     factor = jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
-    normal = (_wide(x) - _row(mean)) * _row(factor)
-    _, vjp_fn = jax.vjp(activation, normal * _row(scale[None]) + _row(bias[None]))
-    (gradient,) = vjp_fn(_wide(gradients[0]))
-    of_scale, of_bias = channel_sums(gradient * normal, gradient)
+
+    def again(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The normalized x, and the gradient of what the activation saw."""
+        normal = (_wide(x) - _row(mean)) * _row(factor)
+        _, vjp_fn = jax.vjp(activation, normal * _row(scale[None]) + _row(bias[None]))
+        return normal, *vjp_fn(_wide(gradient))
+
+    def once_more(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Not kept for the time of the sums, for which a GPU would write both down, in float32."""
+        return again(*jax.lax.optimization_barrier(arrays)[:2])
+
+    normal, gradient = again(x, gradients[0])
+    sums = of_scale, of_bias = channel_sums(gradient * normal, gradient)
+    normal, gradient = jax.lax.platform_dependent(
+        x, gradients[0], *sums, cuda=once_more, default=lambda *_: (normal, gradient)
+    )
     common = (_row(of_bias) + normal * _row(of_scale)) / (x[0].size // x.shape[-1])
     x_gradient = (gradient - common) * _row(scale[None] * factor)
     return x_gradient.astype(x.dtype), sum(of_scale), sum(of_bias)

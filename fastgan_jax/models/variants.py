@@ -9,14 +9,14 @@ from typing import Any
 
 # {kind: names of its variants, the reference first}
 VARIANTS = {
-    "upsample": ("repeat", "phase"),  # nearest x2 and 3x3 convolution, see conv.upsample_convolve
+    "upsample": ("repeat", "phase", "subpixel"),  # nearest x2 and 3x3 convolution, see conv.upsample_convolve
     "downsample": ("strided", "subpixel_gradient"),  # 4x4, stride 2, see conv.downsample_convolve
     "products": ("never", "by_size"),  # matrix products in place of convolutions, see conv.convolve
     "discriminate": ("apart", "joint"),  # real and generated images in D's update, see gan/joint.py
 }
 FASTEST = {
     "cpu": {"upsample": "phase", "downsample": "subpixel_gradient", "products": "by_size"},
-    "gpu": {"discriminate": "joint"},
+    "gpu": {"upsample": "subpixel", "discriminate": "joint"},
 }
 
 

@@ -11,6 +11,13 @@ TEXT = """HloModule jit_program, is_scheduled=true
   ROOT %converted = f32[2,8,8,3]{3,2,1,0} convert(%gathered)
 }
 
+%fused_slice (p: bf16[2,8,8,3]) -> f32[1,3] {
+  %p = bf16[2,8,8,3]{3,2,1,0} parameter(0)
+  %flat = bf16[128,3]{1,0} bitcast(%p)
+  %wide = f32[128,3]{1,0} convert(%flat)
+  ROOT %first = f32[1,3]{1,0} slice(%wide), slice={[0:1], [0:3]}
+}
+
 %fused_dot (a: bf16[16,32], b: bf16[32,8]) -> bf16[16,8] {
   %a = bf16[16,32]{1,0} parameter(0)
   %b = bf16[32,8]{1,0} parameter(1)
@@ -32,6 +39,7 @@ ENTRY %main (images: u8[1000,8,8,3], rows: s32[2], x: bf16[2,8,8,3], k: bf16[5,3
   %m = bf16[16,32]{1,0} parameter(4)
   %n = bf16[32,8]{1,0} parameter(5)
   %batch = f32[2,8,8,3]{3,2,1,0} fusion(%images, %indices), kind=kLoop, calls=%fused_gather
+  %pixel = f32[1,3]{1,0} fusion(%x), kind=kLoop, calls=%fused_slice
   %conv = (bf16[2,8,8,5]{3,2,1,0}, u8[640]{0}) custom-call(%x, %k), window={size=3x3 pad=1_1x1_1}, \
 dim_labels=b01f_o01i->b01f, custom_call_target="__cudnn$convForward", metadata={op_name="jit(program)/D/conv"}
   %y = bf16[2,8,8,5]{3,2,1,0} get-tuple-element(%conv), index=0
@@ -56,9 +64,10 @@ X, K, Y = 2 * (2 * 8 * 8 * 3), 2 * (5 * 3 * 3 * 3), 2 * (2 * 8 * 8 * 5)
 
 
 def test_every_kernel_is_counted_with_what_it_moves_and_computes():
-    gather, forward, filters, inputs, plain, product, gemm, loop, copy = Program(TEXT).kernels()
+    gather, pixel, forward, filters, inputs, plain, product, gemm, loop, copy = Program(TEXT).kernels()
     batch = 2 * 8 * 8 * 3
     assert (gather.kind, gather.bytes, gather.flops) == ("fusion", batch + 2 * 4 + 4 * batch, 0), "not the whole set"
+    assert pixel.bytes == 3 * 2 + 3 * 4, "of the first pixel, through a bitcast and a conversion"
     for kernel, moved in ((forward, X + K + Y), (filters, X + K + Y), (inputs, X + K + Y), (plain, X + K + Y)):
         assert (kernel.kind, kernel.bytes, kernel.flops) == ("convolution", moved, CONVOLUTION)
     assert forward.source == "jit(program)/D/conv"

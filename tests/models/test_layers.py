@@ -39,6 +39,15 @@ def test_glu_gates_the_first_half_by_the_second():
     np.testing.assert_allclose(layers.glu(x), [[0.5, -1.5]], rtol=1e-6)
 
 
+def test_glu_gradient_is_that_of_its_formula():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        x, gradient = (jnp.asarray(rng.standard_normal(shape)) for shape in ((2, 3, 3, 8), (2, 3, 3, 4)))
+        _, vjp_fn = jax.vjp(lambda x: x[..., :4] / (1 + jnp.exp(-x[..., 4:])), x)
+        assert_close(layers.glu_gradient(x, gradient), vjp_fn(gradient)[0], rtol=1e-14)
+        assert_close(jax.vjp(layers.glu, x)[1](gradient)[0], vjp_fn(gradient)[0], rtol=1e-14)
+
+
 def test_adaptive_average_pool_by_hand():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     np.testing.assert_allclose(layers.adaptive_average_pool(x, 2)[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
@@ -97,9 +106,11 @@ class TestBatchNorm:
 ACTIVATIONS = {"leaky_relu": layers.leaky_relu, "glu": layers.glu, "linear": layers.linear}
 
 
+@pytest.mark.parametrize("platform", ["cuda", "default"])
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_batch_normalization_has_the_gradients_of_its_formula(name):
+def test_batch_normalization_has_the_gradients_of_its_formula(name, platform, monkeypatch):
     """Of two groups; also the gradient of a gradient, which penalties take. Far from 0, where digits could cancel."""
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, **branches: branches[platform](*args))
     activation = ACTIVATIONS[name]
     with jax.enable_x64(True):
         rng = np.random.default_rng(0)
