@@ -78,11 +78,18 @@ class Program:
         instructions = self.computations[computation or self.entry]
         for one in instructions.values():
             if one.op in ("while", "call", "async-start"):
-                turns = int(one.attribute(r'"known_trip_count":\{"n":"(\d+)"', "1"))
-                yield from self.kernels(one.attribute(CALLED), times * turns)
+                yield from self.kernels(one.attribute(CALLED), times * self._turns(one))
             elif one.op not in FREE and one.op != "async-done" and not one.op.endswith(("-start", "-update")):
                 moved, flops = self._bytes(one, instructions), self._flops(one, instructions)
                 yield Kernel(one.kind, times, moved, flops, one.attribute(r'op_name="([^"]*)"'))
+
+    def _turns(self, instruction: Instruction) -> int:
+        """How often a loop runs: as the compiler notes, or else (for TPUs) by its condition, a count less than a number."""
+        if noted := instruction.attribute(r'"known_trip_count":\{"n":"(\d+)"'):
+            return int(noted)
+        condition = self.computations.get(instruction.attribute(r"condition=%?([\w.-]+)"), {})
+        limits = [int(one.text.split(")")[0]) for one in condition.values() if one.op == "constant"]
+        return limits[0] if len(limits) == 1 else 1
 
     def _bytes(self, instruction: Instruction, computation: dict[str, Instruction]) -> int:
         """What is read and written."""

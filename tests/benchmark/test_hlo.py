@@ -31,6 +31,13 @@ TEXT = """HloModule jit_program, is_scheduled=true
   ROOT %tuple.1 = (s32[], bf16[16,8]{1,0}) tuple(%state, %copy.1)
 }
 
+%condition (counter: (s32[], bf16[16,8])) -> pred[] {
+  %limit = s32[] constant(3)
+  %counter = (s32[], bf16[16,8]{1,0}) parameter(0)
+  %turn = s32[] get-tuple-element(%counter), index=0
+  ROOT %less = pred[] compare(%turn, %limit), direction=LT
+}
+
 ENTRY %main (images: u8[1000,8,8,3], rows: s32[2], x: bf16[2,8,8,3], k: bf16[5,3,3,3]) -> bf16[2,8,8,5] {
   %images = u8[1000,8,8,3]{3,2,1,0} parameter(0)
   %indices = s32[2]{0} parameter(1)
@@ -54,6 +61,7 @@ backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting
   %start = (s32[], bf16[16,8]{1,0}) tuple(%indices, %product)
   %loop = (s32[], bf16[16,8]{1,0}) while(%start), condition=%condition, body=%body, \
 backend_config={"known_trip_count":{"n":"10"}}
+  %unnoted = (s32[], bf16[16,8]{1,0}) while(%start), condition=%condition, body=%body
   %begun = (s32[2]{0:T(128)S(1)}, s32[2]{0:T(128)}, u32[]) copy-start(%indices)
   %ended = s32[2]{0:T(128)S(1)} copy-done(%begun)
   ROOT %bitcast.1 = bf16[2,8,8,5]{3,2,1,0} bitcast(%y)
@@ -64,7 +72,7 @@ X, K, Y = 2 * (2 * 8 * 8 * 3), 2 * (5 * 3 * 3 * 3), 2 * (2 * 8 * 8 * 5)
 
 
 def test_every_kernel_is_counted_with_what_it_moves_and_computes():
-    gather, pixel, forward, filters, inputs, plain, product, gemm, loop, copy = Program(TEXT).kernels()
+    gather, pixel, forward, filters, inputs, plain, product, gemm, loop, unnoted, copy = Program(TEXT).kernels()
     batch = 2 * 8 * 8 * 3
     assert (gather.kind, gather.bytes, gather.flops) == ("fusion", batch + 2 * 4 + 4 * batch, 0), "not the whole set"
     assert pixel.bytes == 3 * 2 + 3 * 4, "of the first pixel, through a bitcast and a conversion"
@@ -75,6 +83,7 @@ def test_every_kernel_is_counted_with_what_it_moves_and_computes():
         assert (kernel.kind, kernel.flops) == (kind, 2 * 16 * 8 * 32)
     assert product.bytes == 2 * (16 * 32 + 32 * 8 + 16 * 8)
     assert (loop.kind, loop.times, loop.bytes) == ("copy", 10, 2 * 2 * 16 * 8)
+    assert (unnoted.kind, unnoted.times) == ("copy", 3), "by the condition"
     assert (copy.kind, copy.times, copy.bytes) == ("copy", 1, 2 * 4), "what is written stays on the chip"
 
 
