@@ -84,7 +84,7 @@ class Program:
                 yield Kernel(one.kind, times, moved, flops, one.attribute(r'op_name="([^"]*)"'))
 
     def _turns(self, instruction: Instruction) -> int:
-        """How often a loop runs: as the compiler notes, or else (for TPUs) by its condition, a count less than a number."""
+        """How often a loop runs: as the compiler notes, or (for TPUs) by its condition, a count less than a number."""
         if noted := instruction.attribute(r'"known_trip_count":\{"n":"(\d+)"'):
             return int(noted)
         condition = self.computations.get(instruction.attribute(r"condition=%?([\w.-]+)"), {})
