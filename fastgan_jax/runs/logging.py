@@ -178,7 +178,7 @@ class MetricsWriter:
         self._path = run.metrics
         if run.metrics.exists():
             lines = read_metrics(run.metrics)
-            if len(lines) < len(run.metrics.read_text(encoding="utf-8").splitlines()):
+            if len(lines) < len(_texts(run.metrics)):
                 log.warning("%s: dropped a damaged line", run.metrics)
             kept = [json.dumps(line) + "\n" for line in lines if line["step"] <= resume_step]
             write_text(run.metrics, "".join(kept))
@@ -221,11 +221,16 @@ class MetricsWriter:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of a metrics.jsonl, in order; one that a crash cut off is left out."""
+    """The lines of a metrics.jsonl, in order; one that is damaged, or that a crash cut off, is left out."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+    for text in _texts(path) if path.exists() else ():
         with contextlib.suppress(json.JSONDecodeError):
             line = json.loads(text)
-            if isinstance(line, dict) and "step" in line:
+            if isinstance(line, dict) and isinstance(line.get("step"), int):
                 lines.append(line)
     return lines
+
+
+def _texts(path: Path) -> list[str]:
+    """The lines of a file, with marks in place of bytes that are not Unicode."""
+    return path.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -34,12 +34,13 @@ def lines_of(run):
     return [json.loads(line) for line in run.metrics.read_text().splitlines()]
 
 
-def test_resuming_drops_later_and_damaged_lines(run, caplog):
+@pytest.mark.parametrize("damaged", [b'{"step": 4, "lo', b'\x80{"step": 4}', b'{"step": "4"}', b"4"])
+def test_resuming_drops_later_and_damaged_lines(run, caplog, damaged):
     with MetricsWriter(run, 0) as writer:
         for step in (1, 2, 3):
             writer.scalars(step, {"loss/d": step / 2})
-    with open(run.metrics, "a") as file:
-        file.write('{"step": 4, "lo')
+    with open(run.metrics, "ab") as file:
+        file.write(damaged)
     with MetricsWriter(run, 2) as writer:
         writer.scalars(3, {"loss/d": 7.0})
     assert [(line["step"], line["loss/d"]) for line in lines_of(run)] == [(1, 0.5), (2, 1.0), (3, 7.0)]
