@@ -1,6 +1,7 @@
 """The discriminator (paper, section 3.2): an encoder with two heads, and decoders that make it an auto-encoder."""
 
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -216,11 +217,14 @@ class Discriminator(nn.Module):
         return SpectralConv(features=1, kernel_size=size, compute=self.compute, name=name)(x).reshape(x.shape[0], -1)
 
     def _class_score(self, x: jax.Array, labels: jax.Array | None, name: str) -> jax.Array | float:
-        """Projection term [B, 1] (Miyato & Koyama 2018): class vector times the mean of the branch's last map."""
+        """Projection term [B, 1] (Miyato & Koyama 2018): class vector times the mean of the branch's last map.
+
+        Over the root of the number of channels, so that it begins as large as logits are.
+        """
         if not self.num_classes:
             return 0.0
         vector = Embedding(self.num_classes, x.shape[-1], name=f"embed_{name}")(labels)
-        return (vector * x.mean((1, 2))).mean(-1, keepdims=True)
+        return (vector * x.mean((1, 2))).sum(-1, keepdims=True) / math.sqrt(x.shape[-1])
 
     def _decoder(self, name: str) -> Decoder:
         widths = tuple(width for side, width in DECODER_WIDTHS.items() if side <= decoder_side(self.resolution))
