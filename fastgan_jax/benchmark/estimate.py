@@ -34,7 +34,7 @@ def hours_on_cpu(config: Any, done: int) -> str | None:
     size, whole = f"{config.model.resolution}x{config.model.resolution}", duration(left * seconds)
     text = f"on this CPU {left:,} iterations at {size} take about {whole} ({seconds:.2g} s each)"
     slow = left * seconds > LONG_SECONDS and config.model.resolution > 128
-    return f"{text}; --preset cpu128 is made for CPUs" if slow else text
+    return f"{text}; the presets projected_cpu and cpu128 are made for CPUs" if slow else text
 
 
 def convolution_speed() -> float:

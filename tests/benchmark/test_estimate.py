@@ -13,7 +13,7 @@ def test_long_training_on_a_cpu_is_announced_in_hours(monkeypatch):
     monkeypatch.setattr(estimate, "convolution_speed", lambda: 886e9 / 4 / estimate.SHARE)
     line = hours_on_cpu(fewshot256.get_config(), 5_000)
     assert line.startswith("on this CPU 45,000 iterations at 256x256 take about 50 hours (4 s each)")
-    assert line.endswith("--preset cpu128 is made for CPUs")
+    assert line.endswith("the presets projected_cpu and cpu128 are made for CPUs")
     assert "cpu128" not in hours_on_cpu(fewshot256.get_config(), 49_000)
     assert hours_on_cpu(fewshot256.get_config(), 50_000) is None
     assert hours_on_cpu(smoke.get_config(), 0) is None
