@@ -14,6 +14,7 @@ BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}  # of types whose name do
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"}
 PARTIAL_READERS = ("gather", "dynamic-slice", "slice")  # they read of their first operand only as much as they put out
 SAME_ELEMENTS = ("bitcast", "convert", "copy")  # of a part of their operand, they need a part
+COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")  # they use links
 ON_CHIP = "S(1)"  # in a layout: in a TPU core's own memory
 SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
 TILE = re.compile(r"\{([\d,]+):T\(([\d,]+)\)")
@@ -28,7 +29,7 @@ class Kernel:
 
     kind: str  # "fusion", "convolution", "matrix product", "copy" or another instruction's name
     times: int  # how often a call of the program runs it
-    bytes: int  # that one run reads and writes
+    bytes: int  # that one run reads and writes in memory; those of a collective wherever they are
     flops: int  # of convolutions and matrix products in one run; a multiply-add is two
     source: str  # the JAX operation that it comes from, with its named scopes
 
@@ -99,9 +100,10 @@ class Program:
         elif instruction.op.endswith("-done"):  # the start has the operands, and a tuple for its result
             start = computation[instruction.operands[0]]
             instruction = replace(start, shape=written, op=start.op.removesuffix("-start"))
-        shares, total = self._shares_read(instruction, computation), size_of(written)
+        on_chip = instruction.op in COLLECTIVES
+        shares, total = self._shares_read(instruction, computation), size_of(written, on_chip=on_chip)
         for index, operand in enumerate(instruction.operands):
-            whole = size_of(computation[operand].shape) if operand in computation else 0
+            whole = size_of(computation[operand].shape, on_chip=on_chip) if operand in computation else 0
             total += round(whole * min(1, shares.get(index, 1)))
         return total
 

@@ -25,7 +25,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
 from fastgan_jax.benchmark import results, scaling
-from fastgan_jax.benchmark.hlo import Kernel, Program
+from fastgan_jax.benchmark.hlo import COLLECTIVES, Kernel, Program
 from fastgan_jax.benchmark.paired import child_environment
 from fastgan_jax.benchmark.workload import arithmetic, make_workload
 from fastgan_jax.errors import UserError
@@ -176,7 +176,7 @@ def count(device: Device, config: Any, hlo: str | None = None, devices: int = 1)
         moved[kernel.kind] += kernel.times * kernel.bytes
     resident_set = 0 if config.data.resident == "false" else sum(x.size * x.dtype.itemsize for x in shapes[2:4])
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
-    local = [kernel for kernel in kernels if kernel.kind not in scaling.COLLECTIVES]
+    local = [kernel for kernel in kernels if kernel.kind not in COLLECTIVES]
     estimate = roofline(device, local, arithmetic(config.train.precision, backend))
     roofline_ms = estimate.pop("seconds") / per_call * 1e3
     if devices > 1:
