@@ -219,7 +219,7 @@ class Discriminator(nn.Module):
     def _class_score(self, x: jax.Array, labels: jax.Array | None, name: str) -> jax.Array | float:
         """Projection term [B, 1] (Miyato & Koyama 2018): class vector times the mean of the branch's last map.
 
-        Over the root of the number of channels, so that it begins as large as logits are.
+        Over the root of the number of channels, with which vectors of unit values would make it as large as logits are.
         """
         if not self.num_classes:
             return 0.0

@@ -317,7 +317,11 @@ class NoiseInjection(nn.Module):
 
 
 class Embedding(nn.Module):
-    """A learned vector per class: labels int32 [B] -> [B, features]."""
+    """A learned vector per class: labels int32 [B] -> [B, features].
+
+    They begin small, so that training begins nearly without classes: with few images, classes from the start make all
+    samples of a class alike (Shahbazi et al., ICLR 2022).
+    """
 
     classes: int
     features: int

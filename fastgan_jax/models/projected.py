@@ -17,7 +17,7 @@ from fastgan_jax.models import efficientnet
 from fastgan_jax.models.blocks import DownBlock
 from fastgan_jax.models.discriminator import LAST_SIDE, CallShapes, Discriminator, DiscriminatorOutput, halvings
 from fastgan_jax.models.init import initializer
-from fastgan_jax.models.layers import Embedding, SpectralConv
+from fastgan_jax.models.layers import SpectralConv
 from fastgan_jax.models.variants import REFERENCE, Compute
 from fastgan_jax.utils.images import resize_antialias, rgb_of_units
 
@@ -110,8 +110,9 @@ class MapDiscriminator(nn.Module):
         features = CLASS_CHANNELS if self.num_classes else 1
         x = SpectralConv(features=features, kernel_size=HEAD_SIZE, compute=self.compute, name="head")(x)
         if self.num_classes:
-            vectors = Embedding(self.num_classes, CLASS_CHANNELS, name="embed")(labels)
-            x = (x * vectors[:, None, None].astype(x.dtype)).sum(-1) / math.sqrt(CLASS_CHANNELS)
+            shape = (self.num_classes, CLASS_CHANNELS)
+            weights = self.param("class_weights", initializer("class_weights"), shape)[labels]
+            x = (x * weights[:, None, None].astype(x.dtype)).sum(-1) / math.sqrt(CLASS_CHANNELS)
         return x.reshape(len(x), -1)
 
 

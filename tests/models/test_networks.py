@@ -445,7 +445,7 @@ def test_initial_variables_are_those_of_init(module):
     by_name = {}
     for path, leaf in drawn.items():
         by_name.setdefault(path[-1], []).append(np.asarray(leaf, np.float64).ravel())
-    expected = {"kernel": (0, 0.02), "scale": (1, 0.02), "embedding": (0, 1), "bias": (0, 0), "noise_weight": (0, 0)}
+    expected = {"kernel": (0, 0.02), "scale": (1, 0.02), "embedding": (0, 0.02), "bias": (0, 0), "noise_weight": (0, 0)}
     expected |= {"mean": (0, 0), "var": (1, 0)}
     for name, (mean, deviation) in expected.items():
         if name in by_name:
