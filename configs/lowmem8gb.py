@@ -2,7 +2,7 @@
 
 Command:   fastgan train /my/images --preset lowmem8gb
 Hardware:  one GPU of 6 or 8 GB, of which JAX takes three quarters. By XLA's compiler for an RTX 2080 Ti an iteration
-           needs 3.1 GB, and what cuDNN needs for itself (docs/benchmarks.md); not yet run on such a card.
+           needs 3.3 GB, and what cuDNN needs for itself (docs/benchmarks.md); not yet run on such a card.
 Differs from art1024: rounding to bfloat16; images stream from the host. The method and its batch of 8 are the same.
 """
 

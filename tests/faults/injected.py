@@ -68,8 +68,8 @@ def no_memory_to_run() -> None:
 
     compile_program = train.compile_program
 
-    def compiled(*arguments: Any) -> tuple:
-        program, needed = compile_program(*arguments)
+    def compiled(*arguments: Any, **named: Any) -> tuple:
+        program, needed = compile_program(*arguments, **named)
         return failing(program, _out_of_memory(), range(3, 4)), needed
 
     train.compile_program = compiled
