@@ -241,7 +241,7 @@ def empty_checkpoints(run):
         (remove_reconstructions, "There are no reconstructions in the run folder."),
         (remove_metrics, "There are no numbers of training in metrics.jsonl."),
         (cut_metrics, "There are no numbers of training in metrics.jsonl."),
-        (damage_metrics, "This part could not be read and is left out."),
+        (damage_metrics, "There are no numbers of training in metrics.jsonl."),
         (folder_for_metrics, "This part could not be read and is left out."),
         (damage_config, "This part could not be read and is left out."),
         (ungrouped_config, "This part could not be read and is left out."),
