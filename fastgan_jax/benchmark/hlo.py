@@ -14,7 +14,14 @@ BITS = {"pred": 8, "bf16": 16, "c64": 64, "c128": 128}  # of types whose name do
 FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"}
 PARTIAL_READERS = ("gather", "dynamic-slice", "slice")  # they read of their first operand only as much as they put out
 SAME_ELEMENTS = ("bitcast", "convert", "copy")  # of a part of their operand, they need a part
-COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")  # they use links
+# {what uses links: (its part of operand and result bytes that crosses them, how often a ring passes it on)}
+COLLECTIVES = {
+    "all-reduce": (1 / 2, 2),
+    "all-gather": (1, 1),
+    "reduce-scatter": (1, 1),
+    "all-to-all": (1 / 2, 1),
+    "collective-permute": (1 / 2, 1),
+}
 ON_CHIP = "S(1)"  # in a layout: in a TPU core's own memory
 SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
 TILE = re.compile(r"\{([\d,]+):T\(([\d,]+)\)")

@@ -8,16 +8,8 @@ import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastgan_jax.benchmark.hlo import Kernel
+from fastgan_jax.benchmark.hlo import COLLECTIVES, Kernel
 
-# {one of hlo.COLLECTIVES: (its part of operand and result bytes that crosses links, how often a ring passes it on)}
-RINGS = {
-    "all-reduce": (1 / 2, 2),
-    "all-gather": (1, 1),
-    "reduce-scatter": (1, 1),
-    "all-to-all": (1 / 2, 1),
-    "collective-permute": (1 / 2, 1),
-}
 SIZES = (8, 64, 256)  # numbers of devices that are predicted
 
 
@@ -25,8 +17,8 @@ def collectives(kernels: Sequence[Kernel], per_call: int) -> dict[str, dict[str,
     """{kind: number and bytes of the collectives of one iteration on one device}."""
     found: dict[str, collections.Counter] = collections.defaultdict(collections.Counter)
     for kernel in kernels:
-        if kernel.kind in RINGS:
-            share, _ = RINGS[kernel.kind]
+        if kernel.kind in COLLECTIVES:
+            share, _ = COLLECTIVES[kernel.kind]
             found[kernel.kind].update(number=kernel.times, bytes=round(kernel.times * kernel.bytes * share))
     return {kind: {name: round(value / per_call) for name, value in each.items()} for kind, each in found.items()}
 
@@ -49,7 +41,7 @@ def predict(
         if link is None:
             continue
         number = sum(each["number"] for each in found.values())
-        sent = sum(RINGS[kind][1] * each["bytes"] for kind, each in found.items()) * (size - 1) / size
+        sent = sum(COLLECTIVES[kind][1] * each["bytes"] for kind, each in found.items()) * (size - 1) / size
         waiting, sending = number * link["microseconds"] / 1e3, sent / link["bandwidth"] * 1e3
         total = local_ms + waiting + sending
         rows.append(
