@@ -7,9 +7,10 @@ from random_networks import perceptual_params
 
 from configs import art1024, base, demo
 from fastgan_jax import build as assemble
-from fastgan_jax.build import distance_from_config, pretrained_from_config, spec_from_config
+from fastgan_jax.build import distance_from_config, frozen_layers, pretrained_from_config, spec_from_config
 from fastgan_jax.gan import losses
 from fastgan_jax.models import lpips as perceptual
+from fastgan_jax.models.discriminator import layers_from_image
 
 
 def test_each_field_reaches_the_method():
@@ -31,6 +32,19 @@ def test_each_field_reaches_the_method():
     assert spec.generator.compute.dtype == spec.discriminator.compute.dtype == jnp.bfloat16
     assert spec.discriminator.decoders == ("big", "mid")
     assert (spec.generator.ngf, spec.discriminator.ndf, spec.latent_size) == (16, 16, 32)
+
+
+@pytest.mark.parametrize(("excitation", "attention"), [(False, False), (False, True), (True, True)])
+def test_frozen_layers_are_those_that_the_configured_discriminator_has(excitation, attention):
+    config = demo.get_config()
+    config.model.discriminator_skip_excitation, config.model.discriminator_attention = excitation, attention
+    config.train.freeze_discriminator = 4  # all at 64 pixels
+    discriminator = spec_from_config(config).discriminator
+    assert (discriminator.skip_excitation, discriminator.attention) == (excitation, attention)
+    expected = sum(layers_from_image(64, excitation, attention), ())
+    assert frozen_layers(config) == expected
+    assert any(name.startswith("sle_") for name in expected) == excitation
+    assert any(name.startswith("attend_") for name in expected) == attention
 
 
 @pytest.mark.parametrize("preset", [base, art1024])
