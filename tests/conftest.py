@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
+from PIL import Image
 
 from configs import smoke
 from fastgan_jax import train
@@ -21,6 +22,8 @@ from fastgan_jax.gan import step as train_step
 from fastgan_jax.gan.spec import Spec
 from fastgan_jax.gan.state import TrainState, create_train_state
 from fastgan_jax.gan.step import train_step as one_step
+from fastgan_jax.inference.restore import TrainedDiscriminator, load_discriminator, load_training_set
+from fastgan_jax.utils.grids import save_png
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -154,3 +157,26 @@ def smoke_run_traces(tmp_path_factory) -> tuple[Path, int]:
 def smoke_run(smoke_run_traces) -> Path:
     """The folder of a finished run of configs/smoke.py; tests must not change it."""
     return smoke_run_traces[0]
+
+
+@pytest.fixture(scope="module")
+def smoke_run_d(smoke_run) -> TrainedDiscriminator:
+    """The discriminator of the smoke run, with its configuration."""
+    return load_discriminator(smoke_run)
+
+
+@pytest.fixture(scope="module")
+def smoke_run_images(smoke_run, smoke_run_d) -> np.ndarray:
+    """The training images of the smoke run, uint8 [20, 64, 64, 3]."""
+    return load_training_set(smoke_run, smoke_run_d.config).images
+
+
+@pytest.fixture(scope="module")
+def image_folder(tmp_path_factory, smoke_run_images) -> Path:
+    """Two training images of the smoke run, and a wide gray one in a subfolder."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(2):
+        save_png(folder / f"{index}.png", smoke_run_images[index])
+    (folder / "sub").mkdir()
+    Image.new("L", (90, 50), 200).save(folder / "sub" / "wide.jpg")
+    return folder

@@ -82,7 +82,7 @@ def plot(path: Path, evaluation: Evaluation) -> None:
     steps = [row["step"] for row in rows]
     names = [name for name in _names(rows) if output(name).role == "value"]
     figure = Figure(figsize=(7, 2 * len(names) + 1), layout="constrained")
-    figure.suptitle(files.printable(summary(evaluation)), fontsize=8, wrap=True, parse_math=False)
+    figure.suptitle(files.as_unicode(summary(evaluation)), fontsize=8, wrap=True, parse_math=False)
     for axes, name in zip(figure.subplots(len(names), sharex=True, squeeze=False)[:, 0], names, strict=True):
         axes.plot(steps, [row[name] for row in rows], marker="o", markersize=3, label=name)
         baselines = [other for other in beside(name, "baseline") if other in rows[0]]

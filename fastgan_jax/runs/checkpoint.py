@@ -32,7 +32,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.metrics.registry import output, rank
 from fastgan_jax.runs.config import upgrade
 from fastgan_jax.utils.devices import check_device
-from fastgan_jax.utils.files import explained, printable, user_path
+from fastgan_jax.utils.files import as_unicode, explained, user_path
 
 State = TypeVar("State")
 MISREAD = "*?[\\"  # characters that Orbax takes for patterns, or TensorStore for a slash
@@ -248,7 +248,7 @@ def plain_path(folder: Path) -> Iterator[Path]:
 
 
 def _is_plain(path: Path) -> bool:
-    return set(MISREAD).isdisjoint(str(path)) and printable(path) == str(path)
+    return set(MISREAD).isdisjoint(str(path)) and as_unicode(path) == str(path)
 
 
 def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:

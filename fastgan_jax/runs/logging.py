@@ -21,7 +21,7 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.runs.checkpoint import plain_path
 from fastgan_jax.runs.folder import RunFolder, run_name
-from fastgan_jax.utils.files import explained, printable, replacing, write_text
+from fastgan_jax.utils.files import as_unicode, explained, replacing, write_text
 from fastgan_jax.utils.grids import encode_png
 
 log = logging.getLogger(__name__)
@@ -135,11 +135,11 @@ class WeightsAndBiases(Logger):
         if not identity.exists():
             write_text(identity, uuid.uuid4().hex)
         self._link = contextlib.ExitStack()
-        arguments, sys.argv = sys.argv, list(map(printable, sys.argv))  # wandb sends these, and takes Unicode alone
+        arguments, sys.argv = sys.argv, list(map(as_unicode, sys.argv))  # wandb sends these, and takes Unicode alone
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT") or "fastgan_jax",
-                name=printable(run_name(run.path)),
+                name=as_unicode(run_name(run.path)),
                 id=identity.read_text(encoding="utf-8"),
                 resume="allow",
                 dir=str(self._link.enter_context(plain_path(run.path))),

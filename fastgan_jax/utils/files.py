@@ -31,7 +31,7 @@ def user_path(text: str | Path) -> Path:
         raise UserError(f"{text}: {error}: give the path without ~") from None
 
 
-def printable(text: object) -> str:
+def as_unicode(text: object) -> str:
     """The text with escapes, such as \\udce9, for the bytes of a file's name that are not Unicode."""
     return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 

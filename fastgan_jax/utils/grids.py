@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgan_jax.utils.files import printable, replacing
+from fastgan_jax.utils.files import as_unicode, replacing
 
 WHITE = 255
 PADDING = 2
@@ -75,7 +75,7 @@ def encode_png(image: np.ndarray, metadata: Mapping[str, Any] | None = None) -> 
 
     information = PngImagePlugin.PngInfo()
     for name, value in (metadata or {}).items():
-        information.add_text(name, printable(value))
+        information.add_text(name, as_unicode(value))
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, "PNG", pnginfo=information)
     return buffer.getvalue()

@@ -15,11 +15,9 @@ from tool_modules import load_tool
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference import restore
 from fastgan_jax.inference.reconstruction import reconstruct
-from fastgan_jax.inference.restore import load_discriminator, load_training_set
 from fastgan_jax.models import lpips
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.formats import write_arrays
-from fastgan_jax.utils.grids import save_png
 from fastgan_jax.utils.images import to_unit
 
 
@@ -28,42 +26,22 @@ def tool():
     return load_tool("reconstruct")
 
 
-@pytest.fixture(scope="module")
-def trained(smoke_run):
-    return load_discriminator(smoke_run)
-
-
-@pytest.fixture(scope="module")
-def images(smoke_run, trained) -> np.ndarray:
-    """The demo images of the smoke run, uint8 [20, 64, 64, 3]."""
-    return load_training_set(smoke_run, trained.config).images
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory, images) -> Path:
-    """Two training images, and a wide gray one in a subfolder."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for index in range(2):
-        save_png(folder / f"{index}.png", images[index])
-    (folder / "sub").mkdir()
-    Image.new("L", (90, 50), 200).save(folder / "sub" / "wide.jpg")
-    return folder
-
-
 def grid_of(path: Path, rows: int) -> np.ndarray:
     """The rows of images, without the titles above them."""
     with Image.open(path) as file:
         return np.asarray(file)[-(rows * 66 - 2) :]
 
 
-def test_the_tool_shows_what_reconstruct_makes(tool, trained, smoke_run, folder, images, tmp_path, capsys):
+def test_the_tool_shows_what_reconstruct_makes(
+    tool, smoke_run_d, smoke_run, image_folder, smoke_run_images, tmp_path, capsys
+):
     out = tmp_path / "new" / "reconstructions.png"
-    command = ["--run", str(smoke_run), "--images", str(folder), str(folder / "1.png"), "--out", str(out)]
+    command = ["--run", str(smoke_run), "--images", str(image_folder), str(image_folder / "1.png"), "--out", str(out)]
     assert tool.main(command) == 0
     assert "4 images, real | big, iteration 4" in capsys.readouterr().out
-    wide = np.full_like(images[0], 200)
-    shown = np.stack([images[0], images[1], wide, images[1]])
-    expected = reconstruct(trained.discriminator, "nearest", trained.variables, shown)
+    wide = np.full_like(smoke_run_images[0], 200)
+    shown = np.stack([smoke_run_images[0], smoke_run_images[1], wide, smoke_run_images[1]])
+    expected = reconstruct(smoke_run_d.discriminator, "nearest", smoke_run_d.variables, shown)
     grid = grid_of(out, 4)
     assert grid.shape == (4 * 66 - 2, 2 * 66 - 2, 3)
     for row in range(4):
@@ -78,15 +56,15 @@ def test_the_tool_shows_what_reconstruct_makes(tool, trained, smoke_run, folder,
     assert "exists already" in capsys.readouterr().err
 
 
-def test_the_cells_that_quadrant_names(tool, smoke_run, folder, tmp_path, capsys):
+def test_the_cells_that_quadrant_names(tool, smoke_run, image_folder, tmp_path, capsys):
     assert tool.cells_of("eighth")[::63] == ("0", "63") and tool.cells_of("quadrant")[3] == "bottom-right"
-    command = ["--run", str(smoke_run), "--images", str(folder), "--out", str(tmp_path / "x.png"), "--quadrant", "5"]
-    assert tool.main(command) == 2
+    command = ["--run", str(smoke_run), "--images", str(image_folder), "--out", str(tmp_path / "x.png")]
+    assert tool.main([*command, "--quadrant", "5"]) == 2
     assert "--quadrant 5: must be one of top-left, top-right" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_the_probe_writes_what_it_prints(tool, smoke_run, images, tmp_path, capsys):
+def test_the_probe_writes_what_it_prints(tool, smoke_run, smoke_run_images, tmp_path, capsys):
     out = tmp_path / "probe.png"
     options = ["--distance", "l1", "--iterations", "3", "--batch-size", "4", "--learning-rate", "0.005"]
     assert tool.main(["--run", str(smoke_run), "--probe", "--out", str(out), *options]) == 0
@@ -101,38 +79,38 @@ def test_the_probe_writes_what_it_prints(tool, smoke_run, images, tmp_path, caps
         assert re.search(rf"{name} .* {before}  {after}\n", printed)
     rows = [int(row["name"].removeprefix("demo ")) for row in written["held_out"]]
     grid = grid_of(out, 3)
-    np.testing.assert_array_equal(grid[:64, :64], images[rows[0]])
+    np.testing.assert_array_equal(grid[:64, :64], smoke_run_images[rows[0]])
     assert grid.shape[1] == 3 * 66 - 2
 
 
 @pytest.mark.slow
-def test_a_perceptual_distance_has_parameters(tool, trained, images, tmp_path, monkeypatch):
+def test_a_perceptual_distance_has_parameters(tool, smoke_run_d, smoke_run_images, tmp_path, monkeypatch):
     params = perceptual_params("squeeze")
     arrays = {f"input/{name}": array for name, array in params["input"].items()}
     arrays |= {f"{layer}/{leaf}": x for layer, leaves in params["backbone"].items() for leaf, x in leaves.items()}
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     write_arrays(store.cached_path("squeezenet_caffe"), arrays)
     arguments = tool.parse(["--run", "r", "--probe", "--out", "o.png", "--net", "squeeze_caffe"])
-    measure, distance, params = tool.find_distance(arguments, trained.config)
+    measure, distance, params = tool.find_distance(arguments, smoke_run_d.config)
     assert "not LPIPS" in measure
-    first, second = (to_unit(jnp.asarray(images[start : start + 2, ::2, ::2])) for start in (0, 1))
+    first, second = (to_unit(jnp.asarray(smoke_run_images[start : start + 2, ::2, ::2])) for start in (0, 1))
     value = jax.jit(lambda *x: distance.compare(params, *(distance.embed(params, y) for y in x)))(first, second)
     np.testing.assert_allclose(
         value, lpips.compare(params, *(lpips.embed("squeeze", params, x) for x in (first, second))), rtol=1e-4
     )
 
 
-def test_plain_distances_need_no_weights(tool, trained):
+def test_plain_distances_need_no_weights(tool, smoke_run_d):
     arguments = tool.parse(["--run", "r", "--probe", "--out", "o.png", "--distance", "l2"])
-    measure, distance, params = tool.find_distance(arguments, trained.config)
+    measure, distance, params = tool.find_distance(arguments, smoke_run_d.config)
     assert measure == "l2" and params is None
     first = np.ones((2, 4, 4, 3), np.float32)
     np.testing.assert_array_equal(distance.compare(params, first, 0 * first), [1, 1])
 
 
-def test_lpips_of_other_channels_is_refused(tool, trained):
+def test_lpips_of_other_channels_is_refused(tool, smoke_run_d):
     arguments = tool.parse(["--run", "r", "--probe", "--out", "o.png"])
-    gray = trained.config.copy_and_resolve_references()
+    gray = smoke_run_d.config.copy_and_resolve_references()
     gray.model.channels = 1
     with pytest.raises(UserError, match="--distance lpips takes 3 channels, and the run has 1: --distance l1"):
         tool.find_distance(arguments, gray)
@@ -156,24 +134,24 @@ def unreachable(*_):
         (["--probe", "--distance", "l1", "--data", "/nowhere"], "--data /nowhere: no such folder or zip"),
     ],
 )
-def test_the_tools_errors(tool, smoke_run, folder, tmp_path, capsys, monkeypatch, arguments, message):
+def test_the_tools_errors(tool, smoke_run, image_folder, tmp_path, capsys, monkeypatch, arguments, message):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "_download", unreachable)
-    (folder / "empty").mkdir(exist_ok=True)
-    (folder / "broken.png").write_bytes(b"no image")
-    filled = [argument.format(folder=folder) for argument in arguments]
+    (image_folder / "empty").mkdir(exist_ok=True)
+    (image_folder / "broken.png").write_bytes(b"no image")
+    filled = [argument.format(folder=image_folder) for argument in arguments]
     assert tool.main(["--run", str(smoke_run), "--out", str(tmp_path / "out.png"), *filled]) == 2
-    (folder / "broken.png").unlink()
+    (image_folder / "broken.png").unlink()
     error = capsys.readouterr().err
-    assert re.match(f"error: .*{re.escape(message.format(folder=folder))}", error)
+    assert re.match(f"error: .*{re.escape(message.format(folder=image_folder))}", error)
     assert ("--distance l1" in error) == ("--net" in arguments)
     assert not list(tmp_path.glob("out*"))
 
 
-def test_a_discriminator_without_decoders(tool, trained, smoke_run, folder, tmp_path, capsys, monkeypatch):
-    bare = trained._replace(discriminator=trained.discriminator.copy(decoders=()))
+def test_a_discriminator_without_decoders(tool, smoke_run_d, smoke_run, image_folder, tmp_path, capsys, monkeypatch):
+    bare = smoke_run_d._replace(discriminator=smoke_run_d.discriminator.copy(decoders=()))
     monkeypatch.setattr(restore, "load_discriminator", lambda *_: bare)
-    command = ["--run", str(smoke_run), "--images", str(folder / "0.png"), "--out", str(tmp_path / "out.png")]
+    command = ["--run", str(smoke_run), "--images", str(image_folder / "0.png"), "--out", str(tmp_path / "out.png")]
     assert tool.main(command) == 2
     assert "has no decoders (model.decoders is empty): try --probe" in capsys.readouterr().err
 

@@ -14,7 +14,6 @@ from fastgan_jax.gan.losses import RECONSTRUCTION
 from fastgan_jax.inference import probe as probing
 from fastgan_jax.inference.options import ProbeOptions
 from fastgan_jax.inference.probe import Probe, blocks_to_channels, run_probe, split
-from fastgan_jax.inference.restore import load_discriminator, load_training_set
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.utils.images import resize_nearest, to_unit
 
@@ -23,24 +22,13 @@ L1 = RECONSTRUCTION["l1"]("vgg", None)
 
 
 @pytest.fixture(scope="module")
-def trained(smoke_run):
-    return load_discriminator(smoke_run)
+def probe(smoke_run_d) -> Probe:
+    return Probe(smoke_run_d.discriminator, "nearest", L1, 5e-3)
 
 
 @pytest.fixture(scope="module")
-def images(smoke_run, trained) -> np.ndarray:
-    """The demo images of the smoke run, uint8 [20, 64, 64, 3]."""
-    return load_training_set(smoke_run, trained.config).images
-
-
-@pytest.fixture(scope="module")
-def probe(trained) -> Probe:
-    return Probe(trained.discriminator, "nearest", L1, 5e-3)
-
-
-@pytest.fixture(scope="module")
-def result(trained, images):
-    return run_probe(trained, L1, None, images, SETTINGS)
+def result(smoke_run_d, smoke_run_images):
+    return run_probe(smoke_run_d, L1, None, smoke_run_images, SETTINGS)
 
 
 @pytest.mark.slow
@@ -59,18 +47,18 @@ def test_held_out_images_are_reconstructed_better_after_than_before(result):
 
 
 @pytest.mark.slow
-def test_distances_are_those_of_the_images_shown(result, images):
+def test_distances_are_those_of_the_images_shown(result, smoke_run_images):
     """Also of the fifth, which is alone in its chunk."""
-    np.testing.assert_array_equal(result.shown["real"], images[result.held_out])
+    np.testing.assert_array_equal(result.shown["real"], smoke_run_images[result.held_out])
     for name in probing.MAPS:
         reconstructed, target = (to_unit(result.shown[key]) for key in (name, "real"))
         np.testing.assert_allclose(np.abs(reconstructed - target).mean((1, 2, 3)), result.after[name], atol=0.5 / 127.5)
 
 
 @pytest.mark.slow
-def test_equal_seeds_equal_results(trained, images, result):
-    again = run_probe(trained, L1, None, images, SETTINGS)
-    other = run_probe(trained, L1, None, images, replace(SETTINGS, iterations=1, seed=1))
+def test_equal_seeds_equal_results(smoke_run_d, smoke_run_images, result):
+    again = run_probe(smoke_run_d, L1, None, smoke_run_images, SETTINGS)
+    other = run_probe(smoke_run_d, L1, None, smoke_run_images, replace(SETTINGS, iterations=1, seed=1))
     for name in probing.MAPS:
         np.testing.assert_array_equal(again.losses[name], result.losses[name])
         np.testing.assert_array_equal(again.after[name], result.after[name])
@@ -79,7 +67,7 @@ def test_equal_seeds_equal_results(trained, images, result):
 
 
 @pytest.mark.slow
-def test_held_out_images_are_not_learned_from(trained, images, result, monkeypatch):
+def test_held_out_images_are_not_learned_from(smoke_run_d, smoke_run_images, result, monkeypatch):
     seen = []
 
     def record(probe, variables, pretrained, decoders, batch):
@@ -88,21 +76,23 @@ def test_held_out_images_are_not_learned_from(trained, images, result, monkeypat
 
     monkeypatch.setattr(probing, "update", record)
     calls = []
-    nothing = run_probe(trained, L1, None, images, SETTINGS, on_progress=calls.append)
+    nothing = run_probe(smoke_run_d, L1, None, smoke_run_images, SETTINGS, on_progress=calls.append)
     assert sum(calls) == len(seen) == 20
     learned = {image.tobytes() for batch in seen for image in batch}
-    held_out = {images[row].tobytes() for row in result.held_out}
-    assert not learned & held_out and len(learned) == len(images) - len(held_out)
+    held_out = {smoke_run_images[row].tobytes() for row in result.held_out}
+    assert not learned & held_out and len(learned) == len(smoke_run_images) - len(held_out)
     for name in probing.MAPS:
         np.testing.assert_array_equal(nothing.before[name], nothing.after[name])
 
 
 @pytest.mark.slow
-def test_decoders_read_the_discriminators_maps_of_the_images(probe, trained, images):
-    batch = jnp.asarray(images[:4])
-    read, targets = probing._features_and_targets(probe, trained.variables, batch)
+def test_decoders_read_the_discriminators_maps_of_the_images(probe, smoke_run_d, smoke_run_images):
+    batch = jnp.asarray(smoke_run_images[:4])
+    read, targets = probing._features_and_targets(probe, smoke_run_d.variables, batch)
     real = to_unit(batch)
-    expected = trained.discriminator.apply(trained.variables, real, resize_nearest(real, 32), train=False).features
+    expected = smoke_run_d.discriminator.apply(
+        smoke_run_d.variables, real, resize_nearest(real, 32), train=False
+    ).features
     for x, y, side in zip(read, expected, (16, 8), strict=True):
         assert x.shape[1:3] == (side, side)
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
@@ -152,7 +142,7 @@ def test_blocks_become_channels_without_loss():
         ({"size": 1}, "there is 1 image: the probe needs two"),
     ],
 )
-def test_bad_arguments(trained, images, options, message):
+def test_bad_arguments(smoke_run_d, smoke_run_images, options, message):
     size = options.pop("size", 20)
     with pytest.raises(UserError, match=message):
-        run_probe(trained, L1, None, images[:size], replace(SETTINGS, **options))
+        run_probe(smoke_run_d, L1, None, smoke_run_images[:size], replace(SETTINGS, **options))
