@@ -1,0 +1,19 @@
+"""A hundred to a few hundred images at 256x256, nothing to download: fewshot256 with what has won since the paper.
+
+Command:   fastgan train /my/images --preset fewshot
+Hardware:  as fewshot256.
+Differs from fewshot256: augmentation begins at no image, and reaches as many as the discriminator's overfitting asks for
+           (Karras et al. 2020, section 3.1). docs/experiments.md has the comparison, and what lost.
+"""
+
+import ml_collections
+
+from fastgan_jax.configs import fewshot256
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """Returns the configuration."""
+    config = fewshot256.get_config()
+    config.augment.target = 0.6
+    config.augment.probability = 0.0
+    return config
