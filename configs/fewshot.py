@@ -2,7 +2,7 @@
 
 Command:   fastgan train /my/images --preset fewshot
 Hardware:  as fewshot256.
-Differs from fewshot256: augmentation begins at no image, and reaches as many as the discriminator's overfitting asks for
+Differs from fewshot256: augmentation begins at no image, and reaches as many as overfitting of the discriminator needs
            (Karras et al. 2020, section 3.1). docs/experiments.md has the comparison, and what lost.
 """
 
