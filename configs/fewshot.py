@@ -1,9 +1,10 @@
-"""A hundred to a few hundred images at 256x256, nothing to download: fewshot256 with what has won since the paper.
+"""A hundred to a few hundred images at 256x256, nothing to download: fewshot256 with adaptive augmentation.
 
 Command:   fastgan train /my/images --preset fewshot
 Hardware:  as fewshot256.
 Differs from fewshot256: augmentation begins at no image, and reaches as many as overfitting of the discriminator needs
-           (Karras et al. 2020, section 3.1). docs/experiments.md has the comparison, and what lost.
+           (Karras et al. 2020, section 3.1). Chosen by short runs of a narrow model at 64 pixels (docs/experiments.md);
+           long ones are not yet compared.
 """
 
 import ml_collections
