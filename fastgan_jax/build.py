@@ -82,6 +82,7 @@ def spec_from_config(config: Any, backend: str | None = None) -> Spec:
         frozen=frozen_layers(config),
         ema_warmup=optim.ema_warmup,
         augment_target=config.augment.target,
+        augment_adaptation=config.augment.adaptation,
         lecam=config.loss.lecam,
         projected_weight=config.loss.projected_weight,
         **{name: config.loss[name] for name in ("r1", "r2", "penalty_every", "self_supervision_weight")},

@@ -47,6 +47,7 @@ class Spec:
     frozen: tuple[str, ...] = ()  # names among D's parameters of the layers that are not trained
     ema_warmup: bool = False  # a shorter average in the first iterations
     augment_target: float | None = None  # sign of D's real logits that the probability of augmentation aims at
+    augment_adaptation: int = 100_000  # images in which that probability moves by 1
     lecam: float = 0.0  # weight of LeCam regularization
     r1: float = 0.0  # weight of the gradient penalty on real images
     r2: float = 0.0  # on generated images

@@ -27,7 +27,6 @@ from fastgan_jax.utils.images import RESIZES, crop_cell, to_unit
 
 EMA_WARMUP = 10  # decay (1 + t) / (10 + t) before the average's own is reached, with ema_warmup
 LOGITS_DECAY = 0.99  # of the averages of D's logits
-ADAPTATION_IMAGES = 100_000  # in which the probability of augmentation moves by 1
 
 Metrics = dict[str, jax.Array]
 Images = tuple[jax.Array, jax.Array]  # full [B, R, R, C] and small [B, s, s, C]
@@ -164,13 +163,13 @@ def moved_averages(spec: Spec, averages: dict[str, jax.Array], metrics: Metrics,
     """The averages after an iteration.
 
     The probability of augmentation rises while the mean sign of D's real logits is above its target, and falls while it
-    is below (Karras et al. 2020, section 3.1), by 1 in ADAPTATION_IMAGES images.
+    is below (Karras et al. 2020, section 3.1), by 1 in `spec.augment_adaptation` images.
     """
     means = {name: metrics[f"logits/{name}"] for name in ("real", "fake")}
     moved = {name: LOGITS_DECAY * averages[name] + (1 - LOGITS_DECAY) * mean for name, mean in means.items()}
     probability = averages["augment_probability"]
     if spec.augment_target is not None:
-        step = jnp.sign(metrics["logits/real_sign"] - spec.augment_target) * batch / ADAPTATION_IMAGES
+        step = jnp.sign(metrics["logits/real_sign"] - spec.augment_target) * batch / spec.augment_adaptation
         probability = jnp.clip(probability + step, 0, 1)
     return jax.tree.map(jnp.float32, moved | {"augment_probability": probability})
 

@@ -371,7 +371,7 @@ WEIGHTS = ("lecam", "r1", "r2", "projected_weight", "self_supervision_weight")
 COUNTS = (
     *("model.ngf", "model.ndf", "model.nz", "train.iterations", "train.batch_size", "train.accumulate"),
     *("train.log_every", "train.sample_every", "train.checkpoint_every", "train.num_samples"),
-    *("train.generator_every", "loss.penalty_every"),
+    *("train.generator_every", "loss.penalty_every", "augment.adaptation"),
 )
 OPTIONAL_COUNTS = ("data.demo_images", "train.devices", "train.scan", "train.keep", "eval.every")
 
