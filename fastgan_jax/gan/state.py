@@ -56,7 +56,8 @@ class TrainState:
 class RegularizedTrainState(TrainState):
     """`TrainState` of a run whose regularization carries numbers from iteration to iteration.
 
-    `averages` are float32 scalars: "real" and "fake", moving averages of D's mean logits, and "augment_probability".
+    `averages` are float32 scalars: "real" and "fake", moving averages of D's mean logits, "real_sign", one of the mean
+    sign of the real ones, which begins at its target, and "augment_probability".
     """
 
     averages: dict[str, jax.Array]
@@ -73,7 +74,8 @@ def create_train_state(key: jax.Array, spec: Spec) -> TrainState:
     state = TrainState(step=jnp.zeros((), jnp.int32), generator=g, discriminator=d, ema_params=ema_params, rng=rng)
     if not spec.has_averages:
         return state
-    averages = {"real": 0.0, "fake": 0.0, "augment_probability": spec.augment_probability}
+    averages = {"real": 0.0, "fake": 0.0, "real_sign": spec.augment_target or 0.0}
+    averages["augment_probability"] = spec.augment_probability
     return RegularizedTrainState(**vars(state), averages={name: jnp.float32(x) for name, x in averages.items()})
 
 

@@ -27,6 +27,7 @@ from fastgan_jax.utils.images import RESIZES, crop_cell, to_unit
 
 EMA_WARMUP = 10  # decay (1 + t) / (10 + t) before the average's own is reached, with ema_warmup
 LOGITS_DECAY = 0.99  # of the averages of D's logits
+SIGN_IMAGES = 256  # over which their sign is averaged: four batches of 64, as by Karras et al. 2020
 
 Metrics = dict[str, jax.Array]
 Images = tuple[jax.Array, jax.Array]  # full [B, R, R, C] and small [B, s, s, C]
@@ -163,15 +164,17 @@ def moved_averages(spec: Spec, averages: dict[str, jax.Array], metrics: Metrics,
     """The averages after an iteration.
 
     The probability of augmentation rises while the mean sign of D's real logits is above its target, and falls while it
-    is below (Karras et al. 2020, section 3.1), by 1 in `spec.augment_adaptation` images.
+    is below (Karras et al. 2020, section 3.1), by 1 in `spec.augment_adaptation` images. The mean is over many batches:
+    of small ones alone, more than half can be above a target that their mean is below.
     """
     means = {name: metrics[f"logits/{name}"] for name in ("real", "fake")}
     moved = {name: LOGITS_DECAY * averages[name] + (1 - LOGITS_DECAY) * mean for name, mean in means.items()}
-    probability = averages["augment_probability"]
+    sign, probability = averages["real_sign"], averages["augment_probability"]
     if spec.augment_target is not None:
-        step = jnp.sign(metrics["logits/real_sign"] - spec.augment_target) * batch / spec.augment_adaptation
+        sign += min(1, batch / SIGN_IMAGES) * (metrics["logits/real_sign"] - sign)
+        step = jnp.sign(sign - spec.augment_target) * batch / spec.augment_adaptation
         probability = jnp.clip(probability + step, 0, 1)
-    return jax.tree.map(jnp.float32, moved | {"augment_probability": probability})
+    return jax.tree.map(jnp.float32, moved | {"real_sign": sign, "augment_probability": probability})
 
 
 @jax.named_scope("augment_real")

@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 TABLE = (
-    Row("projected_cpu", "photographs in half an hour; its file says what drawings need", on_cpu=True, weights=PROJECTED_WEIGHTS),
+    Row("projected_cpu", "photographs in half an hour; drawings: see its file", on_cpu=True, weights=PROJECTED_WEIGHTS),
     Row("cpu128", "256x256 would take days without pip install 'fastgan_jax[projected]'", on_cpu=True),
     Row("art1024", "large images", memory=10, images=LARGE_SET, side=768),
     Row("lowmem8gb", "large images, little memory", memory=4, images=LARGE_SET, side=768),

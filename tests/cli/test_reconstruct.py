@@ -143,7 +143,7 @@ def test_the_tools_errors(tool, smoke_run, image_folder, tmp_path, capsys, monke
     assert tool.main(["--run", str(smoke_run), "--out", str(tmp_path / "out.png"), *filled]) == 2
     (image_folder / "broken.png").unlink()
     error = capsys.readouterr().err
-    assert re.match(f"error: .*{re.escape(message.format(folder=image_folder))}", error)
+    assert re.search(f"^error: .*{re.escape(message.format(folder=image_folder))}", error, re.MULTILINE)
     assert ("--distance l1" in error) == ("--net" in arguments)
     assert not list(tmp_path.glob("out*"))
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from fastgan_jax.gan.step import (
     Seen,
     discriminator_gradient,
     discriminator_passes,
+    moved_averages,
     reconstruction_targets,
     train_step,
 )
@@ -206,6 +208,17 @@ def test_the_generator_moves_and_penalties_come_every_other_iteration(small):
     assert not np.array_equal(second.generator.params["to_big"]["kernel"], first.generator.params["to_big"]["kernel"])
 
 
+@pytest.mark.parametrize("last, falls", [(-0.9, True), (0.9, False)])
+def test_augmentation_adapts_to_the_mean_of_signs_not_to_the_most_frequent(last, falls):
+    """Two of three batches are above the target of 0.6, and their mean is below or above it."""
+    spec = SimpleNamespace(augment_target=0.6, augment_adaptation=500)
+    averages = {"real": 0.0, "fake": 0.0, "real_sign": 0.6, "augment_probability": 0.5}
+    for sign in [1.0, 1.0, last] * 100:
+        metrics = {"logits/real": 1.0, "logits/fake": -1.0, "logits/real_sign": sign}
+        averages = moved_averages(spec, averages, metrics, batch=4)
+    assert float(averages["augment_probability"]) == (0 if falls else 1)
+
+
 @pytest.mark.slow
 def test_regularization_trains_through_the_step(small):
     """LeCam, adaptive augmentation, gradient penalties, pairing, warm-up and a falling rate, all at once."""
@@ -226,8 +239,9 @@ def test_regularization_trains_through_the_step(small):
     total = sum(weight * float(metrics[f"loss/{name}"]) for name, weight in parts.items())
     assert float(metrics["loss/d"]) == pytest.approx(total, rel=1e-5)
 
-    sign = np.sign(float(metrics["logits/real_sign"]) - 0.6)
-    assert float(first.averages["augment_probability"]) == pytest.approx(0.5 + sign * 4 / 500, abs=1e-7)
+    above = float(metrics["logits/real_sign"]) - 0.6
+    assert float(first.averages["augment_probability"]) == pytest.approx(0.5 + np.sign(above) * 4 / 500, abs=1e-7)
+    assert float(first.averages["real_sign"]) == pytest.approx(0.6 + 4 / 256 * above, abs=1e-6)
     assert float(first.averages["real"]) == pytest.approx(0.01 * float(metrics["logits/real"]), rel=1e-4)
     averaged = jax.tree.map(lambda old, new: 0.1 * old + 0.9 * new, state.ema_params, first.generator.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), averaged, first.ema_params)

@@ -320,11 +320,13 @@ def test_looking_at_checkpoints_leaves_nothing_behind(run):
     """No thread that the end of the process would disturb, which Orbax then reports as an error."""
     unfinished = run / "checkpoints" / "7.orbax-checkpoint-tmp"
     unfinished.mkdir()
-    before = threading.active_count()
+    before = threading.enumerate()
     with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
         assert checkpoints.latest_step() == 2
         assert not unfinished.exists()
-    assert threading.active_count() <= before
+    for thread in set(threading.enumerate()).difference(before):
+        thread.join(timeout=30)  # one that is about to end
+        assert not thread.is_alive()
 
 
 def test_home_folders_are_understood(run, monkeypatch):
