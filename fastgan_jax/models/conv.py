@@ -56,12 +56,38 @@ def convolve(
 def depthwise_convolve(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding) -> jax.Array:
     """Each channel of [B, H, W, C] by its own kernel, [k, k, 1, C], as a sum of shifted maps: [B, H', W', C].
 
-    XLA's grouped convolution takes CPUs five times as long (docs/performance.md).
+    So is its gradient; as JAX differentiates, it would be a sum of k * k padded maps. XLA's grouped convolution takes
+    CPUs longer than either (docs/performance.md).
     """
+    return _depthwise_convolve(x, kernel, stride, padding)
+
+
+def _sum_of_shifted(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     seen, weights = _seen_by_taps(padded, kernel.shape[:2], stride), kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
     taps = [part * weight for part, weight in zip(seen, weights, strict=True)]
     return sum(taps[1:], start=taps[0])
+
+
+_depthwise_convolve = jax.custom_vjp(_sum_of_shifted, nondiff_argnums=(2, 3))
+
+
+def _depthwise_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> tuple[jax.Array, tuple]:
+    return _sum_of_shifted(x, kernel, stride, padding), (x, kernel)
+
+
+def _depthwise_backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = kept
+    spread = [(0, 0, 0)]  # the gradient's pixels as far apart as they were in x, with as much around them as taps reach
+    for side, size, taps, (before, _) in zip(x.shape[1:3], gradient.shape[1:3], kernel.shape[:2], padding, strict=True):
+        spread.append((taps - 1 - before, side + before - stride * (size - 1) - 1, stride - 1))
+    spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), [*spread, (0, 0, 0)])
+    of_x = _sum_of_shifted(lax.optimization_barrier(spread), kernel[::-1, ::-1], 1, ((0, 0), (0, 0)))
+    _, pull = jax.vjp(lambda kernel: _sum_of_shifted(x, kernel, stride, padding), kernel)
+    return of_x, *pull(gradient)
+
+
+_depthwise_convolve.defvjp(_depthwise_forward, _depthwise_backward)
 
 
 def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, groups: int = 1) -> jax.Array:
