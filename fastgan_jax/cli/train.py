@@ -111,7 +111,8 @@ def read_config(arguments: argparse.Namespace) -> Any:
 
 def preset_for(arguments: argparse.Namespace) -> str | Path:
     """The settings for images that came without: those of the run in the run folder, else the preset that suits."""
-    from fastgan_jax.data.source import open_source, survey
+    from fastgan_jax.data.source import open_source
+    from fastgan_jax.data.survey import survey
     from fastgan_jax.runs.folder import RunFolder
 
     run, own = RunFolder(run_folder(arguments)), str(arguments.images.resolve())
@@ -121,14 +122,14 @@ def preset_for(arguments: argparse.Namespace) -> str | Path:
     with announced(f"reading {arguments.images}"):
         source = open_source(str(arguments.images))
         try:
-            sizes = survey(source)
+            found = survey(source)
         finally:
             source.close()
     with announced("starting"):
         from fastgan_jax.runs.presets import choose_preset
         from fastgan_jax.utils.devices import this_device
 
-        preset, reason = choose_preset(this_device(), len(source.names), sizes)
+        preset, reason = choose_preset(this_device(), len(source.names), *found)
     log.info("%s", reason)
     return preset
 

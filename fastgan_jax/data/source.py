@@ -1,9 +1,7 @@
 """Sources of image files: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
 
 import collections
-import contextlib
 import hashlib
-import io
 import logging
 import os
 import stat
@@ -18,7 +16,6 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import is_bomb, user_path
 
 EMPTY_FOLDER = "an empty folder"
-SURVEYED = 64  # images whose sizes tell those of a set
 
 log = logging.getLogger(__name__)
 
@@ -216,17 +213,6 @@ def open_source(path: str) -> Source:
         kinds = counted_reasons(source.left_out)
         raise UserError(f"data.path={path}: there is no image in it ({kinds or 'it is empty'})")
     return source
-
-
-def survey(source: Source) -> list[tuple[int, int]]:
-    """(width, height) of up to SURVEYED images, evenly spread over the source, from the heads of their files."""
-    from PIL import Image
-
-    sizes = []
-    for index in range(0, len(source.names), max(1, len(source.names) // SURVEYED)):
-        with contextlib.suppress(Exception), Image.open(io.BytesIO(source.read(index))) as image:  # named when decoded
-            sizes.append(image.size)
-    return sizes
 
 
 class _Listing:

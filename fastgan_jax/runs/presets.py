@@ -21,11 +21,13 @@ class Row(NamedTuple):
     memory: float = 0  # GB that JAX may take, which is three quarters of a GPU's unless set otherwise
     images: int = 0
     side: int = 0  # median shorter side of the images, pixels
+    flat: float = 0  # share of flat pixels, see data/survey.py
     weights: str = ""  # a pretrained file that must be here
 
 
 TABLE = (
-    Row("projected_cpu", "photographs in half an hour; drawings: see its file", on_cpu=True, weights=PROJECTED_WEIGHTS),
+    Row("cpu128", "much of them is flat color, as in drawings, which projected_cpu fails on", on_cpu=True, flat=0.3),
+    Row("projected_cpu", "photographs in half an hour", on_cpu=True, weights=PROJECTED_WEIGHTS),
     Row("cpu128", "256x256 would take days without pip install 'fastgan_jax[projected]'", on_cpu=True),
     Row("art1024", "large images", memory=10, images=LARGE_SET, side=768),
     Row("lowmem8gb", "large images, little memory", memory=4, images=LARGE_SET, side=768),
@@ -35,17 +37,18 @@ TABLE = (
 )
 
 
-def choose_preset(device: "Device", count: int, sizes: Sequence[tuple[int, int]]) -> tuple[str, str]:
-    """The preset for `count` images, some of which have these sizes [(width, height)], and a line that says why."""
+def choose_preset(device: "Device", count: int, sizes: Sequence[tuple[int, int]], flat: float) -> tuple[str, str]:
+    """The preset for `count` images, and a line that says why; from a survey of them (data/survey.py)."""
     sides = sorted(min(size) for size in sizes)
     side = sides[len(sides) // 2] if sides else 0
     memory = (device.memory or 0) / 1e9
-    row = next(row for row in TABLE if _suits(row, device.kind == "cpu", memory, count, side))
+    has = {"memory": memory, "images": count, "side": side, "flat": flat}
+    row = next(row for row in TABLE if _suits(row, device.kind == "cpu", has))
     place = "a CPU" if device.kind == "cpu" else f"{device.name} ({memory:.0f} GB for JAX)"
     some = f"{count} images (shorter side about {side} pixels)"
     return row.preset, f"preset {row.preset} for {place} and {some}: {row.reason}; --preset chooses another"
 
 
-def _suits(row: Row, on_cpu: bool, memory: float, count: int, side: int) -> bool:
-    fits = row.on_cpu == on_cpu and memory >= row.memory and count >= row.images and side >= row.side
+def _suits(row: Row, on_cpu: bool, has: dict[str, float]) -> bool:
+    fits = row.on_cpu == on_cpu and all(value >= getattr(row, name) for name, value in has.items())
     return fits and (not row.weights or local_path(row.weights) is not None)

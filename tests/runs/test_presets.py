@@ -37,20 +37,27 @@ def gpu(gigabytes: float) -> Device:
 )
 def test_device_and_images_decide(device, count, size, preset, monkeypatch):
     monkeypatch.setattr(presets, "local_path", lambda name: None)
-    name, reason = choose_preset(device, count, [size, size[::-1], (1, 1), (9999, 9999)])
+    name, reason = choose_preset(device, count, [size, size[::-1], (1, 1), (9999, 9999)], flat=0.1)
     assert name == preset
     assert reason.startswith(f"preset {preset} for ") and f"{count} images" in reason and "--preset" in reason
 
 
 def test_the_table_names_presets_and_its_last_row_takes_all_other_devices():
     assert {row.preset for row in TABLE} <= set(preset_names())
-    assert TABLE[-1][2:] == (False, 0, 0, 0, "")
+    assert TABLE[-1][2:] == (False, 0, 0, 0, 0, "")
 
 
 def test_a_cpu_with_the_weights_gets_the_projected_preset(monkeypatch):
     for here, preset in ((Path("weights.npz"), "projected_cpu"), (None, "cpu128")):
         monkeypatch.setattr(presets, "local_path", lambda name, here=here: here)
-        assert choose_preset(CPU, 100, [SMALL])[0] == preset
+        assert choose_preset(CPU, 100, [SMALL], flat=0.1)[0] == preset
+
+
+def test_a_cpu_with_the_weights_gets_another_preset_for_drawings(monkeypatch):
+    monkeypatch.setattr(presets, "local_path", lambda name: Path("weights.npz"))
+    preset, reason = choose_preset(CPU, 100, [SMALL], flat=0.5)
+    assert preset == "cpu128" and "flat color" in reason
+    assert choose_preset(gpu(60), 100, [SMALL], flat=0.5)[0] == "fewshot256"
 
 
 def test_this_device_is_described():
