@@ -5,8 +5,8 @@ Hardware:  any; 1.1 GB; about 1.2 s per iteration on two cores of an AMD EPYC (2
 Differs from projected256: FastGAN's discriminator sees the whole image beside the projected ones, which have the
            smaller share in G's loss, since it learns layout and color first; an eighth of the width, batches of four,
            larger and then smaller steps, a shorter average, no augmentation but cutout. docs/experiments.md compares.
-Limits:    made for photographs. On drawings (emoji faces, flags) D wins and G's images decay; cpu128 learns them, with
-           every part of a face in place (docs/experiments.md).
+Limits:    made for photographs. On drawings (emoji faces, flags) D wins and G's images decay, or parts land anywhere;
+           cpu128 puts those of emoji faces in place (docs/experiments.md).
 """
 
 import ml_collections

@@ -2,11 +2,13 @@
 
 import contextlib
 import io
+import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from fastgan_jax.data.decode import Format, decode
+from fastgan_jax.data.decode import Decoded, Format, collected_warnings, decode_or_reason
 from fastgan_jax.data.source import Source
 
 MEASURED = 64  # images whose sizes are read, from the heads of their files
@@ -35,14 +37,16 @@ def survey(source: Source) -> Survey:
     for index in _spread(len(source.names), MEASURED):
         with contextlib.suppress(Exception), Image.open(io.BytesIO(source.read(index))) as image:
             sizes.append(image.size)
-    for index in _spread(len(source.names), DECODED):
-        with contextlib.suppress(Exception):
-            shares.append(_flat(decode(source.read(index), LOOK).pixels))
+    with collected_warnings() as thread:
+        for index in _spread(len(source.names), DECODED):
+            decoded, _ = decode_or_reason(partial(source.read, index), LOOK, thread, source.names[index])
+            if isinstance(decoded, Decoded):
+                shares.append(_flat(decoded.pixels))
     return Survey(sizes, float(np.median(shares)) if shares else 0.0)
 
 
 def _spread(count: int, most: int) -> range:
-    return range(0, count, max(1, count // most))
+    return range(0, count, max(1, math.ceil(count / most)))
 
 
 def _flat(pixels: np.ndarray) -> float:
