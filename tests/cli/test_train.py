@@ -21,6 +21,7 @@ from fastgan_jax.cli.app import parse
 from fastgan_jax.cli.train import default_name, read_config
 from fastgan_jax.errors import UserError
 from fastgan_jax.runs import presets
+from fastgan_jax.utils.devices import Device
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = str(ROOT / "configs" / "smoke.py")
@@ -55,6 +56,17 @@ def test_a_folder_of_images_is_enough(started, images, monkeypatch):
     config = started["config"]
     assert (config.model.resolution, config.loss.reconstruction) == (128, "l1")  # cpu128
     assert config.data.path == str(images) and started["run"] == "runs/my cats.v2"
+
+
+def test_on_a_cpu_the_images_themselves_choose_the_preset(images, tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "local_path", lambda name: Path("weights.npz"))
+    monkeypatch.setattr("fastgan_jax.utils.devices.this_device", lambda: Device("cpu", "cpu", None))
+    photographs = tmp_path / "photographs"
+    photographs.mkdir()
+    noise = np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(photographs / "0.png")
+    assert configured(photographs).model.discriminator == "both", "projected_cpu"
+    assert configured(images).model.resolution == 128, "of one color each: cpu128"
 
 
 def test_images_take_the_place_of_the_presets_own(started, images, tmp_path):

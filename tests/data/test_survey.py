@@ -9,7 +9,7 @@ from fastgan_jax.data.survey import DECODED, MEASURED, survey
 
 
 def photograph(index: int) -> Image.Image:
-    """Noise, soft and hard."""
+    """Soft noise, in which hardly a pixel equals its neighbor."""
     noise = np.random.RandomState(index).randint(0, 256, (40, 40, 3), np.uint8)
     return Image.fromarray(noise).resize((200, 300), Image.Resampling.BICUBIC)
 
