@@ -64,10 +64,13 @@ def frozen_layers(config: Any) -> tuple[str, ...]:
 def spec_from_config(config: Any, backend: str | None = None) -> Spec:
     """Networks, optimizer and losses of a configuration (see configs/base.py), as on a backend (None: the default)."""
     optim, compute = config.optim, compute_from_config(config.train, backend)
+    final = optim.final_learning_rate
     return Spec(
         generator=build_generator(config.model, compute),
         discriminator=build_discriminator(config.model, compute),
-        optimizer=_optimizer(optim, config.train.iterations),
+        # By the iteration, not by the optimizer's own count: with train.generator_every G has fewer updates.
+        optimizer=optax.adam(optim.learning_rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8),
+        rate=None if final is None else optax.linear_schedule(1, final / optim.learning_rate, config.train.iterations),
         adversarial=losses.ADVERSARIAL[config.loss.adversarial],
         smoothing=config.loss.smoothing,
         distance=distance_from_config(config.loss, config.train.precision),
@@ -80,7 +83,7 @@ def spec_from_config(config: Any, backend: str | None = None) -> Spec:
         flip=config.data.flip,
         ema_decay=optim.ema_decay,
         frozen=frozen_layers(config),
-        ema_warmup=optim.ema_warmup,
+        ema_warmup=optim.ema_warmup and config.train.init_from is None,  # which begins with an average
         augment_target=config.augment.target,
         augment_adaptation=config.augment.adaptation,
         lecam=config.loss.lecam,
@@ -89,13 +92,6 @@ def spec_from_config(config: Any, backend: str | None = None) -> Spec:
         generator_every=config.train.generator_every,
         recompute=config.train.remat == "full",
     )
-
-
-def _optimizer(optim: Any, iterations: int) -> optax.GradientTransformation:
-    rate = optim.learning_rate
-    if optim.final_learning_rate is not None:
-        rate = optax.linear_schedule(rate, optim.final_learning_rate, iterations)
-    return optax.adam(rate, b1=optim.beta1, b2=optim.beta2, eps=1e-8)
 
 
 def distance_from_config(loss: Any, precision: str = "float32") -> losses.Distance:

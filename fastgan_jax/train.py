@@ -154,7 +154,6 @@ class _Training:
         check_same("the images", self.data.fingerprint)
         self.pretrained = jax.device_put(pretrained) if spec.mesh is None else placed(pretrained, spec.mesh)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
-        run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
         # Bound to devices, as a restored state is: so that a resumed run finds the program that was compiled before.
         self.state = placed(self.state, spec.mesh)
         networks = (self.state.generator, self.state.discriminator)
@@ -166,6 +165,7 @@ class _Training:
             log.info("resumed from iteration %d in %s", self.step, run.path)
             if data.get("fingerprint") not in (None, self.data.fingerprint):
                 log.warning("the images are not those that %s was trained on so far", run.path)
+        run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
         self.last_good = self.last_logged = self.step
         self.rollbacks = 0  # to the checkpoint `last_good`
         self.sampler: Sampler | None = None  # the latest of `_sampler`

@@ -82,11 +82,17 @@ class Program:
                 current[name] = Instruction(name, shape, op, operands, rest)
 
     def kernels(self, computation: str | None = None, times: int = 1) -> Iterator[Kernel]:
-        """Every kernel that so many runs of a computation run; None: of the whole program."""
+        """Every kernel that so many runs of a computation run; None: of the whole program.
+
+        Of alternatives, those with most to compute, as in an iteration where all that is due now and then is.
+        """
         instructions = self.computations[computation or self.entry]
         for one in instructions.values():
             if one.op in ("while", "call", "async-start"):
                 yield from self.kernels(one.attribute(CALLED), times * self._turns(one))
+            elif one.op == "conditional":
+                alternatives = [list(self.kernels(name, times)) for name in _branches(one)]
+                yield from max(alternatives, key=lambda kernels: (sum(each.flops for each in kernels), len(kernels)))
             elif one.op not in FREE and one.op != "async-done" and not one.op.endswith(("-start", "-update")):
                 moved, flops = self._bytes(one, instructions), self._flops(one, instructions)
                 yield Kernel(one.kind, times, moved, flops, one.attribute(r'op_name="([^"]*)"'))
@@ -176,6 +182,12 @@ def size_of(shape: str, *, on_chip: bool = False) -> int:
         bits = BITS.get(kind) or int(re.search(r"\d+|$", kind)[0] or 0)  # f32, s8, f8e4m3fn; token has none
         total += math.prod(sides) * bits // 8
     return total
+
+
+def _branches(conditional: Instruction) -> list[str]:
+    """The computations of which a conditional runs one."""
+    either = (conditional.attribute(rf"{which}_computation=%?([\w.-]+)") for which in ("true", "false"))
+    return re.findall(r"[\w.-]+", conditional.attribute(r"branch_computations=\{([^}]*)\}") or " ".join(either))
 
 
 def _dimensions(shape: str) -> list[int]:

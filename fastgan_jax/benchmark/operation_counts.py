@@ -102,6 +102,9 @@ def _count_equations(jaxpr: Any) -> int:
             inner = (getattr(value, "jaxpr", value) for value in equation.params.values())  # closed or not
             times = equation.params["length"] if equation.primitive.name == "scan" else 1
             total += times * sum(_count_equations(value) for value in inner if hasattr(value, "eqns"))
+            # Of alternatives the larger: an iteration in which all that is due now and then is.
+            alternatives = equation.params["branches"] if equation.primitive.name == "cond" else ()
+            total += max((_count_equations(value.jaxpr) for value in alternatives), default=0)
     return total
 
 

@@ -174,7 +174,8 @@ def count(device: Device, config: Any, hlo: str | None = None, devices: int = 1)
     for kernel in kernels:
         numbers[kernel.kind] += kernel.times
         moved[kernel.kind] += kernel.times * kernel.bytes
-    resident_set = 0 if config.data.resident == "false" else sum(x.size * x.dtype.itemsize for x in shapes[2:4])
+    images_and_labels = [] if config.data.resident == "false" else jax.tree.leaves(shapes[2:4])
+    resident_set = sum(x.size * x.dtype.itemsize for x in images_and_labels)
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
     local = [kernel for kernel in kernels if kernel.kind not in COLLECTIVES]
     estimate = roofline(device, local, arithmetic(config.train.precision, backend))
@@ -213,7 +214,7 @@ def training_program(config: Any, backend: str, mesh: Mesh | None = None) -> tup
     work = dataclasses.replace(work, spec=dataclasses.replace(work.spec, mesh=mesh))
     state, pretrained, *arrays = jax.eval_shape(lambda *arguments: arguments, work.state, *work.inputs)
     if work.streamed is None:
-        arrays[:2] = (jax.ShapeDtypeStruct((NUM_IMAGES, *x.shape[1:]), x.dtype) for x in arrays[:2])
+        arrays[:2] = jax.tree.map(lambda x: jax.ShapeDtypeStruct((NUM_IMAGES, *x.shape[1:]), x.dtype), arrays[:2])
     return work.program(), (state, pretrained, *arrays), work.per_call
 
 

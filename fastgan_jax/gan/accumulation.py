@@ -86,7 +86,8 @@ def accumulated_update(
 
     start = (optax.tree.zeros_like(d.params), g.batch_stats, d.batch_stats)
     (d_gradient, g_stats, d_stats), d_metrics = scan(discriminator_part, start)
-    d = apply_gradients(for_fake, spec.optimizer, d_gradient)
+    rate = spec.rate_at(state.step)
+    d = apply_gradients(for_fake, spec.optimizer, d_gradient, share=rate)
     d_moved = pass_without_decoders(d)
 
     def generator_part(carried: tuple, micro_batch: tuple) -> tuple[tuple, Metrics]:
@@ -106,7 +107,7 @@ def accumulated_update(
 
     def generator_update() -> tuple[NetworkState, NetworkState, Metrics]:
         (gradient, stats), metrics = scan(generator_part, (optax.tree.zeros_like(g.params), d_stats))
-        updated = apply_gradients(moved_g, spec.optimizer, gradient, batch_stats=g_stats)
+        updated = apply_gradients(moved_g, spec.optimizer, gradient, share=rate, batch_stats=g_stats)
         metrics = jax.tree.map(jnp.mean, metrics) | {"grad_norm/g": optax.tree.norm(gradient)}
         return updated, d_moved.replace(batch_stats=stats), metrics
 

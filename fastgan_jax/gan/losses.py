@@ -79,19 +79,23 @@ class Adversarial(NamedTuple):
         discriminator: (logits of real and of generated images, their margins) -> one scalar for each kind.
         generator: (logits of real images, logits of generated ones) -> scalar.
         pairs: whether G's loss depends on the logits of real images; otherwise it gets None.
+        relative: whether only differences between logits of both kinds count, so that their level is arbitrary.
     """
 
     discriminator: Callable[..., tuple[jax.Array, jax.Array]]
     generator: Callable[[jax.Array | None, jax.Array], jax.Array] = generator_hinge
     pairs: bool = False
+    relative: bool = False
 
 
 # loss.adversarial
 ADVERSARIAL = {
     "hinge": Adversarial(hinge),
-    "relativistic_hinge": Adversarial(relativistic_hinge),
+    "relativistic_hinge": Adversarial(relativistic_hinge, relative=True),
     "logistic": Adversarial(logistic, generator_logistic),
-    "relativistic_pairing": Adversarial(relativistic_pairing, generator_relativistic_pairing, pairs=True),
+    "relativistic_pairing": Adversarial(
+        relativistic_pairing, generator_relativistic_pairing, pairs=True, relative=True
+    ),
 }
 
 

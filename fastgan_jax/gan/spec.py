@@ -44,6 +44,7 @@ class Spec:
     resize: str  # "nearest" | "antialias": how D's small image and the targets are made from the full one
     flip: bool
     ema_decay: float
+    rate: optax.Schedule | None = None  # share of the optimizer's learning rate by iteration; None: all of it
     frozen: tuple[str, ...] = ()  # names among D's parameters of the layers that are not trained
     ema_warmup: bool = False  # a shorter average in the first iterations
     augment_target: float | None = None  # sign of D's real logits that the probability of augmentation aims at
@@ -62,6 +63,10 @@ class Spec:
     def has_averages(self) -> bool:
         """Whether regularization carries numbers from iteration to iteration."""
         return self.augment_target is not None or self.lecam > 0
+
+    def rate_at(self, step: jax.Array) -> jax.Array | None:
+        """The share of the learning rate in the iteration after `step`; None: all of it."""
+        return None if self.rate is None else self.rate(step)
 
     def recomputed(self, function: Callable) -> Callable:
         """A pass through a network, repeated in the backward pass if `recompute` says so."""

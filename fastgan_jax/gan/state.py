@@ -93,8 +93,14 @@ def create_network(
 
 @jax.named_scope("optimizer")
 def apply_gradients(
-    network: NetworkState, optimizer: optax.GradientTransformation, gradient: dict, **changes: Any
+    network: NetworkState,
+    optimizer: optax.GradientTransformation,
+    gradient: dict,
+    *,
+    share: jax.Array | None = None,
+    **changes: Any,
 ) -> NetworkState:
-    """The network after one step of the optimizer; `changes` are other fields to replace."""
+    """The network after one step of the optimizer, or a `share` of it; `changes` are other fields to replace."""
     updates, state = optimizer.update(gradient, network.optimizer, network.params)
+    updates = updates if share is None else optax.tree.scale(share, updates)
     return network.replace(params=optax.apply_updates(network.params, updates), optimizer=state, **changes)

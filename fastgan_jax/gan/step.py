@@ -90,7 +90,8 @@ def update(
     d_gradient, d_stats, d_metrics = discriminator_gradient(
         spec, pretrained.distance, (for_real, for_fake), seen, targets, draws, state
     )
-    d = apply_gradients(for_fake, spec.optimizer, d_gradient, batch_stats=d_stats)
+    rate = spec.rate_at(state.step)
+    d = apply_gradients(for_fake, spec.optimizer, d_gradient, share=rate, batch_stats=d_stats)
 
     g = g.replace(batch_stats=g_stats, spectral=g_spectral)
 
@@ -99,7 +100,7 @@ def update(
         fakes_gradient, d_stats, metrics = generator_loss_gradient(spec, d_now, seen)
         (gradient,) = g_vjp(fakes_gradient)
         metrics |= {"grad_norm/g": optax.tree.norm(gradient)}
-        return apply_gradients(g, spec.optimizer, gradient), d_now.replace(batch_stats=d_stats), metrics
+        return apply_gradients(g, spec.optimizer, gradient, share=rate), d_now.replace(batch_stats=d_stats), metrics
 
     g, d, g_metrics = if_due(spec, state, generator_update, (g, d))
     metrics = d_metrics | g_metrics | {"grad_norm/d": optax.tree.norm(d_gradient)}
@@ -214,6 +215,15 @@ def by_judge(spec: Spec, logits: jax.Array) -> list[jax.Array]:
     return jnp.split(logits, ends, axis=1)
 
 
+def mean_signs(spec: Spec, real: jax.Array, fake: jax.Array) -> Metrics:
+    """Mean signs of the logits [B, L]; where only differences count, of those to the mean of a judge's other kind."""
+    if spec.adversarial.relative:
+        judges = list(zip(by_judge(spec, real), by_judge(spec, fake), strict=True))
+        real = jnp.concatenate([own - other.mean() for own, other in judges], axis=1)
+        fake = jnp.concatenate([own - other.mean() for other, own in judges], axis=1)
+    return {"logits/real_sign": jnp.sign(real).mean(), "logits/fake_sign": jnp.sign(fake).mean()}
+
+
 def discriminator_passes(d: NetworkState) -> tuple[NetworkState, NetworkState]:
     """D as it sees real, then generated images: its spectral vectors move with each pass."""
     for_real = d.replace(spectral=power_iterate(d.params, d.spectral, norms=True))
@@ -324,8 +334,7 @@ def discriminator_gradient(
             **{f"reconstruction/{name}": distance for name, distance in distances.items()},
             "logits/real": real.mean(),
             "logits/fake": fake.mean(),
-            "logits/real_sign": jnp.sign(real).mean(),
-            "logits/fake_sign": jnp.sign(fake).mean(),
+            **mean_signs(spec, real, fake),
         }
         if spec.lecam:
             metrics["loss/lecam"] = losses.lecam(real, fake, averages_of(state))

@@ -41,7 +41,7 @@ RETRY_SECONDS = (1, 5, 15)  # between attempts to read where an error may pass
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)  # what the system says of files that were deleted or replaced
 PASSING = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in messages of TensorStore and of the device
 REASONS = {  # parts of messages of Orbax and TensorStore, and what they mean
-    "structures do not match": "its state has other parts, as with another loss.lecam or augment.target",
+    "structures do not match": "its state has other parts, as of another version or other settings",
     **dict.fromkeys(("DATA_LOSS", "OUT_OF_RANGE", "error while reading array"), "its arrays are damaged"),
 }
 

@@ -25,6 +25,7 @@ BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": Fals
 
 # The state of a checkpoint depends on fields with these names and beginnings: they must be the same when a run goes on.
 FIXED_ON_RESUME = ("model.", "train.seed", "train.batch_size", "train.init_", "train.freeze_discriminator")
+AVERAGED = ("loss.lecam", "augment.target")  # with either of these there are averages in the state
 # Fields that must be multiples of another one, where both are set. The log shows no iteration without all losses.
 LOGGED = ("train.log_every", "train.iterations")
 EVENTS = {
@@ -192,9 +193,10 @@ def check_resumable(saved: dict, current: dict) -> None:
         UserError: naming every differing field that the state depends on; the others may change freely.
     """
     known, lines = flatten(current), []
+    fixed = FIXED_ON_RESUME + (() if _has_averages(saved) == _has_averages(current) else AVERAGED)
     for line in differences(saved, current):
         name = line.split(":")[0]
-        if not name.startswith(FIXED_ON_RESUME):
+        if not name.startswith(fixed):
             continue
         if name in known:
             lines.append(line)
@@ -203,6 +205,12 @@ def check_resumable(saved: dict, current: dict) -> None:
     if lines:
         problem = f"the checkpoint does not fit this configuration ({'; '.join(lines)})"
         raise UserError(f"{problem}: set these values back, or choose another --workdir")
+
+
+def _has_averages(config: dict) -> bool:
+    """Whether the state of such a run carries the averages of regularization (see `Spec.has_averages`)."""
+    lecam, target = (config.get(group, {}).get(name) for group, name in (field.split(".") for field in AVERAGED))
+    return bool(lecam) or target is not None
 
 
 def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) -> None:
@@ -226,6 +234,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
                 raise UserError(f"{every}={fields[every]} does not divide {name}={fields[name]}: choose a divisor")
     _validate_freezing(model, train)
     _validate_tasks(model, config.loss)
+    _validate_regularizers(config)
     reconstructs = model.decoders and model.discriminator != "projected"
     if config.loss.reconstruction == "lpips" and model.channels != 3 and reconstructs:
         problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
@@ -276,6 +285,16 @@ def _validate_freezing(model: ml_collections.ConfigDict, train: ml_collections.C
         raise UserError(f"{given}: a discriminator of {model.resolution} pixels has {len(layers)} layers to freeze")
     if train.freeze_discriminator and train.init_from is None:
         raise UserError(f"{given} would freeze random values: set train.init_from to a run, or 0")
+
+
+def _validate_regularizers(config: ml_collections.ConfigDict) -> None:
+    for name in ("lecam", "r1", "r2") if config.model.discriminator == "both" else ():
+        if config.loss[name]:
+            problem = f"loss.{name}={config.loss[name]} with model.discriminator=both: it is of one judge's logits"
+            raise UserError(f"{problem}; set 0, or another discriminator")
+    if config.augment.target is not None and not split_names(config.augment.policy):
+        problem = f"augment.target={config.augment.target} with augment.policy='': there is nothing to adapt"
+        raise UserError(f"{problem}; set augment.target=None, or a policy")
 
 
 def _validate_tasks(model: ml_collections.ConfigDict, loss: ml_collections.ConfigDict) -> None:

@@ -38,6 +38,18 @@ TEXT = """HloModule jit_program, is_scheduled=true
   ROOT %less = pred[] compare(%turn, %limit), direction=LT
 }
 
+%rare (map: bf16[16,8]) -> bf16[16,8] {
+  %map.1 = bf16[16,8]{1,0} parameter(0)
+  %w = bf16[8,8]{1,0} constant({...})
+  ROOT %dot.2 = bf16[16,8]{1,0} dot(%map.1, %w), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+}
+
+%usual (map: bf16[16,8]) -> bf16[16,8] {
+  %map.2 = bf16[16,8]{1,0} parameter(0)
+  %copy.2 = bf16[16,8]{0,1} copy(%map.2)
+  ROOT %copy.3 = bf16[16,8]{1,0} copy(%copy.2)
+}
+
 ENTRY %main (images: u8[1000,8,8,3], rows: s32[2], x: bf16[2,8,8,3], k: bf16[5,3,3,3]) -> bf16[2,8,8,5] {
   %images = u8[1000,8,8,3]{3,2,1,0} parameter(0)
   %indices = s32[2]{0} parameter(1)
@@ -62,6 +74,9 @@ backend_config={"gemm_backend_config":{"dot_dimension_numbers":{"lhs_contracting
   %loop = (s32[], bf16[16,8]{1,0}) while(%start), condition=%condition, body=%body, \
 backend_config={"known_trip_count":{"n":"10"}}
   %unnoted = (s32[], bf16[16,8]{1,0}) while(%start), condition=%condition, body=%body
+  %now_and_then = bf16[16,8]{1,0} conditional(%due, %product, %product), \
+branch_computations={%rare, %usual}
+  %if = bf16[16,8]{1,0} conditional(%due, %product, %product), true_computation=%usual, false_computation=%rare
   %begun = (s32[2]{0:T(128)S(1)}, s32[2]{0:T(128)}, u32[]) copy-start(%indices)
   %ended = s32[2]{0:T(128)S(1)} copy-done(%begun)
   ROOT %bitcast.1 = bf16[2,8,8,5]{3,2,1,0} bitcast(%y)
@@ -72,7 +87,7 @@ X, K, Y = 2 * (2 * 8 * 8 * 3), 2 * (5 * 3 * 3 * 3), 2 * (2 * 8 * 8 * 5)
 
 
 def test_every_kernel_is_counted_with_what_it_moves_and_computes():
-    gather, pixel, forward, filters, inputs, plain, product, gemm, loop, unnoted, copy = Program(TEXT).kernels()
+    gather, pixel, forward, filters, inputs, plain, product, gemm, loop, unnoted, *rare, copy = Program(TEXT).kernels()
     batch = 2 * 8 * 8 * 3
     assert (gather.kind, gather.bytes, gather.flops) == ("fusion", batch + 2 * 4 + 4 * batch, 0), "not the whole set"
     assert pixel.bytes == 3 * 2 + 3 * 4, "of the first pixel, through a bitcast and a conversion"
@@ -84,6 +99,7 @@ def test_every_kernel_is_counted_with_what_it_moves_and_computes():
     assert product.bytes == 2 * (16 * 32 + 32 * 8 + 16 * 8)
     assert (loop.kind, loop.times, loop.bytes) == ("copy", 10, 2 * 2 * 16 * 8)
     assert (unnoted.kind, unnoted.times) == ("copy", 3), "by the condition"
+    assert [(kernel.kind, kernel.flops) for kernel in rare] == [("dot", 2 * 16 * 8 * 8)] * 2, "the larger alternative"
     assert (copy.kind, copy.times, copy.bytes) == ("copy", 1, 2 * 4), "what is written stays on the chip"
 
 

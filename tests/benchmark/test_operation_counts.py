@@ -85,3 +85,8 @@ def test_products_count_in_loops_and_inner_functions_but_not_with_vectors():
 
     assert operation_counts.count(looped, shape(3, 4), shape(4, 4)) == 5 * 2 * 3 * 4 * 4
     assert operation_counts.count(jnp.matmul, shape(4, 4), shape(4)) == 0
+
+    def alternatives(x, matrix):
+        return jax.lax.cond(x[0, 0] > 0, lambda: x @ matrix @ matrix, lambda: x @ matrix)
+
+    assert operation_counts.count(alternatives, shape(3, 4), shape(4, 4)) == 2 * 2 * 3 * 4 * 4, "the larger one"

@@ -71,7 +71,9 @@ def test_the_program_is_that_of_training_on_the_targets_backend():
     assert indices.shape == (10, config.train.batch_size)
     state, metrics = jax.eval_shape(program, *shapes)
     assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, shapes[0]) and "loss/g" in metrics
-    config.data.resident = "false"
+    config.model.self_supervision = "rotation"
+    assert {leaf.shape for leaf in jax.tree.leaves(target.training_program(config, "gpu")[1][3])} == {(1000,)}
+    config.model.self_supervision, config.data.resident = "", "false"
     _, shapes, _ = target.training_program(config, "tpu")
     assert [shape.shape for shape in shapes[2:]] == [(10, config.train.batch_size, 64, 64, 3), (10, 4)]
 

@@ -12,7 +12,7 @@ from flax import traverse_util
 from jax.sharding import Mesh
 from reference import assert_close
 
-from configs import art512, art1024, fewshot256
+from configs import art512, art1024, fewshot256, smoke
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.gan import joint, losses
 from fastgan_jax.gan.randomness import draw_step
@@ -21,6 +21,7 @@ from fastgan_jax.gan.step import (
     Seen,
     discriminator_gradient,
     discriminator_passes,
+    mean_signs,
     moved_averages,
     reconstruction_targets,
     train_step,
@@ -184,8 +185,9 @@ def test_conditional_networks_train_and_use_their_labels(small):
 @pytest.mark.slow
 def test_the_generator_moves_and_penalties_come_every_other_iteration(small):
     config = small.config.copy_and_resolve_references()
-    config.train.generator_every = 2
+    config.train.update(generator_every=2, iterations=4)
     config.loss.update(r1=1.0, penalty_every=2)
+    config.optim.final_learning_rate = 0.0
     step = jax.jit(partial(train_step, spec_from_config(config)))
     first, metrics = step(small.state, small.images, small.labels)
     usual, expected = small.step(small.state, small.images, small.labels)
@@ -203,6 +205,9 @@ def test_the_generator_moves_and_penalties_come_every_other_iteration(small):
     assert int(second.step) == 2 and float(metrics["loss/r1"]) > 0 and float(metrics["grad_norm/g"]) > 0
     total = sum(float(metrics[f"loss/{name}"]) for name in ("d_real", "d_fake", "reconstruction"))
     assert float(metrics["loss/d"]) == pytest.approx(total + 2 * float(metrics["loss/r1"]), rel=1e-5)
+    # Adam's first step is as long as the rate, by the iteration: 3/4 in the second of four, G's first update or not.
+    before, after = (state.generator.params["initial"]["conv"]["kernel"] for state in (first, second))
+    assert float(jnp.abs(after - before).max()) == pytest.approx(0.75 * config.optim.learning_rate, rel=0.01)
     averaged = jax.tree.map(lambda old, new: 0.99 * old + 0.01 * new, first.ema_params, second.generator.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), averaged, second.ema_params)
     assert not np.array_equal(second.generator.params["to_big"]["kernel"], first.generator.params["to_big"]["kernel"])
@@ -217,6 +222,27 @@ def test_augmentation_adapts_to_the_mean_of_signs_not_to_the_most_frequent(last,
         metrics = {"logits/real": 1.0, "logits/fake": -1.0, "logits/real_sign": sign}
         averages = moved_averages(spec, averages, metrics, batch=4)
     assert float(averages["augment_probability"]) == (0 if falls else 1)
+
+
+def test_signs_of_relativistic_losses_do_not_depend_on_the_level_of_the_logits():
+    """The losses do not either, so that the level alone would decide on adaptive augmentation."""
+    config = smoke.get_config()
+    config.loss.adversarial = "relativistic_hinge"
+    spec, real, fake = spec_from_config(config), jnp.array([[1.0, -2.0, 5.0]]), jnp.array([[0.0, -3.0, 0.0]])
+    for level in (-9.0, 0.0, 9.0):
+        signs = mean_signs(spec, real + level, fake + level)  # real to a mean of -1, generated to one of 4 / 3
+        assert float(signs["logits/real_sign"]) == pytest.approx(1 / 3)
+        assert float(signs["logits/fake_sign"]) == -1
+    absolute = mean_signs(spec_from_config(smoke.get_config()), real + 9, fake + 9)
+    assert float(absolute["logits/real_sign"]) == float(absolute["logits/fake_sign"]) == 1
+
+
+def test_an_average_that_is_taken_over_has_no_warm_up():
+    config = smoke.get_config()
+    config.optim.ema_warmup = True
+    assert spec_from_config(config).ema_warmup
+    config.train.init_from = "runs/other"
+    assert not spec_from_config(config).ema_warmup
 
 
 @pytest.mark.slow

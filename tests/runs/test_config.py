@@ -117,6 +117,8 @@ def test_impossible_values_are_named(field, value):
             "whose feature network is frozen already",
         ),
         ({"loss__reconstruction": "lpips", "loss__perceptual_net": "pixels"}, "use loss.reconstruction=l2"),
+        ({"loss__lecam": 0.3, "model__discriminator": "both"}, "loss.lecam=0.3 with model.discriminator=both: .*set 0"),
+        ({"augment__target": 0.6, "augment__policy": ""}, "augment.target=0.6 with augment.policy='': .*nothing"),
     ],
 )
 def test_impossible_combinations_are_named(fields, message):
@@ -224,6 +226,20 @@ def test_only_fields_that_the_state_depends_on_must_stay():
         UserError, match=r"model\.nz: 32 in the checkpoint, 7 now; train\.seed: 0 in the checkpoint, 7 now"
     ):
         configuration.check_resumable(saved, fixed)
+
+
+def test_averages_cannot_be_switched_on_or_off_when_a_run_goes_on():
+    saved = configuration.to_dict(demo.get_config())
+    saved["augment"]["target"], saved["optim"]["final_learning_rate"] = None, None
+    current = copy.deepcopy(saved)
+    current["optim"]["final_learning_rate"] = 1e-5
+    configuration.check_resumable(saved, current)
+    current["augment"]["target"] = 0.6
+    for pair in ((saved, current), (current, saved)):
+        with pytest.raises(UserError, match=r"configuration \(augment\.target: \S+ in the checkpoint, \S+ now\): set"):
+            configuration.check_resumable(*pair)
+    saved["loss"]["lecam"] = 0.1
+    configuration.check_resumable(saved, current)  # there are averages before and after
 
 
 @pytest.fixture
