@@ -18,6 +18,7 @@ from fastgan_jax.cli import options
 from fastgan_jax.configs import preset_names
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import announced, show_log
+from fastgan_jax.utils.files import user_path
 from fastgan_jax.utils.hosts import ending_together, join
 
 if TYPE_CHECKING:
@@ -79,7 +80,10 @@ def run(arguments: argparse.Namespace) -> int:
             check_images_of_run(arguments, config, RunFolder(workdir))
         with announced("starting"):
             configuration.validate(config)
+            from fastgan_jax.data.dataset import check_source
             from fastgan_jax.utils.devices import keep_compiled_programs
+
+            check_source(config.data, config.model.num_classes)
 
         keep_compiled_programs()
         if arguments.mode == "eval":
@@ -95,8 +99,11 @@ def read_config(arguments: argparse.Namespace) -> Any:
     """
     from fastgan_jax.runs import config as configuration
 
-    images, source = arguments.images, arguments.config or arguments.preset
-    if source is None and images is None and arguments.mode != "print-config":
+    source, given = arguments.config or arguments.preset, source_given(arguments)
+    if source is None and arguments.images is None and given and given[0] == "data.path":
+        arguments.images = user_path(given[1])
+    images = arguments.images
+    if source is None and images is None and not given and arguments.mode != "print-config":
         raise UserError("nothing to train on: give a folder or zip of images, or --preset demo")
     if arguments.preset and arguments.preset not in preset_names():
         raise UserError(f"--preset {arguments.preset}: must be one of {', '.join(preset_names())}")
@@ -107,6 +114,12 @@ def read_config(arguments: argparse.Namespace) -> Any:
         config.data.update(path=str(images.resolve()), tfds=None, hf=None, demo_images=None)
     configuration.apply_overrides(config, arguments.overrides)
     return config
+
+
+def source_given(arguments: argparse.Namespace) -> tuple[str, str] | None:
+    """The field and the value of --config.data.path, .tfds or .hf; None without any of them."""
+    given = dict(arguments.overrides)
+    return next(((name, given[name]) for name in ("data.path", "data.tfds", "data.hf") if given.get(name)), None)
 
 
 def preset_for(arguments: argparse.Namespace) -> str | Path:
@@ -182,10 +195,14 @@ def _command(*words: object) -> str:
 
 
 def default_name(arguments: argparse.Namespace) -> str:
-    """The name of the run folder: that of the images, else that of the settings or of their run."""
+    """The name of the run folder: that of the images, else that of the settings or of their run, or of the data set."""
     if images := arguments.images and arguments.images.resolve():
         return images.name if images.is_dir() else images.stem
+    if arguments.config is None and arguments.preset is None:
+        return user_path(source_given(arguments)[1]).name.partition(":")[0]  # without a version, as in flowers:2.1.1
     config = Path(arguments.config or arguments.preset).expanduser().resolve()
+    if config.is_dir():
+        return config.name
     return config.parent.name if config.name == "config.json" else config.stem
 
 

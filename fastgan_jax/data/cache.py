@@ -1,8 +1,8 @@
 """Decoded sets on disk: arrays that can be memory-mapped, keyed by content and by how they were decoded.
 
 An entry is a folder of images.npy, labels.npy and, written last, set.json: without it there is no entry. Each file is
-written beside its place, flushed to the disk and renamed, and a file's content depends on the key alone. So processes
-may make the same entry at the same time, and one that is killed leaves no harm.
+written beside its place, flushed to the disk and renamed, and a file's content depends on the key alone, unless the
+entry is INCOMPLETE. So processes may make the same entry at the same time, and one that is killed leaves no harm.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import cache_folder, replacing, user_path
 
 FACTS = "set.json"
+INCOMPLETE = "incomplete"  # a fact: with anything in it the entry is made again at the next start
 ABANDONED_SECONDS = 24 * 3600  # an unfinished file unchanged for this long belongs to no process
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def load_or_make(
     Raises:
         UserError: if the folder cannot be used, or what is written there cannot be read back.
     """
-    if (loaded := _load(folder, required)) is None:
+    if (loaded := _load(folder, required)) is None or loaded[2].get(INCOMPLETE):
         _write(folder, shape, make, f"free some space and allow writing there, or set {setting} to another folder")
         if (loaded := _load(folder, required)) is None:
             raise UserError(f"decoded images cannot be read back from {folder}: set {setting} to a folder elsewhere")

@@ -17,7 +17,15 @@ import numpy as np
 from fastgan_jax.data import cache
 from fastgan_jax.data.accounting import Accounting, ReadFile, Unused, printable
 from fastgan_jax.data.cache import entry_folder, load_or_make
-from fastgan_jax.data.decode import DECODER_VERSION, Decoded, Format, collected_warnings, decode_or_reason, decoders
+from fastgan_jax.data.decode import (
+    DECODER_VERSION,
+    Decoded,
+    Format,
+    Passing,
+    collected_warnings,
+    decode_or_reason,
+    decoders,
+)
 from fastgan_jax.data.demo import DEMO_VERSION, draw_demo_image
 from fastgan_jax.data.hf_source import HuggingFaceSource
 from fastgan_jax.data.labels import classes_by_file
@@ -102,6 +110,8 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         )
     finally:
         source.close()
+    if missing := facts.get(cache.INCOMPLETE):  # a set of its own, which is decoded again at the next start
+        fingerprint += f"-{hashlib.sha256(repr(missing).encode()).hexdigest()[:8]}"
     read, skipped = [ReadFile(*file) for file in facts["read"]], [Unused(*file) for file in facts["skipped"]]
     files = Accounting(source.description, read, skipped, source.left_out, classes)
     for line in files.summary(f"{resolution}x{resolution}x{channels}", data.fit):
@@ -110,6 +120,21 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         log.warning("%s", line)
     _check_classes(files, source, labels, kept_labels)
     return ImageSet(images, kept_labels, files, fingerprint)
+
+
+def check_source(data: Any, num_classes: int) -> None:
+    """Checks that there are images at `data.path`, if that is the source, and their classes; it decodes nothing.
+
+    Raises:
+        UserError: as `load_image_set`, before any work.
+    """
+    if data.path is not None:
+        source = _open(data)
+        try:
+            if num_classes:
+                _classes(source, data, num_classes)
+        finally:
+            source.close()
 
 
 def check_instances(num_instances: int, image_set: ImageSet) -> None:
@@ -167,7 +192,7 @@ def _decode_all(
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Decodes every file of the source, in threads, and appends it; the labels of those that can be read, and FACTS."""
     started, count, threads = time.perf_counter(), len(source.names), cpu_threads()
-    kept, read, skipped = [], [], []
+    kept, read, skipped, passing = [], [], [], []
     with collected_warnings() as thread, threads_for_files() as pool:
 
         def decode_one(index: int) -> tuple[Decoded | str, list[str]]:
@@ -178,6 +203,7 @@ def _decode_all(
             name = source.names[index]
             if isinstance(result, str):
                 skipped.append(Unused(name, result))
+                passing += [name] if isinstance(result, Passing) else []
                 continue
             append(result.pixels)
             kept.append(index)
@@ -189,7 +215,7 @@ def _decode_all(
         )
     seconds = time.perf_counter() - started
     log.info("decoded in %.1f s (%.0f images/s)", seconds, len(kept) / seconds)
-    facts = {"read": [dataclasses.astuple(file) for file in read], "skipped": skipped}
+    facts = {"read": [dataclasses.astuple(file) for file in read], "skipped": skipped, cache.INCOMPLETE: passing}
     return np.array([labels[index] for index in kept], np.int32), facts
 
 

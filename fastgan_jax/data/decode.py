@@ -1,6 +1,7 @@
 """One image file to uint8 [side, side, channels]: any mode, any aspect, one antialiased resize."""
 
 import contextlib
+import errno
 import io
 import threading
 import warnings
@@ -12,7 +13,7 @@ import numpy as np
 
 from fastgan_jax.data.color import Note, profile_of, to_srgb
 from fastgan_jax.data.depth import BITS, PHOTOMETRIC, SAMPLE_FORMAT, SIGNED, UNSIGNED, WHITE_IS_ZERO, usual_depth
-from fastgan_jax.data.kinds import REFUSED, Refused, ending, heif_support, is_heif
+from fastgan_jax.data.kinds import REFUSED, NoRoom, Refused, ending, heif_support, is_heif
 from fastgan_jax.data.memory import BYTES_PER_COEFFICIENT, BYTES_PER_PIXEL, GATE, without_pixel_limit
 from fastgan_jax.data.metadata import without_metadata
 from fastgan_jax.errors import UserError
@@ -27,6 +28,7 @@ EXIF_ORIENTATION = 0x0112
 TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 LYING = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")  # those of them that exchange width and height
 SEVERAL = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")  # formats that may hold several images of equal standing
+ABSENT = (errno.ENOENT, errno.EACCES, errno.EPERM)  # what the system says of files that are gone or locked
 DRAFT = 2  # times the target's size, at least, that JPEGs are decoded at
 
 
@@ -139,12 +141,16 @@ def _decode(data: bytes, target: Format, profile: bytes | None = None) -> Decode
     return Decoded(_pixels(image, target), mode, (width, height), notes)
 
 
+class Passing(str):
+    """A reason why there is no image that says nothing of the file, and may not hold another time."""
+
+
 def decode_or_reason(
     read: Callable[[], bytes], target: Format, thread: threading.local, name: str
 ) -> tuple[Decoded | str, list[str]]:
     """The image that `read` returns the file `name` of, or why there is none; and what is odd about it.
 
-    `thread`: of `collected_warnings`.
+    The reason is `Passing` for want of memory, and where the storage fails. `thread`: of `collected_warnings`.
     """
     from PIL import UnidentifiedImageError
 
@@ -158,9 +164,11 @@ def decode_or_reason(
     except UnidentifiedImageError:
         return unknown_format(data), []
     except Refused as error:
-        return str(error), []
+        return Passing(error) if isinstance(error, NoRoom) else str(error), []
     except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
-        return f"{type(error).__name__}: {error}", []
+        reason = f"{type(error).__name__}: {error}"
+        storage = isinstance(error, OSError) and error.errno not in (None, *ABSENT)  # of Pillow's own it is None
+        return Passing(reason) if storage or isinstance(error, MemoryError) else reason, []
 
 
 @contextlib.contextmanager

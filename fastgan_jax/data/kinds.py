@@ -36,6 +36,10 @@ class Refused(ValueError):
     """An image that is not read, for the reason that the message says in plain words."""
 
 
+class NoRoom(Refused):
+    """An image that needs more memory than is free now."""
+
+
 @functools.cache
 def heif_support() -> bool:
     """Whether HEIC files can be read: whether pillow-heif is there, which is then made known to Pillow."""

@@ -4,6 +4,7 @@ import collections
 import csv
 import json
 import logging
+import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -34,14 +35,15 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
     rows = _json_rows(text, where) if text.lstrip()[:1] in ("{", "[") else _csv_rows(text, where)
     by_end: dict[str, list[tuple[str, Any]]] = collections.defaultdict(list)
     for file, label in rows:
-        path = "/".join(part for part in str(file).replace("\\", "/").split("/") if part not in ("", "."))
+        path = _composed("/".join(part for part in str(file).replace("\\", "/").split("/") if part not in ("", ".")))
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise UserError(
                 f"{where}: the label of {printable(path)} is {label!r}: it must be the number or name of a class"
             )
         by_end[path.rsplit("/", 1)[-1]].append((path, label))
     labels, used = {}, set()
-    for name in names:
+    for original in names:
+        name = _composed(original)
         near = [row for row in by_end[name.rsplit("/", 1)[-1]] if _ends_alike(row[0], name)]
         folders = max((_common_folders(path, name) for path, _ in near), default=0)
         near = [row for row in near if _common_folders(row[0], name) == folders]
@@ -49,7 +51,7 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
         if len({label for _, label in near}) > 1:
             raise UserError(f"{where}: {printable(name)} has several labels, {near[0][1]} and {near[1][1]}: keep one")
         if near:
-            labels[name] = near[0][1]
+            labels[original] = near[0][1]
             used |= {path for path, _ in near}
     if without := [name for name in names if name not in labels]:
         raise UserError(f"{where}: {len(without)} of {len(names)} images have no label ({named(without)}): add theirs")
@@ -81,6 +83,11 @@ def _csv_rows(text: str, where: str) -> list[tuple[str, Any]]:
     return [(file, int(label) if numbers else label) for file, label in rows]
 
 
+def _composed(path: str) -> str:
+    """A path with each accented letter as one character: a Mac's file names have two, and look the same."""
+    return unicodedata.normalize("NFC", path)
+
+
 def _ends_alike(one: str, other: str) -> bool:
     return f"/{other}".endswith(f"/{one}") or f"/{one}".endswith(f"/{other}")
 
@@ -100,10 +107,9 @@ def _numbered(labels: list[Any], num_classes: int, where: str) -> tuple[list[int
         numbers = {name: number for number, name in enumerate(classes)}
         return [numbers[str(label)] for label in labels], classes
     if min(labels) < 0 or max(labels) >= num_classes:
-        some = f"{where} has labels from {min(labels)} to {max(labels)}"
-        raise UserError(
-            f"{problem} {some}: they must be 0 to {num_classes - 1}, or set model.num_classes={max(labels) + 1}"
-        )
+        some, count = f"{where} has labels from {min(labels)} to {max(labels)}", len(set(labels))
+        cure = f"set model.num_classes={count}" if {*labels} == {*range(count)} else "number classes from 0 on"
+        raise UserError(f"{problem} {some}: they must be 0 to {num_classes - 1}; {cure}")
     if empty := sorted(set(range(num_classes)) - set(labels)):
         raise UserError(
             f"{problem} in {where}, no image has the label {named(map(str, empty))}: number classes from 0 on"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fastgan_jax.data.kinds import Refused
+from fastgan_jax.data.kinds import NoRoom
 
 BYTES_PER_PIXEL = 12  # while one is decoded: as it is loaded, converted and prepared for the resize
 BYTES_PER_COEFFICIENT = 6  # more per pixel of a progressive JPEG, which is held whole, before it is made smaller
@@ -57,7 +57,7 @@ class Gate:
         """Waits for room for an image's `needed` bytes, and keeps it while the block runs.
 
         Raises:
-            Refused: if the image needs more memory than there is.
+            NoRoom: if the image needs more memory than there is.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._held or self._held + needed <= SHARE * self._free)
@@ -66,7 +66,7 @@ class Gate:
             if needed > self._free:
                 unit, name = (1e9, "GB") if needed >= 1e9 else (1e6, "MB")
                 sizes = f"{needed / unit:.1f} {name} of memory, and {self._free / unit:.1f} {name} are free"
-                raise Refused(f"{width}x{height} pixels need {sizes}: make the image smaller")
+                raise NoRoom(f"{width}x{height} pixels need {sizes}: make the image smaller")
             self._held += needed
         try:
             yield

@@ -16,6 +16,8 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import is_bomb, user_path
 
 EMPTY_FOLDER = "an empty folder"
+UTF8_NAME = 0x800  # the flag of a file in a zip whose name is in UTF-8; without it zipfile reads code page 437
+RUN_FOLDER = {"checkpoints", "reals.png"}  # what a run folder holds before it holds images that are generated
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +140,7 @@ class ZipSource(Source):
         self._members: dict[str, zipfile.ZipInfo] = {}
         left_out, replaced = [], []
         for member in self._zip.infolist():
-            path = member.filename.replace("\\", "/")
+            path = _name_of(member).replace("\\", "/")
             parts = [part for part in path.split("/") if part not in (".", "..")] or [""]
             name = "/".join(filter(None, parts))
             if parts[-1] and (reason := reason_to_leave_out(name) or self._problem(name, member)):
@@ -195,6 +197,16 @@ class ZipSource(Source):
         self._zip.close()
 
 
+def _name_of(member: zipfile.ZipInfo) -> str:
+    """The name of a file in a zip, in UTF-8 too if the zip does not say so, as those of a Mac's Finder do not."""
+    if member.flag_bits & UTF8_NAME:
+        return member.filename
+    try:
+        return member.filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return member.filename
+
+
 def open_source(path: str) -> Source:
     """The source at `data.path`.
 
@@ -241,6 +253,9 @@ class _Listing:
             reason = error.strerror or str(error)
             log.warning("folder %s cannot be listed (%s): its images are missing", printable(str(folder)), reason)
             self.left_out.append(Unused(name, f"a folder that cannot be listed: {reason}"))
+            return
+        if name and {entry.name for entry in entries} >= RUN_FOLDER:
+            self.left_out.append(Unused(name, "a run folder, whose images are made"))
             return
         if name and not entries and not reason_to_leave_out(f"{name}/"):
             self.left_out.append(Unused(name, EMPTY_FOLDER))

@@ -59,8 +59,10 @@ def load_config(source: str | Path) -> ml_collections.ConfigDict:
         near = difflib.get_close_matches(path.stem, names, n=1)
         hint = f"; nearest: {near[0]}" if near else ""
         raise UserError(f"--config {source}: no such file, run or preset{hint}; presets: {', '.join(names)}")
-    if path.suffix != ".json":
+    if path.suffix == ".py":
         return _from_file(path)
+    if path.suffix != ".json":
+        raise UserError(f"--config {source}: give a .py file with get_config(), or the config.json of a run")
     try:
         return from_saved(json.loads(path.read_text(encoding="utf-8"))["config"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -25,6 +25,8 @@ def user_path(text: str | Path) -> Path:
     """A path as a user gives it, "~" standing for the home folder; a UserError for an address such as gs://bucket."""
     if "://" in str(text):
         raise UserError(f"{text} is an address: give a local path, such as that of a mounted folder")
+    if not str(text):
+        raise UserError("an empty path: give a folder or a file (. is the folder that you are in)")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:

@@ -81,6 +81,7 @@ def test_images_take_the_place_of_the_presets_own(started, images, tmp_path):
 def test_the_run_folder_is_named_after_what_is_trained_on(images, tmp_path, monkeypatch):
     zipped = tmp_path / "birds.zip"
     zipped.touch()
+    (folder := tmp_path / "lr0.001").mkdir()
     monkeypatch.chdir(images)
     for words, name in (
         (["."], "my cats.v2"),
@@ -89,8 +90,18 @@ def test_the_run_folder_is_named_after_what_is_trained_on(images, tmp_path, monk
         (["--config", SMOKE], "smoke"),
         (["--config", "/runs/mine/config.json"], "mine"),
         (["--config", "/runs/mine"], "mine"),
+        (["--config", str(folder)], "lr0.001"),
+        (["--config.data.hf=huggan/few-shot-panda"], "few-shot-panda"),
+        (["--config.data.tfds=oxford_flowers102:2.1.1"], "oxford_flowers102"),
     ):
         assert default_name(parse("train", words)) == name
+
+
+def test_a_field_may_name_what_to_train_on(images):
+    config = configured("--config.data.hf=huggan/few-shot-panda")
+    assert (config.data.hf, config.data.path, config.model.resolution) == ("huggan/few-shot-panda", None, 256)
+    arguments = parse("train", [f"--config.data.path={images}"])
+    assert read_config(arguments).data.path == str(images) and default_name(arguments) == images.name
 
 
 def test_the_configuration_of_a_run_is_taken_from_its_folder(smoke_run):
@@ -180,6 +191,11 @@ def test_print_config_is_a_dry_run(capsys, tmp_path, monkeypatch):
         (["--config", SMOKE, "--config.train.batchsize=4"], "nearest: train.batch_size"),
         (["--config", SMOKE, "--config.model.resolution=100"], "model.resolution=100: must be one of 64, 128"),
         (["--config", str(ROOT / "configs" / "fewshot256.py")], "exactly one source"),
+        (["--config", str(ROOT / "README.md")], "give a .py file with get_config()"),
+        (["--preset", "smoke", "--workdir", ""], "an empty path"),
+        (["--preset", "smoke", "--config.data.demo_images=None", "--config.data.path="], "an empty path"),
+        ([str(ROOT / "configs"), "--preset", "smoke"], "there is no image in it"),
+        ([str(ROOT / "docs"), "--preset", "smoke", "--config.model.num_classes=7"], "set model.num_classes="),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, monkeypatch, arguments, message):

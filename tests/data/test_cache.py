@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from image_sets import load
 
-from fastgan_jax.data import cache, decode
+from fastgan_jax.data import cache, dataset, decode
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils import files
 
@@ -106,6 +106,28 @@ def test_an_entry_without_its_facts_is_not_finished(tmp_path, caplog):
     (tmp_path / "key" / "images.npy").write_bytes(b"of a process that was killed")
     assert len(cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)[0]) == 3
     assert not caplog.messages
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_an_image_that_cannot_be_read_for_now_is_tried_again(folder, tmp_path, monkeypatch, error):
+    """It is missing for once, in a set of its own: not for good, and not in that of all images."""
+
+    def read(self):
+        if self.name == "a.PNG":
+            raise error
+        return read_bytes(self)
+
+    read_bytes = Path.read_bytes
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "read_bytes", read)
+        for _ in range(2):
+            partial = load(tmp_path, path=str(folder))
+            assert "a.PNG" not in partial.names and "a.PNG" in partial.skipped
+    whole = load(tmp_path, path=str(folder))
+    assert "a.PNG" in whole.names and len(whole.names) == len(partial.names) + 1
+    assert partial.fingerprint.startswith(whole.fingerprint) and partial.fingerprint != whole.fingerprint
+    monkeypatch.setattr(dataset, "_decode_all", None)
+    assert load(tmp_path, path=str(folder)).fingerprint == whole.fingerprint, "from the cache"
 
 
 def test_threads_that_meet_a_damaged_entry_all_succeed(tmp_path):

@@ -33,6 +33,17 @@ def test_every_form_gives_the_same_classes(text):
     assert classes_by_file(text, NAMES, 3, "labels") == ([0, 2, 1], ["0", "1", "2"])
 
 
+def test_more_labels_than_classes_are_as_many_as_are_advised():
+    text = "a.png,0\nb/a.png,1\nb/c.png,2"
+    with pytest.raises(UserError, match=r"they must be 0 to 1; set model\.num_classes=3"):
+        classes_by_file(text, NAMES, 2, "labels")
+
+
+def test_a_letter_and_its_accent_are_the_same_in_one_character_or_two():
+    for file, name in (("k\u00e4.png", "ka\u0308.png"), ("ka\u0308.png", "k\u00e4.png")):
+        assert classes_by_file(f"{file},0\nb.png,1", [name, "b.png"], 2, "labels")[0] == [0, 1]
+
+
 def test_names_of_classes_are_numbered_in_sorted_order():
     text = "file,label\na.png,dog\nb/a.png,cat\nb/c.png,dog"
     assert classes_by_file(text, NAMES, 2, "labels") == ([1, 0, 1], ["cat", "dog"])
@@ -45,7 +56,8 @@ def test_names_of_classes_are_numbered_in_sorted_order():
         ("", "3 of 3 images have no label"),
         ('{"labels": null}', "3 of 3 images have no label"),
         ("a.png,0\na.png,1\nb/a.png,2\nb/c.png,1", r"a\.png has several labels, 0 and 1"),
-        ("a.png,0\nb/a.png,1\nb/c.png,5", r"model\.num_classes=3: .* labels from 0 to 5: .* set model\.num_classes=6"),
+        ("a.png,0\nb/a.png,1\nb/c.png,5", r"model\.num_classes=3: .* labels from 0 to 5: .* number classes from 0 on"),
+        ("a.png,1\nb/a.png,2\nb/c.png,3", r"labels from 1 to 3: they must be 0 to 2; number classes from 0 on"),
         ("a.png,0\nb/a.png,0\nb/c.png,2", r"no image has the label 1"),
         ("a.png,x\nb/a.png,y\nb/c.png,x", r"has 2 labels \(x, y\); set model\.num_classes=2"),
         ("a.png,0,1", "each line must be of the form file,label, and one is a.png,0,1"),

@@ -56,6 +56,39 @@ def test_a_folder_that_cannot_be_listed_is_named(folder, caplog, monkeypatch):
     assert caplog.text.count("sub cannot be listed (Permission denied): its images are missing") == 1
 
 
+def test_a_run_folder_among_the_images_is_left_out(folder):
+    """As that of `fastgan train .`: its grids are no images to train on when it resumes."""
+    run, before = folder / "runs" / "mine", open_source(str(folder)).names
+    for inside in ("reals.png", "samples/000000100.png", "reconstructions/000000100.png"):
+        (run / inside).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(run / inside)
+    assert len(open_source(str(folder)).names) == len(before) + 3
+    (run / "checkpoints").mkdir()
+    source = open_source(str(folder))
+    assert source.names == before
+    assert [file.reason for file in source.left_out if file.name == "runs/mine"] == [
+        "a run folder, whose images are made"
+    ]
+    assert len(open_source(str(run)).names) == 3, "named itself, it is a folder of images"
+
+
+def test_names_in_a_zip_are_utf8_where_they_can_be(tmp_path):
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
+        for name in ("Kätzchen/ä.png", "b.png"):
+            file.writestr(name, b"")
+    path = tmp_path / "images.zip"
+    content = path.read_bytes()
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # without the flag, as Finder's are
+        place = content.index(signature)
+        content = content[: place + flags] + b"\0\0" + content[place + flags + 2 :]
+    path.write_bytes(content)
+    with zipfile.ZipFile(path) as file:
+        assert "Kätzchen/ä.png" not in file.namelist()
+    source = open_source(str(path))
+    assert source.names == ["Kätzchen/ä.png", "b.png"]
+    source.close()
+
+
 def test_image_names():
     assert all(is_image_name(name) for name in ("a.PNG", "b.JpEg", "c.tif", "ö.webp"))
     assert not any(is_image_name(name) for name in ("a.txt", "._a.png", "png"))
