@@ -60,6 +60,8 @@ class Handler(BaseHTTPRequestHandler):
             for line in map(json.loads, body.decode().splitlines()):
                 if line["key"] == "file":
                     repository[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+                elif line["key"] == "deletedFile":
+                    del repository[line["value"]["path"]]
             url = f"{self.server.address}/{name}/commit/{COMMIT}"
             return self._answer({"success": True, "commitOid": COMMIT, "commitUrl": url, "hookOutput": ""})
         if path == "/api/validate-yaml":

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from fastgan_jax.utils.grids import encode_png, image_grid
 SAMPLES = 16  # images on the card
 SEED = 0  # of these
 ITEMS = ("sampler", "config", "data", "metrics")  # of a checkpoint that are published; the state on request
+CLEARED = (*PATHS, "model.feature_weights")  # settings that hold paths of this machine
+INIT_FROM = "a run of the author"  # in place of the path: None would say that the networks began fresh
+OTHER_IMAGES = "other images"  # what an evaluation compared with, in place of a path
 
 SOURCES = {"hf": "Hugging Face hub", "tfds": "tensorflow-datasets", "demo_images": "procedural images of fastgan_jax"}
 
@@ -28,7 +32,7 @@ Files = dict[str, Path | bytes]  # {path in the repository: file or content}
 def published_files(run: str | Path, sampler: Sampler, name: str, *, state: bool) -> Files:
     """The files of a run's checkpoint as the repository `name` (USER/NAME) has them.
 
-    Paths of this machine are taken out of the settings, and no training image is among the files.
+    Paths of this machine are taken out of the settings. Neither training images nor their names are in the files.
 
     Args:
         run: as for `find_checkpoint`.
@@ -58,20 +62,17 @@ def published_files(run: str | Path, sampler: Sampler, name: str, *, state: bool
     numbers = [line for line in read_metrics(folder.metrics) if line["step"] <= sampler.step]
     if numbers:
         files["metrics.jsonl"] = "".join(json.dumps(line) + "\n" for line in numbers).encode()
-    afterwards = _read(folder.evaluation)
-    if afterwards:
-        afterwards |= {"real": "training set"} if afterwards.get("real") == "training set" else {"real": "other images"}
-        files["evaluation.json"] = json.dumps(afterwards, indent=2).encode()
+    evaluation = _published_evaluation(folder.evaluation, name, sampler.step)
+    if evaluation:
+        files["evaluation.json"] = json.dumps(evaluation, indent=2).encode()
     files["samples.png"] = encode_png(image_grid(sampler.sample(SAMPLES, SEED)))
-    history = evaluations(numbers) or [
-        row for row in afterwards.get("checkpoints", ()) if row.get("step", 0) <= sampler.step
-    ]
-    files["README.md"] = model_card(name, sampler, record, history, afterwards).encode()
+    history, facts = _evaluations(numbers, evaluation, settings["eval"], sampler.step)
+    files["README.md"] = model_card(name, sampler, record, history, facts).encode()
     return files
 
 
 def model_card(
-    name: str, sampler: Sampler, record: dict[str, Any], history: Sequence[dict[str, Any]], afterwards: dict[str, Any]
+    name: str, sampler: Sampler, record: dict[str, Any], history: Sequence[dict[str, Any]], facts: dict[str, Any]
 ) -> str:
     """The card, Markdown with the hub's metadata in front.
 
@@ -80,19 +81,21 @@ def model_card(
         sampler: the generator.
         record: content of config.json.
         history: evaluations up to the generator's iteration, the latest last; [] for none.
-        afterwards: content of evaluation.json; {} for none.
+        facts: "num_samples", "real" and "networks" of these evaluations, as in evaluation.json.
     """
     settings, side = record["config"], sampler.resolution
     model, train, data = (settings[group] for group in ("model", "train", "data"))
     metadata = ["library_name: fastgan_jax", "pipeline_tag: unconditional-image-generation"]
     metadata += ["tags:", *(f"- {tag}" for tag in ("fastgan", "gan", "few-shot", "jax", "flax"))]
     sources = [f"{data[kind]} ({where})" for kind, where in SOURCES.items() if data.get(kind)]
-    facts = {
+    reconstructs = model["decoders"] and model["discriminator"] != "projected"
+    training = {
         "Images": f"{side}x{side}, {model['channels']} channels"
         + (f", {model['num_classes']} classes" if model["num_classes"] else ""),
         "Training set": "".join(sources) or "images of the author",
         "Training": f"{sampler.step:,} iterations of {train['batch_size']} images, {train['precision']}",
-        "Loss": f"{settings['loss']['adversarial']}, reconstruction by {settings['loss']['reconstruction']}",
+        "Loss": settings["loss"]["adversarial"]
+        + (f", reconstruction by {settings['loss']['reconstruction']}" if reconstructs else ""),
         "Width": f"ngf {model['ngf']}, ndf {model['ndf']}, latents of {model['nz']}",
         "Device": record.get("device"),
         "Versions": ", ".join(f"{library} {version}" for library, version in (record.get("versions") or {}).items()),
@@ -106,27 +109,61 @@ def model_card(
         "## Use\n\n```\npip install 'fastgan_jax[hf]'\n```\n\n```python\nimport fastgan_jax\n\n"
         f'g = fastgan_jax.load("hf://{name}")\nimages = g.sample(16, seed={SEED})'
         f"  # uint8 [16, {side}, {side}, {model['channels']}]\n```",
-        "## Training\n\n" + _table(facts, ("", "")),
-        "## Evaluation\n\n" + _evaluation(history, settings, afterwards),
+        "## Training\n\n" + _table(training, ("", "")),
+        "## Evaluation\n\n" + _evaluation(history, facts, settings),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _evaluation(history: Sequence[dict[str, Any]], settings: dict[str, Any], afterwards: dict[str, Any]) -> str:
+def _published_evaluation(path: Path, name: str, step: int) -> dict[str, Any]:
+    """The evaluation.json of a run as the repository `name` has it, up to an iteration; {} if none is left.
+
+    Names of training images, and names and paths of this machine, are taken out.
+    """
+    evaluation = _read(path)
+    known = evaluation.get("checkpoints", [])
+    rows = [row for row in known if row["step"] <= step]
+    if not rows:
+        return {}
+    if len(rows) < len(known):
+        for of_latest in ("warnings", "coverage"):
+            evaluation.pop(of_latest, None)
+    evaluation.get("coverage", {}).pop("uncovered", None)
+    real = evaluation.get("real", "")
+    if not re.fullmatch(r"(class \d+ of the )?training set", real):
+        real = OTHER_IMAGES
+    return evaluation | {"run": name, "real": real, "checkpoints": rows}
+
+
+def _evaluations(
+    numbers: Sequence[dict[str, Any]], evaluation: dict[str, Any], settings: dict[str, Any], step: int
+) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
+    """The evaluations to show, and how these were made.
+
+    They are those of evaluation.json if it has one of iteration `step` or training made none, else those of training.
+    """
+    afterwards, trained = evaluation.get("checkpoints", []), evaluations(numbers)
+    if afterwards and (afterwards[-1]["step"] == step or not trained):
+        return afterwards, evaluation
+    networks = f"features of {settings['features']}, resize {settings['resize']}"
+    return trained, {"num_samples": settings["num_samples"], "real": "training set", "networks": networks}
+
+
+def _evaluation(history: Sequence[dict[str, Any]], facts: dict[str, Any], settings: dict[str, Any]) -> str:
     """The latest evaluation as a table, how it was done, and what it warns of."""
     if not history:
         return "This model was not evaluated."
-    latest, evaluation = history[-1], settings["eval"]
+    latest, real = history[-1], facts["real"]
     values = {
         name: f"{value:.4g}" + (f" ({output(name).better} is better)" if output(name).better else "")
         for name, value in latest.items()
         if name != "step" and value is not None
     }
-    count = afterwards.get("num_samples", evaluation["num_samples"])
-    how = afterwards.get("networks") or f"features of {evaluation['features']}, resize {evaluation['resize']}"
-    warned = diagnose(list(history), evaluation["best_metric"], mirrored=bool(settings["data"].get("flip")))
-    said = "".join(f"\n\nNote: {line}." for line in warned)
-    return f"At iteration {latest['step']:,}, {count:,} samples against the training set ({how}):\n\n" + (
+    against = "the training set" if real == "training set" else real
+    how = f" ({facts['networks']})" if facts.get("networks") else ""
+    warned = diagnose(list(history), settings["eval"]["best_metric"], mirrored=bool(settings["data"].get("flip")))
+    said = "".join(f"\n\nNote: {line}." for line in warned if real != OTHER_IMAGES)  # they speak of training images
+    return f"At iteration {latest['step']:,}, {facts['num_samples']:,} samples against {against}{how}:\n\n" + (
         _table(values, ("metric", "value")) + said
     )
 
@@ -139,9 +176,11 @@ def _table(rows: dict[str, Any], head: tuple[str, str]) -> str:
 def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without paths of this machine."""
     settings = copy.deepcopy(settings)
-    for field in PATHS:
+    for field in CLEARED:
         group, name = field.split(".")
         settings[group][name] = None
+    if settings["train"]["init_from"]:
+        settings["train"]["init_from"] = INIT_FROM
     hf = settings["data"].get("hf")
     if hf and (Path(hf).is_absolute() or Path(hf).exists()):
         settings["data"]["hf"] = None

@@ -10,6 +10,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import announced
 
 HUB = "hf://"
+REPLACED = ("checkpoints", "evaluation.json", "metrics.jsonl")  # by an upload, with or without such files
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def download_run(address: str) -> Path:
 def upload(name: str, files: Mapping[str, Path | bytes], message: str, *, private: bool) -> str:
     """Makes the repository USER/NAME on the hub if there is none, and puts files {path there: file or content} into it.
 
-    They appear together, by one commit. `private` is for a new repository. Returns its address in a browser.
+    They appear together, by one commit, in which what earlier uploads left of REPLACED goes; other files stay.
+    `private` is for a new repository. Returns its address in a browser.
 
     Raises:
         UserError: if nobody is logged in, or the hub refuses.
@@ -68,6 +70,8 @@ def upload(name: str, files: Mapping[str, Path | bytes], message: str, *, privat
         with announced(f"uploading to {name}"):
             api = hub.HfApi()
             made = api.create_repo(name, private=private, exist_ok=True)
+            old = [path for path in api.list_repo_files(name) if path.split("/")[0] in REPLACED and path not in files]
+            operations += [hub.CommitOperationDelete(path) for path in old]
             api.create_commit(name, operations, commit_message=message)
     except Exception as error:  # noqa: BLE001 (as above)
         problem = f"{name} could not be uploaded to {_endpoint(hub)} ({brief(error)})"
