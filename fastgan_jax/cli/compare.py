@@ -1,12 +1,13 @@
 """Draws and tables several runs side by side: samples of the same latents, metrics over iterations, the last numbers.
 
 Numbers are those that the runs recorded: the evaluation.json of the run folder, or the evaluations made while training.
-With --metrics, every kept checkpoint of all runs is evaluated alike now. A .json beside the page has all numbers.
+With --metrics, every kept checkpoint of all runs is evaluated now, and alike: what is not given is taken from the first
+run. A .json beside the page has all numbers.
 """
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.cli import evaluate, options
 from fastgan_jax.errors import UserError
@@ -45,10 +46,11 @@ def run(arguments: argparse.Namespace) -> None:
     for path in arguments.runs:
         find_checkpoint(path, arguments.step)  # before anything is computed
     keep_compiled_programs()
+    configs = [None] * len(arguments.runs) if arguments.metrics is None else _configurations(arguments)
     runs = []
     with announced("sampling from the runs"):
-        for path in Progress(arguments.runs, title="runs", passing=True):
-            evaluation = _evaluated(path, arguments) if arguments.metrics is not None else None
+        for path, config in Progress(list(zip(arguments.runs, configs, strict=True)), title="runs", passing=True):
+            evaluation = None if config is None else _evaluated(path, config, arguments)
             runs.append(comparison.read_run(path, arguments.step, arguments.samples, arguments.seed, evaluation))
     runs = comparison.with_own_names(runs, arguments.runs)
     comparison.draw(out, runs)
@@ -56,13 +58,25 @@ def run(arguments: argparse.Namespace) -> None:
     print("\n".join([comparison.table(runs), *comparison.remarks(runs), str(out), str(beside)]))
 
 
-def _evaluated(path: Path, arguments: argparse.Namespace) -> "Evaluation":
-    """The evaluation of every kept checkpoint of a run by the given settings."""
+def _configurations(arguments: argparse.Namespace) -> list[Any]:
+    """How each run is evaluated, once it is known that the images of all can be read."""
+    from fastgan_jax.inference.restore import load_training_set
+
+    try:
+        configs = evaluate.configurations_of(arguments.runs, arguments)
+        for path, config in zip(arguments.runs, configs, strict=True):
+            load_training_set(path, config, arguments.data)
+    except UserError as error:
+        raise UserError(evaluate.with_options(str(error))) from None
+    return configs
+
+
+def _evaluated(path: Path, config: Any, arguments: argparse.Namespace) -> "Evaluation":
+    """The evaluation of every kept checkpoint of a run."""
     from fastgan_jax.evaluation.evaluator import evaluate_run
     from fastgan_jax.runs.checkpoint import checkpoint_steps
 
     try:
-        config = evaluate.configuration_of(path, arguments)
         return evaluate_run(path, checkpoint_steps(path), config, arguments.data)
     except UserError as error:
         raise UserError(evaluate.with_options(str(error))) from None

@@ -7,6 +7,7 @@ digits. The run's page, report.html, shows the evaluation.json and the coverage.
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,7 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
     keep_compiled_programs()
     chosen = checkpoint_steps(arguments.run) if "all" in arguments.step else arguments.step
     try:
-        config = configuration_of(arguments.run, arguments)
+        (config,) = configurations_of([arguments.run], arguments)
         evaluation = evaluate_run(arguments.run, chosen, config, arguments.data, arguments.label)
     except UserError as error:
         raise UserError(with_options(str(error))) from None
@@ -128,27 +129,37 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     return {option: value for option, value in values.items() if value is not None}
 
 
-def configuration_of(run_folder: Path, arguments: argparse.Namespace) -> Any:
-    """The run's configuration with what the arguments change."""
+def configurations_of(run_folders: Sequence[Path], arguments: argparse.Namespace) -> list[Any]:
+    """The runs' configurations with what the arguments change; several runs are evaluated as the first one."""
     from fastgan_jax.evaluation.choice import choose_networks
+    from fastgan_jax.runs import config as configuration
+
+    given = given_settings(arguments)
+    given = {field: given[option] for field, option in OPTIONS.items() if option in given}
+    given = {field: str(value) if isinstance(value, Path) else value for field, value in given.items()}
+    coverage = bool(vars(arguments).get("coverage"))
+    first, *others = configs = [_changed(folder, given, coverage) for folder in run_folders]
+    choose_networks(first, list(given), others)
+    if coverage and "density_coverage" not in configuration.split_names(first.eval.metrics):
+        raise UserError("--coverage needs a feature network, and none is here: name one with --features")
+    for config in configs:
+        configuration.validate(config, check_source=False)
+    return configs
+
+
+def _changed(run_folder: Path, given: dict[str, Any], coverage: bool) -> Any:
+    """The run's configuration with the fields that are given, and with what a figure of coverage needs."""
     from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.checkpoint import find_checkpoint, read_config
 
     config = configuration.from_saved(read_config(find_checkpoint(run_folder)))
-    given = given_settings(arguments)
-    given = {field: given[option] for field, option in OPTIONS.items() if option in given}
-    given = {field: str(value) if isinstance(value, Path) else value for field, value in given.items()}
     changes = {"eval.every": None}  # so that eval.best_metric need not be among the metrics
     for network, file in WEIGHTS.items():
         if given.get(network) not in (None, config[network]):
             changes[file] = None  # the run's file is for the run's network
     changes |= given
     metrics = changes.get("eval.metrics", config.eval.metrics)
-    if vars(arguments).get("coverage") and "density_coverage" not in configuration.split_names(metrics):
+    if coverage and "density_coverage" not in configuration.split_names(metrics):
         changes["eval.metrics"] = f"{metrics},density_coverage"
     config.update_from_flattened_dict(changes)
-    choose_networks(config, list(given))
-    if vars(arguments).get("coverage") and "density_coverage" not in configuration.split_names(config.eval.metrics):
-        raise UserError("--coverage needs a feature network, and none is here: name one with --features")
-    configuration.validate(config, check_source=False)
     return config

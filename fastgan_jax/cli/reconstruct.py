@@ -9,6 +9,7 @@ printed and written (probe.json) beside rows of real | f1 | f2. Lower is better;
 """
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,8 @@ EXAMPLES = """examples:
   fastgan reconstruct --run runs/mine --probe --iterations 2000 --out probe.png
   fastgan reconstruct --run runs/mine --probe --iterations 2000 --step 0 --out untrained.png"""
 
+log = logging.getLogger(__name__)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "--run", "--step")
@@ -49,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quadrant", metavar="Q", help=which)
     probe = parser.add_argument_group("with --probe")
     options.add_fields(probe, ProbeOptions, HELP)
-    probe.add_argument("--distance", choices=DISTANCES, help="default: lpips where a network is here, else l1")
+    probe.add_argument("--distance", choices=DISTANCES, help="default: lpips of RGB where a network is here, else l1")
     options.add_shared(probe, "--net", "--weights", "--data")
 
 
@@ -129,6 +132,9 @@ def find_distance(arguments: argparse.Namespace, config: Any) -> tuple[str, Any,
     if arguments.distance in ("l1", "l2"):
         return arguments.distance, RECONSTRUCTION[arguments.distance]("", None), None
     if config.model.channels != 3:
+        if not (arguments.distance or arguments.net or arguments.weights):
+            log.warning("the distance is l1: lpips takes 3 channels, and the run has %d", config.model.channels)
+            return "l1", RECONSTRUCTION["l1"]("", None), None
         raise UserError(f"--distance lpips takes 3 channels, and the run has {config.model.channels}: --distance l1")
     name, params = options.load_network(arguments, config, otherwise="--distance l1")
     if name == PIXELS:

@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.diagnosis import History, evaluations
 from fastgan_jax.evaluation.evaluator import Evaluation
 from fastgan_jax.evaluation.results import as_text, best_row, finite
 from fastgan_jax.inference.restore import load
 from fastgan_jax.metrics.registry import METRICS, output
-from fastgan_jax.runs.folder import RunFolder, run_name
+from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.runs.folder import RunFolder, describe_source, run_name
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils import files
 from fastgan_jax.utils.grids import image_grid
@@ -24,6 +26,8 @@ from fastgan_jax.utils.images import rgb
 
 COLUMNS, CHART_INCHES = 3, 3.5  # of charts: beside each other, and their width
 PAUSE = 10  # times the usual interval between lines of the log: the run stood still, its time does not count
+MIRRORING = {"layout", "swd", "nearest"}  # compare with mirror images too where training shows them
+BY_OPTIONS = {"num_samples", "seed", "num_real", "real", "features", "distance"}  # settings that commands can change
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,9 @@ def read_run(run: Path, step: int | str, num: int, seed: int, evaluation: Evalua
         history, facts = evaluations(lines), {}
         if history:
             own = sampler.config.eval
-            facts = {"num_samples": own.num_samples, "networks": f"{own.features}, {own.resize} resize"}
-    settings = {name: facts[name] for name in ("num_samples", "num_real", "real", "seed", "networks") if name in facts}
-    if settings.get("real", "training set") == "training set":
-        data = sampler.config.data
-        settings["real"] = data.path or data.tfds or f"{data.demo_images} demo images"
+            networks = networks_in_words(sampler.config)
+            facts = {"num_samples": own.num_samples, "seed": own.seed, "networks": networks}
+    settings = _settings(facts, history, sampler.config)
     images = rgb(sampler.sample(num, seed, labels=labels))
     return Compared(run_name(run), sampler.step, images, _minutes(lines, sampler.step), history, settings)
 
@@ -83,22 +85,7 @@ def remarks(runs: Sequence[Compared]) -> list[str]:
     """What keeps the numbers of runs from being compared, in words."""
     missing = [run.name for run in runs if not run.history]
     found = [f"no evaluation of {', '.join(missing)} is recorded: add --metrics layout,swd"] if missing else []
-    first = next((run for run in runs if run.history), None)
-    for run in runs:
-        if not run.history or run is first:
-            continue
-        both = run.settings.keys() & first.settings.keys()
-        other = [
-            f"{key} {run.settings[key]}, not {first.settings[key]}"
-            for key in sorted(both)
-            if run.settings[key] != first.settings[key]
-        ]
-        if other:
-            found.append(
-                f"the numbers of {run.name} and {first.name} come from different evaluations ({'; '.join(other)}) and "
-                "cannot be compared: evaluate them alike, by --metrics"
-            )
-    return found
+    return [*found, *_differences(runs)]
 
 
 def names_of(runs: Sequence[Compared]) -> list[str]:
@@ -109,11 +96,14 @@ def names_of(runs: Sequence[Compared]) -> list[str]:
 
 
 def cells(runs: Sequence[Compared]) -> list[list[str]]:
-    """The table: a title line, and a line for each run; * marks a number that is better than those of all others."""
-    names = names_of(runs)
+    """The table: a title line, and a line for each run.
+
+    Where all can be compared, * marks a number that is better than those of all others.
+    """
+    names, alike = names_of(runs), not _differences(runs)
     rows = [run.last for run in runs]
     known = {name: sum(row.get(name) is not None for row in rows) for name in names}
-    best = {name: best_row(rows, name) for name in names if output(name).better and known[name] > 1}
+    best = {name: best_row(rows, name) for name in names if alike and output(name).better and known[name] > 1}
     lines = [["run", "iteration", "minutes", *names]]
     for run, row in zip(runs, rows, strict=True):
         at = f"{run.step}" if row.get("step", run.step) == run.step else f"{run.step} (numbers: {row['step']})"
@@ -174,6 +164,41 @@ def _draw_charts(charts: Any, runs: Sequence[Compared], names: Sequence[str]) ->
     charts[0].legend(fontsize=7)
     for axes in charts[len(names) :]:
         axes.set_axis_off()
+
+
+def _differences(runs: Sequence[Compared]) -> list[str]:
+    """Of each run whose numbers come from another evaluation than those of one before it, that and how, in words."""
+    found, evaluated = [], [run for run in runs if run.history]
+    for place, run in enumerate(evaluated):
+        for other in evaluated[:place]:
+            ours, theirs = run.settings, other.settings
+            keys = sorted(key for key in ours.keys() & theirs.keys() if ours[key] != theirs[key])
+            if not keys:
+                continue
+            how = "; ".join(f"{key} {ours[key]}, not {theirs[key]}" for key in keys)
+            cure = ": evaluate them alike, by --metrics, with --features, --net or --data where these differ"
+            found.append(
+                f"the numbers of {run.name} and {other.name} come from different evaluations ({how}) and cannot be "
+                f"compared{cure if BY_OPTIONS.intersection(keys) else ''}"
+            )
+            break
+    return found
+
+
+def _settings(facts: dict[str, Any], history: History, config: Any) -> dict[str, Any]:
+    """What the numbers of an evaluation depend on besides the run, by its facts and the run's configuration."""
+    data = config.data
+    settings = {name: facts[name] for name in ("num_samples", "num_real", "real", "seed") if name in facts}
+    if settings.get("real", "training set") == "training set":
+        count = f" ({data.demo_images})" if data.demo_images else ""
+        settings["real"] = f"{describe_source(data)}{count}"
+    settings |= {"resolution": config.model.resolution, "fit": data.fit}
+    if any(MIRRORING.intersection(row) for row in history):
+        settings["mirrored"] = facts.get("mirrored", data.flip)
+    measures = [network.measure for network in PERCEPTUAL.values()]
+    for network in filter(None, facts.get("networks", "").split("; ")):
+        settings["distance" if network in measures else "features"] = network
+    return settings
 
 
 def _recorded(path: Path) -> dict[str, Any]:

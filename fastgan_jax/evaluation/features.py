@@ -46,8 +46,7 @@ class FeatureExtractor:
             ) from None
         self._network, self._resize = FEATURE_NETWORKS[name], resize
         unit = self._network.unit_features
-        own = ", the discriminator's own network" if is_own_network(name, discriminator) else ""
-        self.description = f"{name}{', unit length' if unit else ''}, {resize} resize{own}"
+        self.description = features_in_words(name, resize, discriminator)
         digest = hashlib.sha256(f"{name}/{self._network.side}/{resize}{'/unit' if unit else ''}".encode())
         for key in sorted(arrays):
             digest.update(key.encode() + np.ascontiguousarray(arrays[key]).tobytes())
@@ -67,6 +66,13 @@ class FeatureExtractor:
         else:
             features = self._on_all(map_batches(resized, CHUNK, rgb(images)))
         return scaled(features) if self._network.unit_features else features
+
+
+def features_in_words(name: str, resize: str, discriminator: str) -> str:
+    """A feature network and its convention, such as "inception, legacy resize", and whether it is a run's own."""
+    unit = ", unit length" if FEATURE_NETWORKS[name].unit_features else ""
+    own = ", the discriminator's own network" if is_own_network(name, discriminator) else ""
+    return f"{name}{unit}, {resize} resize{own}"
 
 
 def is_own_network(name: str, discriminator: str) -> bool:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.evaluation.choice import judges
 from fastgan_jax.evaluation.diagnosis import evaluations
 from fastgan_jax.pretrained.choice import best_here, choice_in_words
-from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
+from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.report.evaluations import evaluation, evaluation_afterwards, warnings
 from fastgan_jax.report.figures import embedded_image, line_chart
 from fastgan_jax.report.html import STYLE, figure, folded, paragraph, side_by_side, table
@@ -124,9 +125,10 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
 
 def _afterwards(folder: RunFolder, config: dict, results: dict[str, Any]) -> str:
     if not results:
-        own = config.get("eval", {})
-        used = best_here(FEATURE_NETWORKS, own.get("features", "inception"), own.get("feature_weights"))
-        remark = choice_in_words(FEATURE_NETWORKS, used)
+        own, model = config.get("eval", {}), config.get("model", {})
+        features = own.get("features", "inception")
+        kind = judges(features, model.get("discriminator", "fastgan"))
+        remark = choice_in_words(kind, best_here(kind, features, own.get("feature_weights")))
         return _not_there(folder, folder.evaluation, "evaluate", "--step all --json", remark)
     return evaluation_afterwards(results)
 

@@ -22,6 +22,18 @@ def cache(tmp_path_factory):
         yield
 
 
+def test_metrics_alone_start_no_download(smoke_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setitem(FILES, "efficientnet_lite0", dataclasses.replace(FILES["efficientnet_lite0"], package=""))
+    monkeypatch.setattr(store, "_download", lambda *_: pytest.fail("a download that nobody asked for"))
+    assert load_tool("evaluate").main(["--run", str(smoke_run), "--metrics", "kid,layout"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(
+        "error: eval.metrics=kid,layout: kid needs a feature network, and none is on this machine; "
+    )
+    assert error.endswith("eval.metrics=layout,swd needs none; here: --metrics, --features\n")
+
+
 @pytest.mark.slow
 def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run, tmp_path, capsys, caplog, monkeypatch):
     run = tmp_path / "run"

@@ -108,12 +108,15 @@ def test_plain_distances_need_no_weights(tool, smoke_run_d):
     np.testing.assert_array_equal(distance.compare(params, first, 0 * first), [1, 1])
 
 
-def test_lpips_of_other_channels_is_refused(tool, smoke_run_d):
-    arguments = tool.parse(["--run", "r", "--probe", "--out", "o.png"])
+def test_lpips_of_other_channels_is_refused_where_it_is_asked_for(tool, smoke_run_d, caplog):
+    command = ["--run", "r", "--probe", "--out", "o.png"]
     gray = smoke_run_d.config.copy_and_resolve_references()
     gray.model.channels = 1
-    with pytest.raises(UserError, match="--distance lpips takes 3 channels, and the run has 1: --distance l1"):
-        tool.find_distance(arguments, gray)
+    for asked in (["--distance", "lpips"], ["--net", "squeeze"]):
+        with pytest.raises(UserError, match="--distance lpips takes 3 channels, and the run has 1: --distance l1"):
+            tool.find_distance(tool.parse([*command, *asked]), gray)
+    assert tool.find_distance(tool.parse(command), gray)[0] == "l1"
+    assert "the distance is l1: lpips takes 3 channels, and the run has 1" in caplog.text
 
 
 def unreachable(*_):

