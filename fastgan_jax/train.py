@@ -150,7 +150,6 @@ class _Training:
         if self.data.files.skipped or self.data.files.left_out:
             log.info("what became of each file: %s", run.data)
         self.resident = is_resident(self.data, config.data.resident)
-        save_png(run.reals, _grid_of_reals(self.data.images))
         check_same("the images", self.data.fingerprint)
         self.pretrained = jax.device_put(pretrained) if spec.mesh is None else placed(pretrained, spec.mesh)
         self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
@@ -166,6 +165,7 @@ class _Training:
             if data.get("fingerprint") not in (None, self.data.fingerprint):
                 log.warning("the images are not those that %s was trained on so far", run.path)
         run.write_config(configuration.to_dict(config), device=jax.devices()[0].device_kind)
+        save_png(run.reals, _grid_of_reals(self.data.images))
         self.last_good = self.last_logged = self.step
         self.rollbacks = 0  # to the checkpoint `last_good`
         self.sampler: Sampler | None = None  # the latest of `_sampler`
@@ -396,7 +396,7 @@ def _warn_of_other_evaluation(saved: dict, current: dict) -> None:
     if changed and saved.get("eval", {}).get("every") and current["eval"]["every"]:
         log.warning(
             "scores so far and from here on cannot be compared, nor the best checkpoint be chosen by them (%s): judge "
-            "kept checkpoints anew with tools/evaluate.py",
+            "kept checkpoints anew with fastgan evaluate --step all",
             "; ".join(changed),
         )
 

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.gan.program import TRAINING_CURE, compile_program, iterations_per_call, make_program
 from fastgan_jax.gan.state import create_train_state
 from fastgan_jax.utils.console import watched
-from fastgan_jax.utils.devices import memory_advice
+from fastgan_jax.utils.devices import batch_mesh, memory_advice, placed
 
 FEW_ITERATIONS = 200  # are done before one has read how long they take
 LAYER = (8, 64, 64, 64)  # of a convolution of the size that training has many of
@@ -69,17 +70,19 @@ class Measured(NamedTuple):
 def measure(config: Any, images: ImageSet) -> Measured:
     """Compiles the program that training on these images runs, which then finds it compiled, and times a few calls."""
     train, backend = config.train, jax.default_backend()
-    spec, per_call = spec_from_config(config), iterations_per_call(config, 0, backend)
+    mesh = batch_mesh(train.batch_size // train.accumulate, train.devices)
+    spec, per_call = replace(spec_from_config(config), mesh=mesh), iterations_per_call(config, 0, backend)
     resident = is_resident(images, config.data.resident)
-    key, pretrained = jax.random.key(train.seed), jax.device_put(random_pretrained(config))
-    state = jax.device_put(watched("preparing the networks", lambda: create_train_state(key, spec)), jax.devices()[0])
+    key, pretrained = jax.random.key(train.seed), random_pretrained(config)
+    pretrained = jax.device_put(pretrained) if mesh is None else placed(pretrained, mesh)
+    state = placed(watched("preparing the networks", lambda: create_train_state(key, spec)), mesh)
     program = make_program(
         spec, iterations=per_call, resident=resident, unroll=backend == "cpu", accumulate=train.accumulate
     )
     facts = bool(spec.discriminator.heads)
-    with feed(images, resident, train.seed, train.batch_size, per_call, facts=facts) as batches:
+    with feed(images, resident, train.seed, train.batch_size, per_call, mesh=mesh, facts=facts) as batches:
         inputs = next(batches)
-        compiled, needed = watched("compiling", lambda: compile_program(program, state, pretrained, *inputs))
+        compiled, needed = watched("compiling", lambda: compile_program(program, state, pretrained, *inputs, mesh=mesh))
 
         def run() -> float:
             nonlocal state

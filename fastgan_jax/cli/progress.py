@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
             labels = None if arguments.label is None else [options.label_of(arguments, sampler)] * arguments.num
             images = sampler.sample(arguments.num, arguments.seed, labels=labels)
             image = image_grid(images, arguments.columns)
-            yield image if arguments.no_caption else captioned(image, f"iteration {step}")
+            yield image if arguments.no_caption else captioned(image, f"iteration {step}", f"iteration {steps[-1]}")
 
     write_video(arguments.out, frames(), arguments.fps)
     print(f"iterations {', '.join(map(str, steps))}: {arguments.out}")

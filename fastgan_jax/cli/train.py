@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fastgan_jax.cli import options
 from fastgan_jax.configs import preset_names
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.console import announced, show_log
+from fastgan_jax.utils.console import announced, muted, show_log
 from fastgan_jax.utils.files import user_path
 from fastgan_jax.utils.hosts import ending_together, join
 
@@ -109,7 +109,8 @@ def read_config(arguments: argparse.Namespace) -> Any:
         raise UserError(f"--preset {arguments.preset}: must be one of {', '.join(preset_names())}")
     if images and not images.exists():
         raise UserError(f"{images}: no such folder or zip of images")
-    config = configuration.load_config(source or (preset_for(arguments) if images else DEFAULT_PRESET))
+    source = source or (preset_for(arguments) if images else preset_without_images(arguments))
+    config = configuration.load_config(source)
     if images:
         config.data.update(path=str(images.resolve()), tfds=None, hf=None, demo_images=None)
     configuration.apply_overrides(config, arguments.overrides)
@@ -132,7 +133,7 @@ def preset_for(arguments: argparse.Namespace) -> str | Path:
     if run.latest_step() is not None and (run.source() == own or (run.source() and arguments.mode == "train")):
         log.info("settings: those of the run in %s", run.path)
         return run.path
-    with announced(f"reading {arguments.images}"):
+    with announced(f"reading {arguments.images}"), muted("fastgan_jax.data"):
         source = open_source(str(arguments.images))
         try:
             found = survey(source)
@@ -144,6 +145,24 @@ def preset_for(arguments: argparse.Namespace) -> str | Path:
 
         preset, reason = choose_preset(this_device(), len(source.names), *found)
     log.info("%s", reason)
+    return preset
+
+
+def preset_without_images(arguments: argparse.Namespace) -> str | Path:
+    """The settings for a data set that is not looked at yet: those of its run in the run folder, else by the device."""
+    from fastgan_jax.runs.folder import RunFolder
+
+    if (given := source_given(arguments)) is None:
+        return DEFAULT_PRESET
+    run, source = RunFolder(run_folder(arguments)), f"{given[0].removeprefix('data.')}={given[1]}"
+    if run.latest_step() is not None and run.source() == source:
+        log.info("settings: those of the run in %s", run.path)
+        return run.path
+    with announced("starting"):
+        from fastgan_jax.utils.devices import this_device
+
+        preset = "cpu128" if this_device().kind == "cpu" else DEFAULT_PRESET
+    log.info("preset %s: %s is not looked at before it is read; --preset chooses another", preset, source)
     return preset
 
 
@@ -199,7 +218,10 @@ def default_name(arguments: argparse.Namespace) -> str:
     if images := arguments.images and arguments.images.resolve():
         return images.name if images.is_dir() else images.stem
     if arguments.config is None and arguments.preset is None:
-        return user_path(source_given(arguments)[1]).name.partition(":")[0]  # without a version, as in flowers:2.1.1
+        name = source_given(arguments)[1].partition("://")[2] or source_given(arguments)[1]  # hf://datasets/me/cats
+        path = Path(name).expanduser()
+        # A file or folder has its own name; a data set has its own without a version, as in flowers:2.1.1.
+        return path.resolve().stem if path.exists() else path.name.partition(":")[0]
     config = Path(arguments.config or arguments.preset).expanduser().resolve()
     if config.is_dir():
         return config.name

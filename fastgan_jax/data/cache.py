@@ -54,7 +54,13 @@ def load_or_make(
         UserError: if the folder cannot be used, or what is written there cannot be read back.
     """
     if (loaded := _load(folder, required)) is None or loaded[2].get(INCOMPLETE):
-        _write(folder, shape, make, f"free some space and allow writing there, or set {setting} to another folder")
+        try:
+            _write(folder, shape, make, f"free some space and allow writing there, or set {setting} to another folder")
+        except UserError as error:
+            if loaded is None:
+                raise
+            log.warning("the incomplete set in %s stays (%s)", folder, error)
+            return loaded
         if (loaded := _load(folder, required)) is None:
             raise UserError(f"decoded images cannot be read back from {folder}: set {setting} to a folder elsewhere")
     return loaded

@@ -34,7 +34,7 @@ from fastgan_jax.data.source import Source, open_source
 from fastgan_jax.data.tfds_source import TfdsSource
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.self_supervision import Facts
-from fastgan_jax.utils.console import Progress, announced
+from fastgan_jax.utils.console import Progress, announced, muted
 from fastgan_jax.utils.files import user_path
 
 FACTS = ("read", "skipped")  # kept with a cached set
@@ -129,12 +129,13 @@ def check_source(data: Any, num_classes: int) -> None:
         UserError: as `load_image_set`, before any work.
     """
     if data.path is not None:
-        source = _open(data)
-        try:
-            if num_classes:
-                _classes(source, data, num_classes)
-        finally:
-            source.close()
+        with muted("fastgan_jax.data"):
+            source = _open(data)
+            try:
+                if num_classes:
+                    _classes(source, data, num_classes)
+            finally:
+                source.close()
 
 
 def check_instances(num_instances: int, image_set: ImageSet) -> None:

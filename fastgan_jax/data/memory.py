@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fastgan_jax.data.kinds import NoRoom
+from fastgan_jax.data.kinds import NoRoom, Refused
 
 BYTES_PER_PIXEL = 12  # while one is decoded: as it is loaded, converted and prepared for the resize
 BYTES_PER_COEFFICIENT = 6  # more per pixel of a progressive JPEG, which is held whole, before it is made smaller
 SHARE = 0.5  # of the free memory that decoding may take
 UNKNOWN_MEMORY = 4 * 2**30  # where the system does not say what is free
-CGROUPS = (  # limit and use of a container's memory, in versions 2 and 1
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+CGROUPS = (  # of a container's memory, in versions 2 and 1: limit, use, and what of it is which
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
+    *[tuple(f"/sys/fs/cgroup/memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat"))],
 )
+FILE_CACHE = {"active_file", "inactive_file", "total_active_file", "total_inactive_file"}  # in use, and free at need
 
 
 def cpu_threads() -> int:
@@ -40,10 +41,21 @@ def free_memory() -> int:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
-    for limit, used in CGROUPS:
+    for limit, used, kinds in CGROUPS:
         with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()))
+            lines = map(str.split, Path(kinds).read_text(encoding="ascii").splitlines())
+            sizes = {name: int(size) for name, size in lines if name in FILE_CACHE}
+            totals = {
+                name: size for name, size in sizes.items() if name.startswith("total_")
+            }  # in version 1 beside parts
+            cached = sum((totals or sizes).values())
+            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()) + cached)
     return max(0, min(free, default=UNKNOWN_MEMORY))
+
+
+def _machine_memory() -> int:
+    """Bytes of memory that the machine has."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else UNKNOWN_MEMORY
 
 
 class Gate:
@@ -57,7 +69,7 @@ class Gate:
         """Waits for room for an image's `needed` bytes, and keeps it while the block runs.
 
         Raises:
-            NoRoom: if the image needs more memory than there is.
+            NoRoom: if the image needs more memory than is free; Refused: more than the machine has.
         """
         with self._changed:
             self._changed.wait_for(lambda: not self._held or self._held + needed <= SHARE * self._free)
@@ -66,7 +78,8 @@ class Gate:
             if needed > self._free:
                 unit, name = (1e9, "GB") if needed >= 1e9 else (1e6, "MB")
                 sizes = f"{needed / unit:.1f} {name} of memory, and {self._free / unit:.1f} {name} are free"
-                raise NoRoom(f"{width}x{height} pixels need {sizes}: make the image smaller")
+                kind = NoRoom if needed <= _machine_memory() else Refused
+                raise kind(f"{width}x{height} pixels need {sizes}: make the image smaller")
             self._held += needed
         try:
             yield

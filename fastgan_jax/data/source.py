@@ -1,6 +1,7 @@
 """Sources of image files: a folder or a zip. A source lists names and reads bytes; it decodes nothing."""
 
 import collections
+import contextlib
 import hashlib
 import logging
 import os
@@ -17,7 +18,8 @@ from fastgan_jax.utils.files import is_bomb, user_path
 
 EMPTY_FOLDER = "an empty folder"
 UTF8_NAME = 0x800  # the flag of a file in a zip whose name is in UTF-8; without it zipfile reads code page 437
-RUN_FOLDER = {"checkpoints", "reals.png"}  # what a run folder holds before it holds images that are generated
+RUN_FOLDER = {"checkpoints", "config.json"}  # what a run folder holds before it holds images that are generated
+MADE = "a run folder, whose images are made"
 
 log = logging.getLogger(__name__)
 
@@ -138,14 +140,19 @@ class ZipSource(Source):
         except Exception as error:  # noqa: BLE001 (damage can show as any)
             raise UserError(f"data.path={path} is not a readable zip ({error}): give a folder or a .zip") from None
         self._members: dict[str, zipfile.ZipInfo] = {}
+        listed = [(_name_of(member), member) for member in self._zip.infolist()]
+        runs = _run_folders({name for name, _ in listed})
+        self._others: dict[str, zipfile.ZipInfo] = {}
         left_out, replaced = [], []
-        for member in self._zip.infolist():
-            path = _name_of(member).replace("\\", "/")
-            parts = [part for part in path.split("/") if part not in (".", "..")] or [""]
-            name = "/".join(filter(None, parts))
-            if parts[-1] and (reason := reason_to_leave_out(name) or self._problem(name, member)):
+        for name, member in listed:
+            if not name or member.filename.endswith(("/", "\\")):
+                continue
+            if name.startswith(runs):
+                left_out.append(Unused(name, f"of {MADE}"))
+            elif reason := reason_to_leave_out(name) or self._problem(name, member):
                 left_out.append(Unused(name, reason))
-            elif parts[-1]:
+                self._others[name] = member
+            else:
                 former = self._members.get(name)
                 self._members[name] = member
                 if former and (former.CRC, former.file_size) == (member.CRC, member.file_size):
@@ -173,10 +180,10 @@ class ZipSource(Source):
         return self._read(self._members[self.names[index]])
 
     def read_other(self, name: str) -> bytes | None:
-        if name not in self._zip.namelist():
+        if name not in self._others:
             return None
         try:
-            return self._read(self._zip.getinfo(name))
+            return self._read(self._others[name])
         except Exception as error:  # noqa: BLE001 (too large, damaged, encrypted or packed in an unknown way)
             raise UserError(f"{name} in {self.description} cannot be read ({error})") from None
 
@@ -198,13 +205,21 @@ class ZipSource(Source):
 
 
 def _name_of(member: zipfile.ZipInfo) -> str:
-    """The name of a file in a zip, in UTF-8 too if the zip does not say so, as those of a Mac's Finder do not."""
-    if member.flag_bits & UTF8_NAME:
-        return member.filename
-    try:
-        return member.filename.encode("cp437").decode("utf-8")
-    except UnicodeError:
-        return member.filename
+    """The name of a file in a zip, with / between folders.
+
+    It is read as UTF-8 too if the zip does not say so, as those of a Mac's Finder do not.
+    """
+    name = member.filename
+    if not member.flag_bits & UTF8_NAME:
+        with contextlib.suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _run_folders(names: set[str]) -> tuple[str, ...]:
+    """The beginnings of the names of files in run folders."""
+    folders = {name.partition("/checkpoints/")[0] for name in names if "/checkpoints/" in name}
+    return tuple(f"{folder}/" for folder in folders if f"{folder}/config.json" in names)
 
 
 def open_source(path: str) -> Source:
@@ -255,7 +270,7 @@ class _Listing:
             self.left_out.append(Unused(name, f"a folder that cannot be listed: {reason}"))
             return
         if name and {entry.name for entry in entries} >= RUN_FOLDER:
-            self.left_out.append(Unused(name, "a run folder, whose images are made"))
+            self.left_out.append(Unused(name, MADE))
             return
         if name and not entries and not reason_to_leave_out(f"{name}/"):
             self.left_out.append(Unused(name, EMPTY_FOLDER))

@@ -14,7 +14,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.diagnosis import History, evaluations
 from fastgan_jax.evaluation.evaluator import Evaluation
-from fastgan_jax.evaluation.results import as_text, best_row, finite
+from fastgan_jax.evaluation.results import as_text, best_row, finite, upgraded
 from fastgan_jax.inference.restore import load
 from fastgan_jax.metrics.registry import METRICS, output
 from fastgan_jax.pretrained.registry import PERCEPTUAL
@@ -204,7 +204,7 @@ def _settings(facts: dict[str, Any], history: History, config: Any) -> dict[str,
 def _recorded(path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return facts if all("step" in row for row in facts["checkpoints"]) else {}["step"]
+        return upgraded(facts) if all("step" in row for row in facts["checkpoints"]) else {}["step"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it, and evaluate the run again") from None
 

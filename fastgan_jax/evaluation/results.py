@@ -15,6 +15,12 @@ Row = dict[str, Any]  # {"step": iteration, output: number}
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
+def upgraded(facts: dict[str, Any]) -> dict[str, Any]:
+    """An evaluation.json in the words of this version; 0.2 named networks apart, and knew no other images."""
+    networks = "; ".join(filter(None, (facts.get("features"), facts.get("distance"))))
+    return {"networks": networks, "real": "training set"} | facts
+
+
 def best_row(rows: Sequence[Row], name: str) -> Row | None:
     """The row in which `name`, a ranked output, is best; None if it is so in several, to the four digits shown."""
     best = min(rows, key=lambda row: rank(name, row.get(name)))

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
+from fastgan_jax.evaluation.results import upgraded
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.metrics.registry import output
 from fastgan_jax.runs.checkpoint import find_checkpoint
@@ -23,6 +25,7 @@ ITEMS = ("sampler", "config", "data", "metrics")  # of a checkpoint that are pub
 CLEARED = (*PATHS, "model.feature_weights")  # settings that hold paths of this machine
 INIT_FROM = "a run of the author"  # in place of the path: None would say that the networks began fresh
 OTHER_IMAGES = "other images"  # what an evaluation compared with, in place of a path
+HUB_NAME = re.compile(r"(hf://)?(datasets/)?\w[\w.-]*(/[\w.-]+)?")  # of a data set on the hub
 
 SOURCES = {"hf": "Hugging Face hub", "tfds": "tensorflow-datasets", "demo_images": "procedural images of fastgan_jax"}
 
@@ -66,7 +69,7 @@ def published_files(run: str | Path, sampler: Sampler, name: str, *, state: bool
     if evaluation:
         files["evaluation.json"] = json.dumps(evaluation, indent=2).encode()
     files["samples.png"] = encode_png(image_grid(sampler.sample(SAMPLES, SEED)))
-    history, facts = _evaluations(numbers, evaluation, settings["eval"], sampler.step)
+    history, facts = _evaluations(numbers, evaluation, sampler)
     files["README.md"] = model_card(name, sampler, record, history, facts).encode()
     return files
 
@@ -120,7 +123,7 @@ def _published_evaluation(path: Path, name: str, step: int) -> dict[str, Any]:
 
     Names of training images, and names and paths of this machine, are taken out.
     """
-    evaluation = _read(path)
+    evaluation = upgraded(_read(path))
     known = evaluation.get("checkpoints", [])
     rows = [row for row in known if row["step"] <= step]
     if not rows:
@@ -129,24 +132,24 @@ def _published_evaluation(path: Path, name: str, step: int) -> dict[str, Any]:
         for of_latest in ("warnings", "coverage"):
             evaluation.pop(of_latest, None)
     evaluation.get("coverage", {}).pop("uncovered", None)
-    real = evaluation.get("real", "")
+    real = evaluation["real"]
     if not re.fullmatch(r"(class \d+ of the )?training set", real):
         real = OTHER_IMAGES
     return evaluation | {"run": name, "real": real, "checkpoints": rows}
 
 
 def _evaluations(
-    numbers: Sequence[dict[str, Any]], evaluation: dict[str, Any], settings: dict[str, Any], step: int
+    numbers: Sequence[dict[str, Any]], evaluation: dict[str, Any], sampler: Sampler
 ) -> tuple[Sequence[dict[str, Any]], dict[str, Any]]:
     """The evaluations to show, and how these were made.
 
-    They are those of evaluation.json if it has one of iteration `step` or training made none, else those of training.
+    They are those of evaluation.json if it has one of the generator or training made none, else those of training.
     """
     afterwards, trained = evaluation.get("checkpoints", []), evaluations(numbers)
-    if afterwards and (afterwards[-1]["step"] == step or not trained):
+    if afterwards and (afterwards[-1]["step"] == sampler.step or not trained):
         return afterwards, evaluation
-    networks = f"features of {settings['features']}, resize {settings['resize']}"
-    return trained, {"num_samples": settings["num_samples"], "real": "training set", "networks": networks}
+    config, networks = sampler.config, networks_in_words(sampler.config)
+    return trained, {"num_samples": config.eval.num_samples, "real": "training set", "networks": networks}
 
 
 def _evaluation(history: Sequence[dict[str, Any]], facts: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -182,7 +185,7 @@ def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
     if settings["train"]["init_from"]:
         settings["train"]["init_from"] = INIT_FROM
     hf = settings["data"].get("hf")
-    if hf and (Path(hf).is_absolute() or Path(hf).exists()):
+    if hf and (not HUB_NAME.fullmatch(hf) or Path(hf).exists()):
         settings["data"]["hf"] = None
     return settings
 

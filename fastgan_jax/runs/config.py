@@ -216,7 +216,9 @@ def _has_averages(config: dict) -> bool:
 
 
 def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) -> None:
-    """Checks every field and their combinations; `check_source`: also that exactly one source of images is set.
+    """Checks every field and their combinations.
+
+    With `check_source` also what matters to training alone: regularization, and that exactly one source is set.
 
     Raises:
         UserError: one line with the field, its value and what it must be.
@@ -236,7 +238,6 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
                 raise UserError(f"{every}={fields[every]} does not divide {name}={fields[name]}: choose a divisor")
     _validate_freezing(model, train)
     _validate_tasks(model, config.loss)
-    _validate_regularizers(config)
     reconstructs = model.decoders and model.discriminator != "projected"
     if config.loss.reconstruction == "lpips" and model.channels != 3 and reconstructs:
         problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
@@ -249,6 +250,8 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     if fields.get("data.labels") is not None and not model.num_classes:
         problem = f"data.labels={fields['data.labels']} with model.num_classes=0: the model has no classes"
         raise UserError(f"{problem}; set model.num_classes to their number")
+    if check_source:
+        _validate_regularizers(config)
     sources = {name: fields[name] for name in SOURCES}
     given = [name for name, value in sources.items() if value is not None]
     if check_source and len(given) != 1:

@@ -10,7 +10,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import announced
 
 HUB = "hf://"
-REPLACED = ("checkpoints", "evaluation.json", "metrics.jsonl")  # by an upload, with or without such files
+REPLACED = re.compile(r"checkpoints/\d+/.*|evaluation\.json|metrics\.jsonl")  # by an upload, with or without such files
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def upload(name: str, files: Mapping[str, Path | bytes], message: str, *, privat
         with announced(f"uploading to {name}"):
             api = hub.HfApi()
             made = api.create_repo(name, private=private, exist_ok=True)
-            old = [path for path in api.list_repo_files(name) if path.split("/")[0] in REPLACED and path not in files]
+            old = [path for path in api.list_repo_files(name) if REPLACED.fullmatch(path) and path not in files]
             operations += [hub.CommitOperationDelete(path) for path in old]
             api.create_commit(name, operations, commit_message=message)
     except Exception as error:  # noqa: BLE001 (as above)

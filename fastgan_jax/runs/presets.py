@@ -32,7 +32,8 @@ TABLE = (
     Row("art1024", "large images", memory=10, images=LARGE_SET, side=768),
     Row("lowmem8gb", "large images, little memory", memory=4, images=LARGE_SET, side=768),
     Row("lowmem4gb", "large images, very little memory", memory=2.5, images=LARGE_SET, side=768),
-    Row("art512", "many images", memory=7, images=LARGE_SET, side=384),
+    Row("art512", "many images", memory=5, images=LARGE_SET, side=384),
+    Row("fewshot256", "larger ones need more memory than is known to be here", images=LARGE_SET, side=384),
     Row("fewshot256", "few or small images, which the paper trains on at 256x256"),
 )
 
@@ -44,7 +45,8 @@ def choose_preset(device: "Device", count: int, sizes: Sequence[tuple[int, int]]
     memory = (device.memory or 0) / 1e9
     has = {"memory": memory, "images": count, "side": side, "flat": flat}
     row = next(row for row in TABLE if _suits(row, device.kind == "cpu", has))
-    place = "a CPU" if device.kind == "cpu" else f"{device.name} ({memory:.0f} GB for JAX)"
+    known = f"{memory:.0f} GB for JAX" if device.memory else "memory not known"
+    place = "a CPU" if device.kind == "cpu" else f"{device.name} ({known})"
     some = f"{count} images (shorter side about {side} pixels)"
     return row.preset, f"preset {row.preset} for {place} and {some}: {row.reason}; --preset chooses another"
 

@@ -66,6 +66,18 @@ def announced(text: str) -> Iterator[None]:
         timer.cancel()
 
 
+@contextlib.contextmanager
+def muted(name: str) -> Iterator[None]:
+    """Keeps warnings of the loggers below `name` from the log, where the same is said again later."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def watched(title: str, function: Callable[[], Result]) -> Result:
     """What `function` returns, while the screen says for how long it has been at work, once that is noticeable.
 

@@ -29,7 +29,8 @@ class Device(NamedTuple):
 
 
 def this_device() -> Device:
-    """The default device."""
+    """The default device; a UserError if there is none, see `check_device`."""
+    check_device()
     device = jax.local_devices()[0]
     return Device(device.platform, device.device_kind, (device.memory_stats() or {}).get("bytes_limit"))
 
@@ -119,7 +120,8 @@ def check_device() -> None:
         chosen = jax.config.jax_platforms
         reason = str(error).strip().split("\n")[0].removesuffix(AUTOMATIC).strip()
         cure = "unset JAX_PLATFORMS to use what is here" if chosen else "see the installation of JAX"
-        extras = "for a GPU pip install 'fastgan_jax[cuda]', for a TPU 'fastgan_jax[tpu]'"
+        gpu = "for a GPU pip install 'fastgan_jax[cuda]', or with drivers before 580 '[cuda12]'"
+        extras = f"{gpu}, for a TPU 'fastgan_jax[tpu]'"
         problem = f"JAX_PLATFORMS={chosen}: JAX finds no such device" if chosen else "JAX finds no device"
         raise UserError(f"{problem}{reason and f' ({reason})'}: {cure}; {extras}") from None
 

@@ -30,17 +30,21 @@ def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     return grid
 
 
-def captioned(image: np.ndarray, text: str) -> np.ndarray:
-    """An image, uint8 [H, W, C], with a line of text below it as large as fits: uint8 [H + h, W, C]."""
+def captioned(image: np.ndarray, text: str, longest: str | None = None) -> np.ndarray:
+    """An image, uint8 [H, W, C], with a line of text below it as large as fits: uint8 [H + h, W, C].
+
+    The size is that of `longest` (None: of the text itself), so that images with texts up to that are equally high.
+    """
     from PIL import Image, ImageDraw, ImageFont
 
     height, width, channels = image.shape
     for size in range(max(10, width // 20), 3, -1):
         font = ImageFont.load_default(size=size)
-        left, top, right, bottom = (round(side) for side in font.getbbox(text))
+        left, top, right, bottom = (round(side) for side in font.getbbox(longest or text))
         if right - left <= width - 2:
             break
     line = Image.new("L", (width, bottom + top), WHITE)
+    left, top, right, _ = (round(side) for side in font.getbbox(text))
     ImageDraw.Draw(line).text(((width - right - left) // 2, top // 2), text, fill=0, font=font)
     strip = np.repeat(np.asarray(line)[..., None], min(channels, 3), axis=-1)
     if channels == 4:

@@ -55,6 +55,7 @@ def test_what_exists_is_kept_and_bad_input_is_one_line(images, tmp_path, capsys)
     for words, message in (
         ([images, *SMALL, "--out", out], "exists already"),
         (["--out", tmp_path / "new.png"], "nothing to look at"),
+        ([images, "--out", images / "sheets" / "new.png"], "lies among the images"),
         ([images, "--out", tmp_path / "new.jpg"], "must be a .png file"),
         ([images / "no", "--out", tmp_path / "new.png"], "no such folder or zip of images"),
     ):

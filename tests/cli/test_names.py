@@ -79,12 +79,15 @@ def test_a_name_that_is_too_long_is_refused_before_the_work(smoke_run, tmp_path,
     assert error == f"error: {path} cannot be written (File name too long): choose another {option}\n"
 
 
-@pytest.mark.parametrize("command", ["sample", "train"])
-def test_a_device_that_is_not_here_is_one_line_before_the_work(smoke_run, tmp_path, command):
-    words = {"sample": ["--run", smoke_run, "--out", tmp_path / "a"]}
-    words["train"] = ["--preset", "smoke", "--workdir", tmp_path / "a"]
+@pytest.mark.parametrize(
+    "words", [["sample", "--run", "RUN"], ["train", "--preset", "smoke"], ["train", "RUN/samples"]]
+)
+def test_a_device_that_is_not_here_is_one_line_before_the_work(smoke_run, tmp_path, words):
+    """Also where it is to choose the preset."""
+    words = [word.replace("RUN", str(smoke_run)) for word in words]
+    words += ["--out" if words[0] == "sample" else "--workdir", str(tmp_path / "a")]
     environment = os.environ | {"JAX_PLATFORMS": "abacus"}
-    program = [sys.executable, "-m", "fastgan_jax", command, *map(str, words[command])]
+    program = [sys.executable, "-m", "fastgan_jax", *words]
     root = Path(__file__).resolve().parents[2]
     result = subprocess.run(program, capture_output=True, text=True, env=environment, cwd=root)
     assert result.returncode == 2

@@ -95,9 +95,10 @@ def test_the_state_is_published_on_request(hub, smoke_run):
 
 def test_a_second_push_replaces_the_first_and_leaves_the_files_of_others(hub, pushed, smoke_run):
     pushed |= {"LICENSE": b"mine", "examples/metrics.jsonl": b"mine", "checkpoints.md": b"mine"}
+    pushed["checkpoints/other.pth"] = b"mine"
     assert any(path.startswith("checkpoints/4/") for path in pushed) and "evaluation.json" in pushed
     assert run("push", smoke_run, NAME, "--step", 2) == 0
-    assert {path.split("/")[1] for path in pushed if path.startswith("checkpoints/")} == {"2"}
+    assert {path.split("/")[1] for path in pushed if path.startswith("checkpoints/")} == {"2", "other.pth"}
     assert "evaluation.json" not in pushed and pushed.keys() > {"LICENSE", "examples/metrics.jsonl", "checkpoints.md"}
     assert fastgan_jax.load(f"hf://{NAME}").step == 2
     assert sum(request.endswith("/commit/main") for request in hub.requests) == 2

@@ -92,14 +92,25 @@ def test_the_run_folder_is_named_after_what_is_trained_on(images, tmp_path, monk
         (["--config", "/runs/mine"], "mine"),
         (["--config", str(folder)], "lr0.001"),
         (["--config.data.hf=huggan/few-shot-panda"], "few-shot-panda"),
+        (["--config.data.hf=hf://datasets/huggan/few-shot-panda"], "few-shot-panda"),
+        (["--config.data.hf=."], "my cats"),
         (["--config.data.tfds=oxford_flowers102:2.1.1"], "oxford_flowers102"),
     ):
         assert default_name(parse("train", words)) == name
 
 
-def test_a_field_may_name_what_to_train_on(images):
-    config = configured("--config.data.hf=huggan/few-shot-panda")
-    assert (config.data.hf, config.data.path, config.model.resolution) == ("huggan/few-shot-panda", None, 256)
+def test_a_field_may_name_what_to_train_on(images, tmp_path, monkeypatch):
+    name = "huggan/few-shot-panda"
+    for kind, side in (("gpu", 256), ("cpu", 128)):
+        monkeypatch.setattr("fastgan_jax.utils.devices.this_device", lambda kind=kind: Device(kind, kind, None))
+        config = configured(f"--config.data.hf={name}")
+        assert (config.data.hf, config.data.path, config.model.resolution) == (name, None, side)
+    run = make_run(tmp_path / "runs" / "few-shot-panda", images, 5, [])
+    record = json.loads((run / "config.json").read_text())
+    record["config"]["data"] |= {"path": None, "hf": name}
+    (run / "config.json").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path)
+    assert configured(f"--config.data.hf={name}").model.ngf == 9, "the run's own settings"
     arguments = parse("train", [f"--config.data.path={images}"])
     assert read_config(arguments).data.path == str(images) and default_name(arguments) == images.name
 

@@ -77,10 +77,14 @@ def test_free_memory_heeds_the_container(monkeypatch, tmp_path):
     (tmp_path / "max").write_text("5000\n")
     (tmp_path / "current").write_text("2000\n")
     (tmp_path / "none").write_text("max\n")
-    monkeypatch.setattr(memory, "CGROUPS", ((tmp_path / "none", tmp_path / "current"),))
+    (tmp_path / "stat").write_text("anon 700\nfile 1300\nactive_file 200\ninactive_file 1000\n")
+    monkeypatch.setattr(memory, "CGROUPS", ([tmp_path / name for name in ("none", "current", "stat")],))
     assert memory.free_memory() > 5000
-    monkeypatch.setattr(memory, "CGROUPS", ((tmp_path / "max", tmp_path / "current"),))
-    assert memory.free_memory() == 3000
+    monkeypatch.setattr(memory, "CGROUPS", ([tmp_path / name for name in ("max", "current", "stat")],))
+    assert memory.free_memory() == 3000 + 1200, "files that were read give way"
+    with open(tmp_path / "stat", "a") as file:
+        file.write("total_active_file 300\ntotal_inactive_file 1100\n")
+    assert memory.free_memory() == 3000 + 1400, "as version 1 counts"
 
 
 def test_threads_follow_the_affinity(monkeypatch):

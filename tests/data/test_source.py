@@ -3,6 +3,8 @@
 import errno
 import logging
 import os
+import re
+import shutil
 import warnings
 import zipfile
 from pathlib import Path
@@ -63,29 +65,36 @@ def test_a_run_folder_among_the_images_is_left_out(folder):
         (run / inside).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(run / inside)
     assert len(open_source(str(folder)).names) == len(before) + 3
-    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "0").mkdir(parents=True)
+    for inside in ("config.json", "checkpoints/0/d"):
+        (run / inside).touch()
     source = open_source(str(folder))
     assert source.names == before
     assert [file.reason for file in source.left_out if file.name == "runs/mine"] == [
         "a run folder, whose images are made"
     ]
     assert len(open_source(str(run)).names) == 3, "named itself, it is a folder of images"
+    zipped = open_source(shutil.make_archive(str(folder.with_name("zipped")), "zip", folder))
+    assert zipped.names == before
+    zipped.close()
 
 
 def test_names_in_a_zip_are_utf8_where_they_can_be(tmp_path):
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
-        for name in ("Kätzchen/ä.png", "b.png"):
+        for name in ("Kätzchen/ä.png", "b.png", "Kätzchen.csv"):
             file.writestr(name, b"")
     path = tmp_path / "images.zip"
     content = path.read_bytes()
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # without the flag, as Finder's are
-        place = content.index(signature)
-        content = content[: place + flags] + b"\0\0" + content[place + flags + 2 :]
+        for found in list(re.finditer(signature, content)):
+            place = found.start() + flags
+            content = content[:place] + b"\0\0" + content[place + 2 :]
     path.write_bytes(content)
     with zipfile.ZipFile(path) as file:
         assert "Kätzchen/ä.png" not in file.namelist()
     source = open_source(str(path))
     assert source.names == ["Kätzchen/ä.png", "b.png"]
+    assert source.read_other("Kätzchen.csv") == b""
     source.close()
 
 

@@ -42,8 +42,8 @@ def publish(tmp_path):
     "steps, fids, text, value",
     [
         ((2, 4), {4: 51.2}, "At iteration 4, 5,000 samples against the training set (squeeze):", "| kid | 0.4 "),
-        ((2,), {4: 51.2}, "At iteration 4, 500 samples against the training set (features of", "| fid | 51.2 "),
-        ((6,), {2: 51.2}, "At iteration 2, 500 samples against the training set (features of", "| fid | 51.2 "),
+        ((2,), {4: 51.2}, "At iteration 4, 500 samples against the training set (inception", "| fid | 51.2 "),
+        ((6,), {2: 51.2}, "At iteration 2, 500 samples against the training set (inception", "| fid | 51.2 "),
         ((2, 6), {}, "At iteration 2, 5,000 samples against the training set (squeeze):", "| kid | 0.2 "),
     ],
 )
@@ -52,6 +52,12 @@ def test_numbers_on_the_card_stand_beside_how_they_were_made(publish, steps, fid
     card = publish(FACTS | {"checkpoints": rows}, fids, eval__num_samples=500)["README.md"].decode()
     assert text in card and value in card
     assert ("kid" in value) == ("| kid |" in card) and ("fid" in value) == ("| fid |" in card)
+
+
+def test_an_evaluation_of_version_0_2_is_described_as_it_was_made(publish):
+    facts = {"num_samples": 300, "features": "squeeze, legacy resize", "distance": "LPIPS (squeeze)"}
+    card = publish(facts | {"checkpoints": [{"step": 4, "kid": 0.4}]})["README.md"].decode()
+    assert "300 samples against the training set (squeeze, legacy resize; LPIPS (squeeze)):" in card
 
 
 @pytest.mark.parametrize(
@@ -83,6 +89,7 @@ def test_what_was_evaluated_of_later_checkpoints_is_not_published(publish):
 def test_neither_paths_nor_names_of_this_machine_are_published(publish):
     coverage = {"coverage": {"covered": 1, "uncovered": ["alice.png"], "step": 4}}
     private = {name: "/home/alice/secret" for name in ("train__init_from", "model__feature_weights", "data__labels")}
+    private["data__hf"] = "~/alice/secret"
     files = publish(
         FACTS | coverage | {"checkpoints": [{"step": 4, "kid": 0.4}]},
         **private,

@@ -29,6 +29,7 @@ def gpu(gigabytes: float) -> Device:
         (gpu(60), 1000, SMALL, "fewshot256"),
         (gpu(6), 1000, LARGE, "lowmem8gb"),
         (gpu(3), 1000, LARGE, "lowmem4gb"),
+        (gpu(6), 1000, MEDIUM, "art512"),
         (gpu(3), 1000, MEDIUM, "fewshot256"),
         (gpu(2), 1000, LARGE, "fewshot256"),
         (Device("tpu", "TPU v5 lite", 16 * 2**30), 1000, LARGE, "art1024"),
@@ -40,6 +41,13 @@ def test_device_and_images_decide(device, count, size, preset, monkeypatch):
     name, reason = choose_preset(device, count, [size, size[::-1], (1, 1), (9999, 9999)], flat=0.1)
     assert name == preset
     assert reason.startswith(f"preset {preset} for ") and f"{count} images" in reason and "--preset" in reason
+
+
+def test_the_reason_is_true_on_small_cards():
+    for device, known in ((gpu(3), "3 GB for JAX"), (Device("gpu", "without numbers", None), "memory not known")):
+        reason = choose_preset(device, 1000, [MEDIUM], flat=0.1)[1]
+        assert known in reason and "need more memory than is known to be here" in reason
+    assert "few or small images" in choose_preset(gpu(3), 20, [MEDIUM], flat=0.1)[1]
 
 
 def test_the_table_names_presets_and_its_last_row_takes_all_other_devices():

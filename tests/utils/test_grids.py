@@ -30,6 +30,11 @@ def test_png_keeps_pixels_and_metadata(tmp_path, channels):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_caption_stands_below_the_image(channels):
     image = np.full((20, 90, channels), 40, np.uint8)
+    high = {
+        captioned(np.zeros((64, 66, 3), np.uint8), f"iteration {step}", "iteration 1000").shape
+        for step in (7, 800, 1000)
+    }
+    assert len(high) == 1, "frames of a video"
     shown = captioned(image, "iteration 7")
     np.testing.assert_array_equal(shown[:20], image)
     below = shown[20:]
