@@ -42,7 +42,7 @@ def get_config() -> ml_collections.ConfigDict:
     model.discriminator = "fastgan"  # fastgan | projected (features of a frozen network, Sauer et al. 2021) | both
     model.feature_weights = placeholder(str)  # file with the weights of that network; None: the package of [projected]
     model.decoders = "big,part,small"  # reconstruction decoders of the discriminator, also: mid; "" for none
-    model.part = "quadrant"  # that the decoder "part" reconstructs: quadrant (reference) | eighth of the side (paper)
+    model.part = "quadrant"  # what the decoder "part" reconstructs: quadrant (reference) | eighth of the side (paper)
     model.self_supervision = ""  # of contrastive, aspect, rotation: tasks of the discriminator (paper's table 6)
     model.num_instances = 0  # training images that "contrastive" tells apart: their number; 0: without that task
     model.sle_activation = "swish"  # inside skip-layer excitation: swish (reference) | leaky_relu (paper's text)
@@ -59,7 +59,7 @@ def get_config() -> ml_collections.ConfigDict:
     loss.lecam = 0.0  # weight of LeCam regularization of the discriminator's logits (Tseng et al. 2021); 0: none
     loss.r1 = 0.0  # weight of the gradient penalty on real images (Mescheder et al. 2018), half the squared length
     loss.r2 = 0.0  # weight of that on generated images
-    loss.penalty_every = 1  # iterations of which one computes them, weighted as much more (lazy, Karras et al. 2020)
+    loss.penalty_every = 1  # iterations per computation, which then weighs as much more (lazy, Karras et al. 2020)
     loss.smoothing = 0.2  # margins of the hinge are uniform from 1 - this to 1: 0.2 (reference) | 0 (paper)
     loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2 | none: as model.decoders=""
     loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference's sum)
@@ -84,7 +84,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     train = config.train = ml_collections.ConfigDict()
     train.iterations = 50_000  # one update of the discriminator each, and one of the generator by generator_every
-    train.generator_every = 1  # iterations of which the last updates the generator and its average
+    train.generator_every = 1  # iterations between updates of the generator and its average
     train.batch_size = 8  # images per iteration
     train.devices = placeholder(int)  # that share each batch, as a single one would compute it; None: all that are here
     train.seed = 0  # of everything random in the run
@@ -109,7 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.metrics = "fid"  # joined by commas: fid, frechet, kid, layout, swd, ..., see docs/evaluation.md
     evaluation.num_samples = 5_000  # generated images that are evaluated (paper: 5,000)
     evaluation.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
-    evaluation.features = "inception"  # network: inception (for fid) | squeeze | squeeze_caffe (small; for the others)
+    evaluation.features = "inception"  # inception (for fid) | efficientnet_lite0 | squeeze | squeeze_caffe (for the others)
     evaluation.feature_weights = placeholder(str)  # local file with its weights; None: the cache, then download
     evaluation.resize = "legacy"  # to the network's input: legacy (as most published FIDs) | clean (antialiased)
     evaluation.seed = 1_000_003  # of the latents of evaluated images

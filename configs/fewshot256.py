@@ -1,9 +1,9 @@
 """A hundred images of one subject at 256x256: the few-shot setting of the paper (section 4.1), nothing to download.
 
-Command:   fastgan train /my/images
+Command:   fastgan train /my/images --preset fewshot256
 Hardware:  one GPU of 6 GB or more; by XLA's compiler for an H100 an iteration needs 2.4 GB beside the images
            (docs/benchmarks.md).
-Differs from the paper: reconstruction by mean absolute difference, which needs no pretrained network. For the paper's
+Differs from the reference: reconstruction by mean absolute difference, which needs no pretrained network. For its
            perceptual loss add --config.loss.reconstruction=lpips, which fetches VGG-16 once.
 """
 

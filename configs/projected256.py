@@ -1,7 +1,7 @@
 """Projected GAN at 256x256 (Sauer et al. 2021, with FastGAN's generator): sharp images in a fraction of the iterations.
 
 Command:   pip install 'fastgan_jax[projected]' && fastgan train /my/images --preset projected256
-Hardware:  one GPU; docs/experiments.md has a setting for CPUs. This preset has not been run to its end.
+Hardware:  one GPU; projected_cpu is for CPUs. This preset has not been run to its end.
 Settings:  its authors'. The discriminator sees features of an EfficientNet that was trained on ImageNet, so evaluate by
            another network too, and look at the images: heads may be doubled where features are perfect.
 """

@@ -1,7 +1,7 @@
 """Writes one self-contained HTML page about a run: settings, curves, images and warnings.
 
 The page needs no network. Training writes it too, at its end. What other commands leave in the run folder goes in:
-nearest.png of fastgan nearest and evaluation.json of fastgan evaluate.
+nearest.png of fastgan nearest, evaluation.json and coverage.png of fastgan evaluate.
 """
 
 import argparse

@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which("--seeds", type=options.seeds, metavar="S,S-S", help="several seeds, such as 0,3,7-9")
     add("--pick", type=options.count, default=1, metavar="K", help="each image is the best of K by the discriminator")
     add("--first", type=options.index, default=0, metavar="I", help="index of the first image (default: 0)")
-    add("--labels", type=options.numbers, metavar="L,L,...", help="class of each image, or one (default: each)")
+    add("--labels", type=options.numbers, metavar="L,L,...", help="one per image, or one (default: in turn)")
 
 
 def run(arguments: argparse.Namespace) -> None:
