@@ -109,7 +109,7 @@ def get_config() -> ml_collections.ConfigDict:
     evaluation.metrics = "fid"  # joined by commas: fid, frechet, kid, layout, swd, ..., see docs/evaluation.md
     evaluation.num_samples = 5_000  # generated images that are evaluated (paper: 5,000)
     evaluation.best_metric = "fid"  # a number of eval.metrics: the checkpoint with the best one is kept
-    evaluation.features = "inception"  # inception (for fid) | efficientnet_lite0 | squeeze | squeeze_caffe (for the others)
+    evaluation.features = "inception"  # inception (for fid) | efficientnet_lite0 | squeeze | squeeze_caffe
     evaluation.feature_weights = placeholder(str)  # local file with its weights; None: the cache, then download
     evaluation.resize = "legacy"  # to the network's input: legacy (as most published FIDs) | clean (antialiased)
     evaluation.seed = 1_000_003  # of the latents of evaluated images

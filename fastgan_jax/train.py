@@ -20,7 +20,7 @@ from fastgan_jax.data.dataset import ImageSet, check_instances, load_image_set
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
-from fastgan_jax.evaluation.evaluator import evaluator_from_config
+from fastgan_jax.evaluation.evaluator import GivenUp, evaluator_from_config
 from fastgan_jax.gan.program import (
     FIRST_NONFINITE,
     GUARDED,
@@ -56,6 +56,8 @@ MOST_ROLLBACKS = 3  # to the same checkpoint, with train.on_nonfinite=rollback
 ROLLBACK_KEYS = 2**31  # keys folded into a run's: those of iterations lie below
 READY_SECONDS = 0.005  # between looks whether the device is done
 STANDING_SEED = 0  # of the latents behind the standing statistics
+
+EVALUATION_CURE = "set eval.every=None, and use fastgan evaluate afterwards; the same command resumes"
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,8 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     """
     mesh = batch_mesh(config.train.batch_size // config.train.accumulate, config.train.devices)
     spec = dataclasses.replace(spec_from_config(config), mesh=mesh)
-    for name in configuration.split_names(config.train.loggers):  # before anything is written, since these may refuse
+    loggers = configuration.split_names(config.train.loggers) if jax.process_index() == 0 else ()
+    for name in loggers:  # before anything is written, since these may refuse
         LOGGERS[name].check()
     pretrained = pretrained_from_config(config)
     run, iterations = RunFolder(workdir), config.train.iterations
@@ -111,9 +114,9 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         check_same("the settings", json.dumps([pair for pair in settings if pair[0] not in configuration.PATHS]))
         saved = newest_config(run.checkpoints)
         if saved is not None:
-            configuration.check_resumable(saved, configuration.to_dict(config))
-            _warn_of_other_evaluation(saved, configuration.to_dict(config))
             step = run.latest_step()
+            configuration.check_resumable(saved, configuration.to_dict(config), begun=step > 0)
+            _warn_of_other_evaluation(saved, configuration.to_dict(config))
             if step >= iterations:
                 more = f"--config.train.iterations={2 * step} trains on"
                 log.info("finished: %s is at iteration %d of %d; %s", run.path, step, iterations, more)
@@ -121,7 +124,9 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         if jax.process_index():
             run = opened.enter_context(run.of_other_process())
         checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric)
-        return _Training(config, spec, pretrained, run, opened.enter_context(checkpoints), source).run_to_end()
+        opened.enter_context(checkpoints)
+        with memory_advice(TRAINING_CURE):
+            return _Training(config, spec, pretrained, run, checkpoints, source).run_to_end()
 
 
 class _Training:
@@ -223,9 +228,8 @@ class _Training:
 
     def _open(self, opened: ExitStack, per_call: int) -> Iterator[tuple[jax.Array, ...]]:
         """Opens the log and the data from iteration `self.step` on; returns the inputs of each call of the program."""
-        self.writer = opened.enter_context(
-            MetricsWriter(self.run, self.step, configuration.split_names(self.config.train.loggers))
-        )
+        loggers = configuration.split_names(self.config.train.loggers) if jax.process_index() == 0 else ()
+        self.writer = opened.enter_context(MetricsWriter(self.run, self.step, loggers))
         return opened.enter_context(self._feed(per_call))
 
     def _next(self, batches: Iterator[tuple[jax.Array, ...]]) -> tuple[jax.Array, ...]:
@@ -255,8 +259,8 @@ class _Training:
         if self._is_due(config.sample_every):
             self._sample()
         evaluated = None
-        if self.evaluator and self._is_due(self.config.eval.every) and not agreed(signals.received):
-            evaluated = self._evaluate()
+        if self.evaluator and self._is_due(self.config.eval.every):
+            evaluated = self._evaluate_unless_stopped(signals)
         if evaluated or self._is_due(config.checkpoint_every):
             self._save(evaluated)
 
@@ -312,6 +316,26 @@ class _Training:
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.train.iterations
+
+    def _evaluate_unless_stopped(self, signals: StopSignals) -> dict[str, float] | None:
+        """The numbers of `_evaluate`; None where a signal asks for the end, before or meanwhile.
+
+        Where it fails, the state is saved first: the same command would come to the same end without it.
+        """
+        alone = jax.process_count() == 1  # several processes have to agree, and do so between iterations alone
+        self.evaluator.given_up = lambda: alone and bool(signals.received)
+        try:
+            if not agreed(signals.received):
+                with memory_advice(EVALUATION_CURE):
+                    return self._evaluate()
+        except GivenUp:
+            pass
+        except Exception:
+            if alone:
+                self._save()
+            raise
+        log.warning("iteration %d is not evaluated, since the run stops: fastgan evaluate does it later", self.step)
+        return None
 
     def _evaluate(self) -> dict[str, float]:
         """Judges the averaged generator, and writes and returns the numbers."""

@@ -89,9 +89,22 @@ def test_no_function_is_long_and_no_argument_list_endless():
     assert not wrong
 
 
-def test_training_imports_neither_tensorflow_nor_torch():
-    program = (
-        "import sys, fastgan_jax.train; print([m for m in ('tensorflow', 'torch', 'tensorboard') if m in sys.modules])"
-    )
+def test_training_imports_neither_tensorflow_nor_torch(tmp_path):
+    """Nor does its log, where TensorFlow is installed: here as a module that cannot be imported."""
+    (tmp_path / "tensorflow.py").write_text("raise AttributeError('broken')")
+    program = f"""
+import sys, fastgan_jax.train
+from fastgan_jax.runs.folder import RunFolder
+from fastgan_jax.runs.logging import TensorBoard
+
+sys.path.insert(0, {str(tmp_path)!r})
+found = [name for name in ("tensorflow", "torch", "tensorboard") if name in sys.modules]
+run = RunFolder({str(tmp_path / "run")!r})
+run.path.mkdir()
+logger = TensorBoard(run, 0)
+logger.scalars(1, {{"loss/d": 1.0}})
+logger.close()
+print(found + ["tensorflow"] * ("tensorflow" in sys.modules))
+"""
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.strip() == "[]"

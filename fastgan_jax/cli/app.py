@@ -94,6 +94,8 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
         if error.name.partition(".")[0] == __package__.partition(".")[0]:
             raise
         cure = "pip install it, or fastgan_jax with all its requirements"
+        if error.name == "fcntl":  # of Unix
+            cure = "use WSL2 or Docker (docs/installation.md)"
         message, code = f"error: fastgan {name} needs the package {error.name}, which is not installed: {cure}", 2
     except OSError as error:  # the disk is full, a file may not be written
         message, code = f"error: {error.filename or 'a file'}: {error.strerror or error}", 2

@@ -55,6 +55,8 @@ def import_file(arguments: argparse.Namespace) -> None:
         print(f"note: {note}")
     images = imported.config.data.path or "IMAGES"
     changed = {name: value for name, value in configuration.flatten(imported.config).items() if value != base[name]}
+    if imported.step >= imported.config.train.iterations:
+        changed["train.iterations"] = 2 * imported.step
     words = [f"--config.{name}={value}" for name, value in changed.items() if name != "data.path"]
     out = shlex.quote(str(arguments.out))
     print(f"sample:   fastgan sample --run {out} --out samples.png")

@@ -68,7 +68,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.mode == "print-config":
         config = read_config(arguments)
-        configuration.validate(config, check_source=False)
+        fields = configuration.flatten(config)
+        configuration.validate(config, check_source=any(fields[name] is not None for name in configuration.SOURCES))
         print(json.dumps(configuration.to_dict(config), indent=2))
         return 0
     show_log(logging.INFO)
@@ -113,6 +114,8 @@ def read_config(arguments: argparse.Namespace) -> Any:
     config = configuration.load_config(source)
     if images:
         config.data.update(path=str(images.resolve()), tfds=None, hf=None, demo_images=None)
+    elif source_given(arguments):  # in place of the settings' own
+        config.data.update(dict.fromkeys(("path", "tfds", "hf", "demo_images")))
     configuration.apply_overrides(config, arguments.overrides)
     return config
 
@@ -130,7 +133,8 @@ def preset_for(arguments: argparse.Namespace) -> str | Path:
     from fastgan_jax.runs.folder import RunFolder
 
     run, own = RunFolder(run_folder(arguments)), str(arguments.images.resolve())
-    if run.latest_step() is not None and (run.source() == own or (run.source() and arguments.mode == "train")):
+    source = run.source()
+    if run.latest_step() is not None and source is not None and (source == own or arguments.mode == "train"):
         log.info("settings: those of the run in %s", run.path)
         return run.path
     with announced(f"reading {arguments.images}"), muted("fastgan_jax.data"):
@@ -181,7 +185,7 @@ def check_images_of_run(arguments: argparse.Namespace, config: Any, run: "RunFol
     from fastgan_jax.runs.folder import describe_source
 
     step, before, now = run.latest_step(), run.source(), describe_source(config.data.to_dict())
-    if step is None or before is None:
+    if step is None or not before:
         return
     finished = step >= config.train.iterations
     if before != now:

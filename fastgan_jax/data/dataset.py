@@ -123,12 +123,12 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
 
 
 def check_source(data: Any, num_classes: int) -> None:
-    """Checks that there are images at `data.path`, if that is the source, and their classes; it decodes nothing.
+    """Checks that there are images, and their classes, unless they come from a hub or are drawn; it decodes nothing.
 
     Raises:
         UserError: as `load_image_set`, before any work.
     """
-    if data.path is not None:
+    if data.path is not None or data.tfds is not None:
         with muted("fastgan_jax.data"):
             source = _open(data)
             try:

@@ -56,7 +56,7 @@ def _overtraining(history: History, name: str) -> list[str]:
     known = [entry for entry in history if entry.get(name) is not None]
     if not known:
         return []
-    best = min(known, key=lambda entry: rank(name, entry[name]))
+    best = min(reversed(known), key=lambda entry: rank(name, entry[name]))
     spread = sum(best.get(other) or 0 for other in beside(name, "spread"))
     limit = rank(name, best[name]) + max(MARGIN * abs(best[name]), spread)
     last_good = max(index for index, entry in enumerate(known) if rank(name, entry[name]) <= limit)

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +56,10 @@ class Generated:
         return self._sampler.sample(end - start, self._seed, first=start, labels=labels)
 
 
+class GivenUp(Exception):
+    """An evaluation that is not wanted any more."""
+
+
 class Evaluator:
     """Compares generated images with one set of real ones.
 
@@ -63,6 +67,7 @@ class Evaluator:
         description: of the feature network, its resize convention and the perceptual distance, as far as they are used.
         protocol: how each metric that has numbers of its own to state is computed, in words.
         samples: what the metrics saw of the images that were evaluated last.
+        given_up: asked before each batch; once it says yes, `evaluate` raises GivenUp.
     """
 
     def __init__(
@@ -87,6 +92,7 @@ class Evaluator:
         self._labels = None if labels is None else np.random.RandomState(self._seed).permutation(labels)
         self._mirrored = config.data.flip
         self._extract = self._distance = self.samples = None
+        self.given_up: Callable[[], bool] = lambda: False
         there = {"eval.num_samples": self._num_samples, "the number of real images": len(real)}
         for metric, entry in self._metrics.items():
             for (name, number), fewest in zip(there.items(), entry.fewest, strict=True):
@@ -147,6 +153,8 @@ class Evaluator:
             reduce["features"] = self._extract
         kept, reduced = [], {name: [] for name in reduce}
         for start, batch in _batches(images, len(images) if reduce else min(shown, len(images)), "samples"):
+            if self.given_up():
+                raise GivenUp
             kept.append(batch[: max(shown - start, 0)])
             for name, function in reduce.items():
                 reduced[name].append(function(batch))

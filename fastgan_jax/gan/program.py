@@ -36,7 +36,8 @@ def iterations_per_call(config: Any, first_iteration: int, backend: str) -> int:
     """
     train = config.train
     events = (train.log_every, train.sample_every, train.checkpoint_every, config.eval.every or 0)  # gcd(n, 0) is n
-    common = math.gcd(*events, train.iterations - first_iteration)
+    # The steps are first_iteration + n * k, and the last one is train.iterations.
+    common = math.gcd(*events, train.iterations, first_iteration)
     longest = train.scan or (1 if backend == "cpu" else LONGEST_CALL)
     return max(k for k in range(1, longest + 1) if common % k == 0)
 

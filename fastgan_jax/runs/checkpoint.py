@@ -274,7 +274,7 @@ def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
         ranks = _ranks(folder, steps)
         if not ranks:
             raise UserError(f"{path} has no best checkpoint, since nothing was evaluated; use latest or one of {steps}")
-        step = min(ranks, key=ranks.get)
+        step = min(reversed(ranks), key=ranks.get)  # of equal ones the newest, which is the one that is kept
     elif step not in steps:
         raise UserError(f"{path} has no checkpoint {step}; it has {', '.join(map(str, steps))}")
     return folder / str(step)

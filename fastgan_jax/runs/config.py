@@ -186,10 +186,11 @@ def differences(saved: dict, current: dict) -> list[str]:
     return [f"{name}: {before} in the checkpoint, {now} now" for name, (before, now) in pairs.items() if before != now]
 
 
-def check_resumable(saved: dict, current: dict) -> None:
+def check_resumable(saved: dict, current: dict, *, begun: bool = True) -> None:
     """Checks that a run saved with one configuration can go on with another.
 
-    The log names the fields of the state that this version lacks.
+    One that has not `begun` to iterate, as where memory does not suffice, may change its batch size. The log names the
+    fields of the state that this version lacks.
 
     Raises:
         UserError: naming every differing field that the state depends on; the others may change freely.
@@ -198,7 +199,7 @@ def check_resumable(saved: dict, current: dict) -> None:
     fixed = FIXED_ON_RESUME + (() if _has_averages(saved) == _has_averages(current) else AVERAGED)
     for line in differences(saved, current):
         name = line.split(":")[0]
-        if not name.startswith(fixed):
+        if not name.startswith(fixed) or (name == "train.batch_size" and not begun):
             continue
         if name in known:
             lines.append(line)
@@ -365,6 +366,15 @@ def _optionally(rule: Rule) -> Rule:
     return Rule(f"None or {rule.allowed}", rule.holds, optional=True)
 
 
+def _is_color(text: str) -> bool:
+    from PIL import ImageColor
+
+    try:
+        return bool(ImageColor.getrgb(text))
+    except ValueError:
+        return False
+
+
 def _is_choice(ops: str) -> bool:
     from fastgan_jax.models.variants import choose
 
@@ -416,6 +426,7 @@ def rules() -> dict[str, Rule]:
         **dict.fromkeys(("model.num_classes", "model.num_instances"), _at_least(0)),
         **dict.fromkeys(PATHS, LOCAL_PATH),
         "train.freeze_discriminator": _at_least(0),
+        "data.background": Rule("a CSS color name such as white, or #rrggbb", _is_color),
         "data.fit": _one_of("squash", "crop", "pad"),
         "data.resident": _one_of("auto", "true", "false"),
         "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),

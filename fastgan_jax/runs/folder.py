@@ -116,10 +116,11 @@ class RunFolder:
 
 
 def describe_source(data: dict[str, Any]) -> str:
-    """The source of images of the group `data` of a configuration: a path, or the name of a set."""
+    """The source of images of the group `data` of a configuration: a path, or the name of a set; "" for none."""
     if data.get("path"):
         return str(user_path(data["path"]).resolve())
-    return next((f"{field}={data[field]}" for field in ("tfds", "hf") if data.get(field)), "the demo images")
+    named = next((f"{field}={data[field]}" for field in ("tfds", "hf") if data.get(field)), "")
+    return named or ("the demo images" if data.get("demo_images") else "")
 
 
 def git_commit() -> str | None:

@@ -11,6 +11,7 @@ import math
 import os
 import sys
 import time
+import types
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,8 @@ class TensorBoard(Logger):
     """Event files in the folder tensorboard, written without TensorFlow."""
 
     def __init__(self, run: RunFolder, resume_step: int):
+        # TensorBoard looks for this module before it imports TensorFlow, which takes seconds where it is installed.
+        sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("notf"))
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         self._link = contextlib.ExitStack()  # TensorBoard too takes no path that is not Unicode

@@ -99,6 +99,12 @@ def test_the_run_folder_is_named_after_what_is_trained_on(images, tmp_path, monk
         assert default_name(parse("train", words)) == name
 
 
+def test_a_source_that_is_given_takes_the_place_of_the_presets_own(images):
+    for preset in ("demo", "flowers256"):
+        data = configured("--preset", preset, f"--config.data.path={images}").data
+        assert (data.path, data.demo_images, data.tfds, data.hf) == (str(images), None, None, None)
+
+
 def test_a_field_may_name_what_to_train_on(images, tmp_path, monkeypatch):
     name = "huggan/few-shot-panda"
     for kind, side in (("gpu", 256), ("cpu", 128)):

@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
+import signal
+import time
 from pathlib import Path
 
 import jax
@@ -225,6 +228,38 @@ def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_an_evaluation_can_be_given_up(config, real, tmp_path):
+    config = config.copy_and_resolve_references()
+    config.eval.metrics = "layout"
+    evaluator = evaluate.Evaluator(config, real, "content", tmp_path)
+    evaluator.given_up = lambda: True
+    with pytest.raises(evaluate.GivenUp):
+        evaluator.evaluate_images(real)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_run_that_ends_while_it_evaluates_is_saved_first(config, tmp_path, monkeypatch, caplog, stopped):
+    """By a signal, which ends the evaluation, or by an error in it."""
+
+    def evaluate_one(self, sampler):
+        if not stopped:
+            raise RuntimeError("no evaluation")
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not self.given_up():
+            time.sleep(0.01)
+        raise evaluate.GivenUp
+
+    monkeypatch.setattr(evaluate.Evaluator, "evaluate", evaluate_one)
+    config = config.copy_and_resolve_references()
+    config.eval.update(metrics="layout", best_metric="layout", every=2)
+    config.train.checkpoint_every = 4
+    with pytest.raises(train.Interrupted if stopped else RuntimeError):
+        train.train_and_evaluate(config, str(tmp_path))
+    assert fastgan_jax.load(tmp_path).step == 2
+    assert ("iteration 2 is not evaluated, since the run stops" in caplog.text) == stopped
+
+
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     first, second = (evaluate.evaluate_run(smoke_run, ["latest"], config) for _ in range(2))
     assert first[:2] == second[:2]

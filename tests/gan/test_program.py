@@ -88,13 +88,19 @@ def test_the_state_is_donated_and_memory_reported(small, resident):
         (None, "gpu", 1000, 995, 5),
         (4, "cpu", 1000, 0, 4),
         (None, "gpu", 999, 0, 1),
+        (None, "gpu", 12345, 1235, 5),
+        (None, "gpu", 2003, 1003, 1),
+        (6, "cpu", 36, 1, 1),
     ],
 )
 def test_iterations_per_call_divide_every_interval(scan, backend, iterations, first, expected):
     config = base.get_config()
     config.train.scan = scan
     config.train.iterations = iterations
-    assert program.iterations_per_call(config, first, backend) == expected
+    per_call = program.iterations_per_call(config, first, backend)
+    assert per_call == expected
+    steps = range(first, iterations + 1, per_call)
+    assert {*range(0, iterations + 1, config.train.log_every)} - {*range(first)} <= {*steps} and steps[-1] == iterations
 
 
 def test_iterations_per_call_divide_the_interval_of_evaluations():

@@ -64,6 +64,7 @@ def test_an_entry_in_a_registry_is_a_value_of_its_field(monkeypatch):
         ("model__decoders", "big,big"),
         ("model__logits_map", 3),
         ("data__fit", "stretch"),
+        ("data__background", "whiteish"),
         ("data__resident", "maybe"),
         ("loss__adversarial", "wasserstein"),
         ("loss__reconstruction_weight", -1.0),
@@ -226,6 +227,16 @@ def test_only_fields_that_the_state_depends_on_must_stay():
         UserError, match=r"model\.nz: 32 in the checkpoint, 7 now; train\.seed: 0 in the checkpoint, 7 now"
     ):
         configuration.check_resumable(saved, fixed)
+
+
+def test_the_batch_may_become_smaller_before_the_first_iteration():
+    """As is advised where memory does not suffice for it, and the checkpoint of iteration 0 is written already."""
+    saved = configuration.to_dict(demo.get_config())
+    current = copy.deepcopy(saved)
+    current["train"]["batch_size"] //= 2
+    configuration.check_resumable(saved, current, begun=False)
+    with pytest.raises(UserError, match="train.batch_size"):
+        configuration.check_resumable(saved, current)
 
 
 def test_averages_cannot_be_switched_on_or_off_when_a_run_goes_on():
