@@ -57,7 +57,7 @@ ROLLBACK_KEYS = 2**31  # keys folded into a run's: those of iterations lie below
 READY_SECONDS = 0.005  # between looks whether the device is done
 STANDING_SEED = 0  # of the latents behind the standing statistics
 
-EVALUATION_CURE = "set eval.every=None, and use fastgan evaluate afterwards; the same command resumes"
+EVALUATION_CURE = "go on with --config.eval.every=None, and use fastgan evaluate afterwards"
 
 log = logging.getLogger(__name__)
 

@@ -143,7 +143,7 @@ def configurations_of(run_folders: Sequence[Path], arguments: argparse.Namespace
     if coverage and "density_coverage" not in configuration.split_names(first.eval.metrics):
         raise UserError("--coverage needs a feature network, and none is here: name one with --features")
     for config in configs:
-        configuration.validate(config, check_source=False)
+        configuration.validate(config, check_source=False, to_train=False)
     return configs
 
 

@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.mode == "print-config":
         config = read_config(arguments)
         fields = configuration.flatten(config)
-        configuration.validate(config, check_source=any(fields[name] is not None for name in configuration.SOURCES))
+        configuration.validate(config, check_source=any(fields.get(name) is not None for name in configuration.SOURCES))
         print(json.dumps(configuration.to_dict(config), indent=2))
         return 0
     show_log(logging.INFO)
@@ -130,13 +130,9 @@ def preset_for(arguments: argparse.Namespace) -> str | Path:
     """The settings for images that came without: those of the run in the run folder, else the preset that suits."""
     from fastgan_jax.data.source import open_source
     from fastgan_jax.data.survey import survey
-    from fastgan_jax.runs.folder import RunFolder
 
-    run, own = RunFolder(run_folder(arguments)), str(arguments.images.resolve())
-    source = run.source()
-    if run.latest_step() is not None and source is not None and (source == own or arguments.mode == "train"):
-        log.info("settings: those of the run in %s", run.path)
-        return run.path
+    if run := run_with_settings(arguments, {"path": str(arguments.images)}):
+        return run
     with announced(f"reading {arguments.images}"), muted("fastgan_jax.data"):
         source = open_source(str(arguments.images))
         try:
@@ -152,21 +148,29 @@ def preset_for(arguments: argparse.Namespace) -> str | Path:
     return preset
 
 
+def run_with_settings(arguments: argparse.Namespace, data: dict[str, str]) -> Path | None:
+    """The run in the run folder if it goes on with its own settings: to train, or on the images of the group `data`."""
+    from fastgan_jax.runs.folder import RunFolder, describe_source
+
+    run = RunFolder(run_folder(arguments))
+    source = run.source()
+    if run.latest_step() is None or source is None or (arguments.mode != "train" and source != describe_source(data)):
+        return None
+    log.info("settings: those of the run in %s", run.path)
+    return run.path
+
+
 def preset_without_images(arguments: argparse.Namespace) -> str | Path:
     """The settings for a data set that is not looked at yet: those of its run in the run folder, else by the device."""
-    from fastgan_jax.runs.folder import RunFolder
-
     if (given := source_given(arguments)) is None:
         return DEFAULT_PRESET
-    run, source = RunFolder(run_folder(arguments)), f"{given[0].removeprefix('data.')}={given[1]}"
-    if run.latest_step() is not None and run.source() == source:
-        log.info("settings: those of the run in %s", run.path)
-        return run.path
+    if run := run_with_settings(arguments, {given[0].removeprefix("data."): given[1]}):
+        return run
     with announced("starting"):
         from fastgan_jax.utils.devices import this_device
 
         preset = "cpu128" if this_device().kind == "cpu" else DEFAULT_PRESET
-    log.info("preset %s: %s is not looked at before it is read; --preset chooses another", preset, source)
+    log.info("preset %s: %s=%s is not looked at before it is read; --preset chooses another", preset, *given)
     return preset
 
 

@@ -28,8 +28,8 @@ EXIF_ORIENTATION = 0x0112
 TURNS = ("FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")
 LYING = ("TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90")  # those of them that exchange width and height
 SEVERAL = ("TIFF", "GIF", "WEBP", "PNG", "AVIF", "HEIF")  # formats that may hold several images of equal standing
-# What the system says where reading may succeed another time.
-PASSES = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EINTR, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+# What the system says of files that are gone or locked, or have impossible names; anything else may pass.
+LASTING = ("ENOENT", "EACCES", "EPERM", "ENAMETOOLONG", "ELOOP", "EISDIR", "ENOTDIR", "EINVAL")
 DRAFT = 2  # times the target's size, at least, that JPEGs are decoded at
 
 
@@ -168,7 +168,8 @@ def decode_or_reason(
         return Passing(error) if isinstance(error, NoRoom) else str(error), []
     except Exception as error:  # noqa: BLE001 (decoders raise all kinds for damaged files)
         reason = f"{type(error).__name__}: {error}"
-        passes = isinstance(error, MemoryError) or getattr(error, "errno", None) in PASSES
+        number = getattr(error, "errno", None)  # Pillow's own errors have none
+        passes = isinstance(error, MemoryError) or (number and errno.errorcode.get(number) not in LASTING)
         return Passing(reason) if passes else reason, []
 
 

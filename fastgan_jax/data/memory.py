@@ -43,19 +43,23 @@ def free_memory() -> int:
         free.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
     for limit, used, kinds in CGROUPS:
         with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            lines = map(str.split, Path(kinds).read_text(encoding="ascii").splitlines())
-            sizes = {name: int(size) for name, size in lines if name in FILE_CACHE}
-            totals = {
-                name: size for name, size in sizes.items() if name.startswith("total_")
-            }  # in version 1 beside parts
-            cached = sum((totals or sizes).values())
-            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()) + cached)
+            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()) + _file_cache(Path(kinds)))
     return max(0, min(free, default=UNKNOWN_MEMORY))
 
 
 def _machine_memory() -> int:
     """Bytes of memory that the machine has."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else UNKNOWN_MEMORY
+
+
+def _file_cache(kinds: Path) -> int:
+    """Bytes of a container's memory that hold files which were read; 0 if that is not known."""
+    sizes: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError):
+        lines = map(str.split, kinds.read_text(encoding="ascii").splitlines())
+        sizes = {name: int(size) for name, size in lines if name in FILE_CACHE}
+    totals = {name: size for name, size in sizes.items() if name.startswith("total_")}  # in version 1 beside its own
+    return sum((totals or sizes).values())
 
 
 class Gate:

@@ -67,7 +67,7 @@ class Evaluator:
         description: of the feature network, its resize convention and the perceptual distance, as far as they are used.
         protocol: how each metric that has numbers of its own to state is computed, in words.
         samples: what the metrics saw of the images that were evaluated last.
-        given_up: asked before each batch; once it says yes, `evaluate` raises GivenUp.
+        given_up: asked before each batch and each metric; once it says yes, `evaluate` raises GivenUp.
     """
 
     def __init__(
@@ -141,6 +141,7 @@ class Evaluator:
         """The metrics of images uint8 [M, H, W, C]: {output: number}."""
         self.samples, reference, numbers = self._samples(images), self._reference, {}
         for metric in Progress(list(self._metrics.values()), title="metrics", passing=True):
+            self._go_on()
             numbers |= metric.compute(reference, self.samples)
         return numbers
 
@@ -152,9 +153,7 @@ class Evaluator:
         if self._extract is not None:
             reduce["features"] = self._extract
         kept, reduced = [], {name: [] for name in reduce}
-        for start, batch in _batches(images, len(images) if reduce else min(shown, len(images)), "samples"):
-            if self.given_up():
-                raise GivenUp
+        for start, batch in self._batches(images, len(images) if reduce else min(shown, len(images)), "samples"):
             kept.append(batch[: max(shown - start, 0)])
             for name, function in reduce.items():
                 reduced[name].append(function(batch))
@@ -178,13 +177,23 @@ class Evaluator:
                     return features
             except UserError as error:
                 log.warning("%s: the features of the real images are computed again", error)
-        batches = _batches(self._real, len(self._real), "real images")
+        batches = self._batches(self._real, len(self._real), "real images")
         features = np.concatenate([self._extract(batch) for _, batch in batches])
         try:
             write_arrays(path, {"features": features})
         except UserError as error:  # no reason to end a run
             log.warning("the features of the real images will be computed again next time: %s", error)
         return features
+
+    def _batches(self, images: np.ndarray | Generated, count: int, title: str) -> Iterator[tuple[int, np.ndarray]]:
+        """The first `count` images in batches, each with the number of its first image."""
+        for start in Progress(range(0, count, IMAGES_AT_ONCE), title=f"{title}, by {IMAGES_AT_ONCE}", passing=True):
+            self._go_on()
+            yield start, np.asarray(images[start : min(start + IMAGES_AT_ONCE, count)])
+
+    def _go_on(self) -> None:
+        if self.given_up():
+            raise GivenUp
 
     def _load_distance(self, loss: Any) -> PerceptualDistance:
         try:
@@ -196,12 +205,6 @@ class Evaluator:
                 "eval.metrics"
             ) from None
         return PerceptualDistance(loss.perceptual_net, params)
-
-
-def _batches(images: np.ndarray | Generated, count: int, title: str) -> Iterator[tuple[int, np.ndarray]]:
-    """The first `count` images in batches, each with the number of its first image."""
-    for start in Progress(range(0, count, IMAGES_AT_ONCE), title=f"{title}, by {IMAGES_AT_ONCE}", passing=True):
-        yield start, np.asarray(images[start : min(start + IMAGES_AT_ONCE, count)])
 
 
 def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) -> Evaluator:

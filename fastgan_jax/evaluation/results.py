@@ -18,7 +18,7 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 def upgraded(facts: dict[str, Any]) -> dict[str, Any]:
     """An evaluation.json in the words of this version; 0.2 named networks apart, and knew no other images."""
     networks = "; ".join(filter(None, (facts.get("features"), facts.get("distance"))))
-    return {"networks": networks, "real": "training set"} | facts
+    return {"networks": networks, "real": "training set", "protocol": {}} | facts
 
 
 def best_row(rows: Sequence[Row], name: str) -> Row | None:

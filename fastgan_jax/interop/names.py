@@ -174,7 +174,6 @@ def check_expressible(model: Any) -> None:
         resolution=(resolution in RESOLUTIONS, "256, 512 and 1024"),
         channels=(model.channels == 3, "3"),
         part=(model.part == "quadrant", "quadrant"),
-        resize=(model.resize == "nearest", "nearest"),
         sle_activation=(model.sle_activation == "swish", "swish"),
         output_tanh=(model.output_tanh in (None, tanh), f"{tanh} at {resolution}"),
         ngf=(model.ngf >= least_ngf, f"{least_ngf} and more at {resolution}"),

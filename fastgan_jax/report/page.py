@@ -12,6 +12,7 @@ from typing import Any
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import judges
 from fastgan_jax.evaluation.diagnosis import evaluations
+from fastgan_jax.evaluation.results import upgraded
 from fastgan_jax.pretrained.choice import best_here, choice_in_words
 from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.report.evaluations import evaluation, evaluation_afterwards, warnings
@@ -120,7 +121,7 @@ def _read_evaluation(path: Path) -> dict[str, Any]:
     results = json.loads(path.read_text(encoding="utf-8"))
     if not results["checkpoints"]:
         raise ValueError("there is no checkpoint in evaluation.json")
-    return results
+    return upgraded(results)
 
 
 def _afterwards(folder: RunFolder, config: dict, results: dict[str, Any]) -> str:

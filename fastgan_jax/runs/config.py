@@ -216,10 +216,11 @@ def _has_averages(config: dict) -> bool:
     return bool(lecam) or target is not None
 
 
-def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) -> None:
+def validate(config: ml_collections.ConfigDict, *, check_source: bool = True, to_train: bool = True) -> None:
     """Checks every field and their combinations.
 
-    With `check_source` also what matters to training alone: regularization, and that exactly one source is set.
+    With `check_source` also that exactly one source of images is set, with `to_train` also what an evaluation of a
+    model that is trained need not care for.
 
     Raises:
         UserError: one line with the field, its value and what it must be.
@@ -251,7 +252,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True) ->
     if fields.get("data.labels") is not None and not model.num_classes:
         problem = f"data.labels={fields['data.labels']} with model.num_classes=0: the model has no classes"
         raise UserError(f"{problem}; set model.num_classes to their number")
-    if check_source:
+    if to_train:
         _validate_regularizers(config)
     sources = {name: fields[name] for name in SOURCES}
     given = [name for name, value in sources.items() if value is not None]

@@ -119,7 +119,9 @@ def describe_source(data: dict[str, Any]) -> str:
     """The source of images of the group `data` of a configuration: a path, or the name of a set; "" for none."""
     if data.get("path"):
         return str(user_path(data["path"]).resolve())
-    named = next((f"{field}={data[field]}" for field in ("tfds", "hf") if data.get(field)), "")
+    if data.get("hf"):
+        return f"hf={data['hf'].removeprefix('hf://').removeprefix('datasets/')}"
+    named = f"tfds={data['tfds']}" if data.get("tfds") else ""
     return named or ("the demo images" if data.get("demo_images") else "")
 
 

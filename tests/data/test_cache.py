@@ -108,7 +108,9 @@ def test_an_entry_without_its_facts_is_not_finished(tmp_path, caplog):
     assert not caplog.messages
 
 
-@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.EIO, "Input/output error"), OSError(errno.ENOTCONN, "not connected"), MemoryError()]
+)
 def test_an_image_that_cannot_be_read_for_now_is_tried_again(folder, tmp_path, monkeypatch, error):
     """It is missing for once, in a set of its own: not for good, and not in that of all images."""
 

@@ -227,7 +227,6 @@ def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
     assert shown == [("samples, by 64", 3), ("real images, by 64", 1), ("metrics", 2)]
 
 
-@pytest.mark.slow
 def test_an_evaluation_can_be_given_up(config, real, tmp_path):
     config = config.copy_and_resolve_references()
     config.eval.metrics = "layout"
@@ -260,6 +259,7 @@ def test_a_run_that_ends_while_it_evaluates_is_saved_first(config, tmp_path, mon
     assert ("iteration 2 is not evaluated, since the run stops" in caplog.text) == stopped
 
 
+@pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     first, second = (evaluate.evaluate_run(smoke_run, ["latest"], config) for _ in range(2))
     assert first[:2] == second[:2]
