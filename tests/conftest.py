@@ -38,9 +38,13 @@ jax.config.update("jax_disable_most_optimizations", not OPTIMIZED)
 # when it is first used, and does not start with flags that it does not know: other versions go without.
 if jax.__version_info__[:2] == (0, 10) and not OPTIMIZED:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
-# What one test compiled, another need not: the folder lives as long as the test process.
-CACHE = tempfile.TemporaryDirectory(prefix="fastgan-jax-tests-")
-jax.config.update("jax_compilation_cache_dir", CACHE.name)
+# What one test compiled, another need not, in this process or beside it: the folder lives as long as the first process.
+if "FASTGAN_JAX_TESTS_CACHE" not in os.environ:
+    OWN_CACHE = tempfile.TemporaryDirectory(prefix="fastgan-jax-tests-")
+    os.environ["FASTGAN_JAX_TESTS_CACHE"] = OWN_CACHE.name
+CACHE = os.environ["FASTGAN_JAX_TESTS_CACHE"]
+jax.config.update("jax_compilation_cache_dir", CACHE)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 # Test processes share a device's memory.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
@@ -60,7 +64,7 @@ LONG_FILES = ("parity_iteration", "parity_optimized", "program", "accumulation",
 PROCESS_SETTINGS = {
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-    "JAX_COMPILATION_CACHE_DIR": CACHE.name,
+    "JAX_COMPILATION_CACHE_DIR": CACHE,
 }
 
 

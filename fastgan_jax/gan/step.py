@@ -216,12 +216,15 @@ def by_judge(spec: Spec, logits: jax.Array) -> list[jax.Array]:
 
 
 def mean_signs(spec: Spec, real: jax.Array, fake: jax.Array) -> Metrics:
-    """Mean signs of the logits [B, L]; where only differences count, of those to the mean of a judge's other kind."""
+    """Mean signs of the logits [B, L], each judge counting alike.
+
+    Where only differences count, they are those of the differences from the mean of the judge's other kind.
+    """
+    judges = list(zip(by_judge(spec, real), by_judge(spec, fake), strict=True))
     if spec.adversarial.relative:
-        judges = list(zip(by_judge(spec, real), by_judge(spec, fake), strict=True))
-        real = jnp.concatenate([own - other.mean() for own, other in judges], axis=1)
-        fake = jnp.concatenate([own - other.mean() for other, own in judges], axis=1)
-    return {"logits/real_sign": jnp.sign(real).mean(), "logits/fake_sign": jnp.sign(fake).mean()}
+        judges = [(own - other.mean(), other - own.mean()) for own, other in judges]
+    means = [jnp.stack([jnp.sign(logits).mean() for logits in kind]).mean() for kind in zip(*judges, strict=True)]
+    return dict(zip(("logits/real_sign", "logits/fake_sign"), means, strict=True))
 
 
 def discriminator_passes(d: NetworkState) -> tuple[NetworkState, NetworkState]:

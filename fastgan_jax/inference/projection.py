@@ -31,7 +31,7 @@ from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.inference.sampler import Sampler, draw_noise, noise_keys
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.pretrained.networks import PERCEPTUAL, load_perceptual
-from fastgan_jax.utils.devices import along_batch, local_mesh, on_all
+from fastgan_jax.utils.devices import along_batch, in_full_precision, local_mesh, on_all
 from fastgan_jax.utils.images import OverBatches, padded_batches, rgb_of_units, to_unit
 
 SMALLEST_POOLED = 64  # pixels: perceptual networks see little in less
@@ -184,6 +184,7 @@ class Objective:
         return (z + change, adam, best_z, jnp.fmin(losses, best_loss)), losses
 
     @partial(jax.jit, static_argnums=0)
+    @in_full_precision
     def measure(self, params: Any, first: jax.Array, second: jax.Array) -> jax.Array:
         """The distance between images, uint8 [B, R, R, C] twice: [B]."""
         return self.distance(params, to_unit(second), self.distance.embed(params, to_unit(first)))

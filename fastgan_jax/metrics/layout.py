@@ -23,7 +23,8 @@ def energy_distance(real: Array, fake: Array) -> float:
     """2 E|X - Y| - E|X - X'| - E|Y - Y'| of vectors [N, D] and [M, D] (Székely and Rizzo, 2013), at least two of each.
 
     Zero only for equal distributions. The estimate takes pairs of different members, so it is unbiased, and may be
-    negative.
+    negative. Where mirror images are among the real ones, an image and its own are such a pair too, though they are not
+    independent: that adds a constant of the set, 0.01 on 100 pandas and 0.04 on 108 emoji faces.
     """
     real, fake = as_pair(real, fake)
     across = _sum_of_distances(real, fake) / (len(real) * len(fake))

@@ -234,7 +234,7 @@ METRICS: dict[str, Metric] = {
             Output(
                 "layout",
                 "Energy distance of samples and training images shrunk to 16x16: are shapes and colors where they "
-                "belong? No network; unbiased also for small sets.",
+                "belong? No network; hardly biased for small sets.",
                 "lower",
             ),
         ),

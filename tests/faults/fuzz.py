@@ -321,6 +321,8 @@ OPCODES = [getattr(pickle, name) for name in dir(pickle) if isinstance(getattr(p
 
 def any_pickle(data: st.DataObject) -> None:
     """A .pth whose pickle is any sequence of instructions, some of which call."""
+    touched = folder() / "ran"
+    command = f"touch {touched}".encode()
     harmful = [
         b"cos\nsystem\n",
         b"cbuiltins\neval\n",
@@ -328,8 +330,11 @@ def any_pickle(data: st.DataObject) -> None:
         b"ccollections\nOrderedDict\n",
         b"cbuiltins\nset\n",
     ]
-    touched = folder() / "ran"
-    parts = st.sampled_from([*OPCODES, *harmful]) | st.binary(max_size=4) | st.just(b"X\4\0\0\0" + b"true")
+    parts = (
+        st.sampled_from([*OPCODES, *harmful])
+        | st.binary(max_size=4)
+        | st.just(b"X" + len(command).to_bytes(4, "little") + command)
+    )
     content = b"\x80\x04" + b"".join(data.draw(st.lists(parts, max_size=24))) + b"."
     path = folder() / "any.pth"
     with zipfile.ZipFile(path, "w") as archive:

@@ -1,7 +1,10 @@
 """The losses against values worked out by hand."""
 
+import dataclasses
 from functools import partial
+from types import SimpleNamespace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +13,17 @@ import pytest
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.gan import losses
 from fastgan_jax.gan.randomness import draw_step
-from fastgan_jax.gan.step import Seen, discriminator_gradient, discriminator_passes, reconstruction_targets, train_step
+from fastgan_jax.gan.state import NetworkState
+from fastgan_jax.gan.step import (
+    Seen,
+    discriminator_gradient,
+    discriminator_passes,
+    generator_loss_gradient,
+    reconstruction_targets,
+    train_step,
+)
+from fastgan_jax.models.discriminator import DiscriminatorOutput
+from fastgan_jax.models.variants import REFERENCE
 from fastgan_jax.runs.config import validate
 
 
@@ -137,3 +150,35 @@ def test_gradient_penalty_of_a_linear_function_is_half_its_squared_length():
 
     inputs = (jnp.ones((5, 2, 2, 3)), jnp.ones((5, 1, 1, 3)))
     np.testing.assert_allclose(losses.gradient_penalty(logits_of, inputs), (506 + 3) / 2, rtol=1e-6)
+
+
+class TwoJudges(nn.Module):
+    """A discriminator of two judges, with one logit and two: what it sees of an image, times a parameter each."""
+
+    logit_groups = (1, 2)
+    heads, decoders, compute = (), (), REFERENCE
+
+    @nn.compact
+    def __call__(self, logits, *, labels, train, cell=None):
+        scale = self.param("scale", nn.initializers.ones, (3,))
+        self.variable("batch_stats", "none", jnp.zeros, ())
+        return DiscriminatorOutput(logits * scale[None], {}, ())
+
+
+def test_each_judge_has_its_own_mean_and_the_projected_one_its_weight(small):
+    """By hand, in a case where the mean over all logits would be another number."""
+    changes = {"projected_weight": 0.25, "smoothing": 0.0, "adversarial": losses.ADVERSARIAL["hinge"]}
+    spec = dataclasses.replace(small.spec, discriminator=TwoJudges(), **changes)
+    real, fake = jnp.array([[0.5, 2.0, -1.0]] * 2), jnp.array([[1.0, -3.0, 5.0]] * 2)
+    params = {"scale": jnp.ones(3)}
+    d = NetworkState(params=params, batch_stats={"none": jnp.zeros(())}, spectral={}, optimizer=())
+    seen = Seen((real,), (fake,), jnp.zeros(2, jnp.int32))
+    (gradient,), _, metrics = generator_loss_gradient(spec, d, seen)
+    assert float(metrics["loss/g"]) == -1 + 0.25 * -1
+    np.testing.assert_allclose(gradient, [[-1 / 2, -0.25 / 4, -0.25 / 4]] * 2)
+    draws = SimpleNamespace(real_margins=jnp.ones((2, 3)), fake_margins=jnp.ones((2, 3)), cell=None)
+    gradient, _, metrics = discriminator_gradient(spec, None, (d, d), seen, {}, draws, small.state)
+    # relu(1 - real) is 0.5 | 0, 2; relu(1 + fake) is 2 | 0, 6
+    assert (float(metrics["loss/d_real"]), float(metrics["loss/d_fake"])) == (0.5 + 1, 2 + 3)
+    np.testing.assert_allclose(gradient["scale"], [-0.5 + 1, 0, 1 / 2 + 5 / 2])
+    assert float(metrics["logits/real_sign"]) == 0.5 and float(metrics["logits/fake_sign"]) == 0.5

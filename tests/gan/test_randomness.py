@@ -69,7 +69,7 @@ def test_half_are_flipped_and_every_quadrant_comes_up(many):
 def test_no_two_draws_are_correlated(many):
     """One number of each kind over 400 iterations: a key used twice would show as a correlation of 1."""
     leaves = jax.tree.leaves(many)
-    columns = np.stack([np.asarray(leaf, np.float64).reshape(400, -1)[:, -1] for leaf in leaves], 1)
+    columns = np.stack([np.asarray(leaf, np.float64).reshape(400, -1)[:, 0] for leaf in leaves], 1)
     correlations = np.corrcoef(columns.T) - np.eye(len(leaves))
     # standard error 0.05; some 300 pairs
     assert np.abs(correlations).max() < 0.25

@@ -63,6 +63,14 @@ def test_levels_of_a_pyramid(side, scales):
         assert abs(levels[side][side // 2 + 4 :].mean()) < 0.01 and levels[side][side // 2 + 4 :].std() > 0.3
 
 
+def test_rounding_in_a_flat_channel_does_not_decide():
+    random = np.random.RandomState(0)
+    real, fake = (random.randint(0, 256, (20, 64, 64, 3), np.uint8) for _ in range(2))
+    real[..., 2], fake[..., 2] = 0, random.randint(0, 2, (20, 64, 64))
+    flat, rounded = (swd.distances(swd.patches(real, 0), swd.patches(x, 1))["swd_64"] for x in (real, fake))
+    assert rounded < flat + 2000, "in deviations of rounding, not of nothing"
+
+
 def test_patches_are_of_every_image_and_its_mirror_image():
     image = np.broadcast_to(np.arange(64, dtype=np.uint8)[None, None, :, None] * 4, (2, 64, 64, 3)).copy()
     image[1] = 9
