@@ -68,7 +68,7 @@ def get_config() -> ml_collections.ConfigDict:
     loss.perceptual_weights = placeholder(str)  # local file with its weights; None: the user's cache, then download
 
     augment = config.augment = ml_collections.ConfigDict()
-    augment.policy = "color,translation"  # of color, translation, cutout, offset, offset_h, offset_v; "" for none
+    augment.policy = "color,translation"  # of color, (small_)translation, cutout, offset(_h, _v); "" for none
     augment.probability = 1.0  # share of images that are augmented, in [0, 1]
     augment.target = placeholder(float)  # sign of D's real logits that the probability adapts to, say 0.6; None: fixed
     augment.adaptation = 100_000  # images in which it moves by 1 (Karras et al. 2020: 500,000); short runs need fewer

@@ -4,7 +4,8 @@ Command:   pip install 'fastgan_jax[projected]' && fastgan train /my/images --pr
 Hardware:  any; 1.1 GB; about 1.2 s per iteration on two cores of an AMD EPYC (28 November 2026, jax 0.10.2).
 Differs from projected256: FastGAN's discriminator sees the whole image beside the projected ones, which have the
            smaller share in G's loss, since it learns layout and color first; an eighth of the width, batches of four,
-           larger and then smaller steps, a shorter average, no augmentation but cutout. docs/experiments.md compares.
+           larger and then smaller steps, a shorter average, no augmentation but cutout and small shifts.
+           docs/experiments.md, section 1, compares: t0 of the eighth round.
 Limits:    made for photographs. On drawings (emoji faces, flags) D wins and G's images decay, or parts land anywhere;
            cpu128 puts those of emoji faces in place (docs/experiments.md).
 """
@@ -22,10 +23,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.ngf = 16
     config.model.ndf = 16
     config.model.nz = 64
-    config.augment.policy = "cutout"
+    config.augment.policy = "small_translation,cutout"
     config.optim.learning_rate = 5e-4
-    config.optim.final_learning_rate = 1e-4
-    config.optim.ema_decay = 0.99
+    config.optim.final_learning_rate = 2e-5
+    config.optim.ema_decay = 0.993
     config.train.batch_size = 4
     config.train.iterations = 1_250
     config.train.log_every = 25

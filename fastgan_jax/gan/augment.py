@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-TRANSLATION_RATIO = 0.125  # largest shift, as a share of the side
+TRANSLATIONS = {"translation": 1 / 8, "small_translation": 1 / 32}  # largest shift of a part, as a share of the side
 CUTOUT_RATIO = 0.5  # side of the square, as a share of the image's
 
 Draws = dict[str, jax.Array]
@@ -118,9 +118,9 @@ def _color(images: jax.Array, draws: dict[str, jax.Array]) -> jax.Array:
     return (images - mean) * (contrast + 0.5) + mean
 
 
-def _translation(images: jax.Array, draws: Draws) -> jax.Array:
-    """Shifts by up to 1/8 of the side on each axis; 0 comes in."""
-    return translate(images, _shifts(draws["translation"], images.shape[1:3], TRANSLATION_RATIO), False)
+def _translation(images: jax.Array, draws: Draws, part: str) -> jax.Array:
+    """Shifts by up to 1/8 of the side on each axis, or 1/32 for small_translation; 0 comes in."""
+    return translate(images, _shifts(draws[part], images.shape[1:3], TRANSLATIONS[part]), False)
 
 
 def _cutout(images: jax.Array, draws: Draws) -> jax.Array:
@@ -165,7 +165,7 @@ def _per_image(draw: jax.Array) -> jax.Array:
 # augment.policy: the parts that it may name
 PARTS = {
     "color": Part({"brightness": 1, "saturation": 1, "contrast": 1}, _color),
-    "translation": Part({"translation": 2}, _translation),
+    **{part: Part({part: 2}, partial(_translation, part=part)) for part in TRANSLATIONS},
     "cutout": Part({"cutout": 2}, _cutout),
     "offset": Part({"offset": 2}, partial(_offset, part="offset")),
     "offset_h": Part({"offset_h": 1}, partial(_offset, part="offset_h")),

@@ -238,12 +238,16 @@ def test_offsets_roll_the_image(part, shift):
     np.testing.assert_array_equal(rolled, jnp.roll(x, (-shift[0], -shift[1]), (1, 2)))
 
 
-def test_shifts_reach_an_eighth_of_the_side_and_no_more():
+def test_shifts_reach_an_eighth_of_the_side_or_a_32nd_and_no_more():
     uniforms = jnp.stack([jnp.linspace(0, 1, 500, endpoint=False)] * 2, 1)
     marker = jnp.zeros((500, 20, 12, 1)).at[:, 10, 6].set(1)  # reach int(2.5 + 0.5) = 3 and int(1.5 + 0.5) = 2
     moved = np.asarray(augment.apply(marker, {"translation": uniforms}, "translation"))
     _, rows, columns, _ = np.nonzero(moved)
     assert (set(rows.tolist()), set(columns.tolist())) == (set(range(7, 14)), set(range(4, 9)))
+    marker = jnp.zeros((500, 64, 32, 1)).at[:, 10, 6].set(1)  # reach 2 and 1
+    moved = np.asarray(augment.apply(marker, {"small_translation": uniforms}, "small_translation"))
+    _, rows, columns, _ = np.nonzero(moved)
+    assert (set(rows.tolist()), set(columns.tolist())) == (set(range(8, 13)), {5, 6, 7})
 
 
 def test_the_largest_uniform_number_stays_in_range():
@@ -289,7 +293,7 @@ def test_policy_is_parsed_with_blanks_and_in_order():
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        ("color,blur", "augmentation 'blur' in policy 'color,blur' must be one of color, translation, cutout"),
+        ("color,blur", "augmentation 'blur' in policy 'color,blur' must be one of color, translation, small"),
         ("color,color", "policy 'color,color' names a part twice"),
     ],
 )
