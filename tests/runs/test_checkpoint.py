@@ -255,7 +255,7 @@ def test_a_folder_that_does_not_keep_what_is_written_is_refused(tmp_path):
 def test_a_state_with_other_parts_is_said(run):
     with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
         other = {"step": jnp.int32(0)}
-        with pytest.raises(UserError, match="2: its state has other parts, as with another loss.lecam"):
+        with pytest.raises(UserError, match="2: its state has other parts, as of another version"):
             checkpoints.restore(other)
     assert {path.name for path in (run / "checkpoints").iterdir()} == {"0", "1", "2"}
 
