@@ -30,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     action = add_timing(parser)
     add("--profile", type=options.path, metavar="DIR", help="also write a trace for TensorBoard and Perfetto")
-    add("--hlo", type=options.path, metavar="FILE", help="with --target: also write the compiled program as text here")
+    add(
+        "--hlo",
+        type=options.path,
+        metavar="FILE",
+        help="with --target: also write the compiled program here, those of --against as FILE-1 ...",
+    )
     add(
         "--devices",
         type=options.count,
@@ -100,7 +105,7 @@ def check_combination(arguments: argparse.Namespace) -> None:
     for name, given, useful in (
         ("--against", arguments.against, not arguments.on_command),
         ("--profile", arguments.profile, alone and not arguments.target),
-        ("--hlo", arguments.hlo, alone and arguments.target),
+        ("--hlo", arguments.hlo, arguments.target),
         ("--devices", arguments.devices > 1, arguments.target),
     ):
         if given and not useful:
@@ -116,21 +121,28 @@ def commands_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def compile_for_target(arguments: argparse.Namespace) -> None:
-    """Compiles the configuration and its variations for the target, and prints and writes the counts."""
+    """Compiles the configuration and its variations for the target, and prints and writes the counts.
+
+    The JSON has those of the configuration, and with --against all under "results".
+    """
     from fastgan_jax.benchmark import paired, target
     from fastgan_jax.utils.console import announced
     from fastgan_jax.utils.files import write_json
 
     device, count, results = target.read_device(arguments.target), arguments.devices, {}
-    for name, own in paired.variations(arguments.config, arguments.overrides, arguments.against).items():
+    variations = paired.variations(arguments.config, arguments.overrides, arguments.against)
+    for number, (name, own) in enumerate(variations.items()):
+        hlo = arguments.hlo
+        if hlo and number:
+            hlo = hlo.with_stem(f"{hlo.stem}-{number}")
         config = paired.read_config(arguments.config, own)
         target.check_devices(device, config.train, count)
         where = device["device"] if count == 1 else f"{count} {device['device']}"
         with announced(f"compiling {name} for {where}, which takes minutes"):
-            results[name] = target.compile_for(device, config, arguments.hlo and str(arguments.hlo), count)
+            results[name] = target.compile_for(device, config, hlo and str(hlo), count)
     print(target.report(results))
     if arguments.json:
-        write_json(arguments.json, {"results": results} if arguments.against else results[paired.OURS])
+        write_json(arguments.json, results[paired.OURS] | ({"results": results} if arguments.against else {}))
 
 
 def time_blocks(runner: Any, arguments: argparse.Namespace) -> None:

@@ -56,7 +56,6 @@ class StubRunner:
         (["--on-command", "--against", "train.remat=full"], "--against has no effect with these options"),
         (["--profile", "trace", "--target", "h100"], "--profile has no effect"),
         (["--hlo", "program.txt"], "--hlo has no effect"),
-        (["--target", "h100", "--hlo", "program.txt", "--against", "train.remat=full"], "--hlo has no effect"),
         (["--against", "bfloat16"], "--against 'bfloat16': give fields as NAME=VALUE"),
         (["--against", " "], "--against ' ': give fields as NAME=VALUE"),
         (["--against", "train.remat=full", "--against", "train.remat=full"], "is given twice"),

@@ -144,9 +144,12 @@ def test_the_command_prints_and_writes_counts(monkeypatch, tmp_path, capsys):
     ):
         assert line in printed
 
-    assert tool.main([*command, "--against", "train.remat=full"]) == 0
+    assert tool.main([*command, "--against", "train.remat=full", "--hlo", "program.txt"]) == 0
     assert requests[-1]["config"]["train"]["remat"] == "full" and len(requests) == 3
-    assert list(json.loads(path.read_text())["results"]) == ["fastgan_jax", "fastgan_jax, train.remat=full"]
+    assert [request["hlo"] for request in requests[1:]] == ["program.txt", "program-1.txt"]
+    written = json.loads(path.read_text())
+    assert list(written["results"]) == ["fastgan_jax", "fastgan_jax, train.remat=full"]
+    assert written["kernels"] == result()["kernels"], "of the configuration itself"
     assert "| fastgan_jax, train.remat=full |" in capsys.readouterr().out
 
 
