@@ -98,8 +98,7 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     """
     mesh = batch_mesh(config.train.batch_size // config.train.accumulate, config.train.devices)
     spec = dataclasses.replace(spec_from_config(config), mesh=mesh)
-    loggers = configuration.split_names(config.train.loggers) if jax.process_index() == 0 else ()
-    for name in loggers:  # before anything is written, since these may refuse
+    for name in _loggers(config):  # before anything is written, since these may refuse
         LOGGERS[name].check()
     pretrained = pretrained_from_config(config)
     run, iterations = RunFolder(workdir), config.train.iterations
@@ -228,8 +227,7 @@ class _Training:
 
     def _open(self, opened: ExitStack, per_call: int) -> Iterator[tuple[jax.Array, ...]]:
         """Opens the log and the data from iteration `self.step` on; returns the inputs of each call of the program."""
-        loggers = configuration.split_names(self.config.train.loggers) if jax.process_index() == 0 else ()
-        self.writer = opened.enter_context(MetricsWriter(self.run, self.step, loggers))
+        self.writer = opened.enter_context(MetricsWriter(self.run, self.step, _loggers(self.config)))
         return opened.enter_context(self._feed(per_call))
 
     def _next(self, batches: Iterator[tuple[jax.Array, ...]]) -> tuple[jax.Array, ...]:
@@ -408,6 +406,11 @@ class _Training:
             sampler = placed(sampler, self.spec.mesh)
         self.checkpoints.save(self.step, state=self.state, sampler=sampler, config=config, data=data, metrics=metrics)
         self.last_good, self.rollbacks = self.step, 0
+
+
+def _loggers(config: Any) -> tuple[str, ...]:
+    """The loggers of this process: the first one has those of the run, the others none."""
+    return configuration.split_names(config.train.loggers) if jax.process_index() == 0 else ()
 
 
 def _warn_of_other_evaluation(saved: dict, current: dict) -> None:

@@ -114,7 +114,7 @@ def read_config(arguments: argparse.Namespace) -> Any:
     config = configuration.load_config(source)
     if images:
         config.data.update(path=str(images.resolve()), tfds=None, hf=None, demo_images=None)
-    elif source_given(arguments):  # in place of the settings' own
+    elif given:  # in place of the settings' own
         config.data.update(dict.fromkeys(("path", "tfds", "hf", "demo_images")))
     configuration.apply_overrides(config, arguments.overrides)
     return config
@@ -226,8 +226,8 @@ def default_name(arguments: argparse.Namespace) -> str:
     if images := arguments.images and arguments.images.resolve():
         return images.name if images.is_dir() else images.stem
     if arguments.config is None and arguments.preset is None:
-        name = source_given(arguments)[1].partition("://")[2] or source_given(arguments)[1]  # hf://datasets/me/cats
-        path = Path(name).expanduser()
+        _, name = source_given(arguments)
+        path = Path(name.rpartition("://")[2]).expanduser()  # without the scheme of hf://datasets/me/cats
         # A file or folder has its own name; a data set has its own without a version, as in flowers:2.1.1.
         return path.resolve().stem if path.exists() else path.name.partition(":")[0]
     config = Path(arguments.config or arguments.preset).expanduser().resolve()
