@@ -1,7 +1,8 @@
 """A projected GAN and FastGAN's discriminator together, at 256x256 on a CPU: recognizable images in half an hour.
 
 Command:   pip install 'fastgan_jax[projected]' && fastgan train /my/images --preset projected_cpu
-Hardware:  any; 1.1 GB; about 1.2 s per iteration on two cores of an AMD EPYC (28 November 2026, jax 0.10.2).
+Hardware:  any; 1.1 GB; about 1.2 s per iteration on two cores of an AMD EPYC (28 November 2026, jax 0.10.2), 3.2 s on
+           one core of an older one.
 Differs from projected256: FastGAN's discriminator sees the whole image beside the projected ones, which have the
            smaller share in G's loss, since it learns layout and color first; an eighth of the width, batches of four,
            larger and then smaller steps, a shorter average, no augmentation but cutout and small shifts.

@@ -15,7 +15,11 @@ SHARE = 0.5  # of the free memory that decoding may take
 UNKNOWN_MEMORY = 4 * 2**30  # where the system does not say what is free
 CGROUPS = (  # of a container's memory, in versions 2 and 1: limit, use, and what of it is which
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-    *[tuple(f"/sys/fs/cgroup/memory/memory.{name}" for name in ("limit_in_bytes", "usage_in_bytes", "stat"))],
+    (
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "/sys/fs/cgroup/memory/memory.stat",
+    ),
 )
 FILE_CACHE = {"active_file", "inactive_file", "total_active_file", "total_inactive_file"}  # in use, and free at need
 
