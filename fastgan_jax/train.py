@@ -117,9 +117,10 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
             configuration.check_resumable(saved, configuration.to_dict(config), begun=step > 0)
             _warn_of_other_evaluation(saved, configuration.to_dict(config))
             if step >= iterations:
-                more = f"--config.train.iterations={2 * step} trains on"
+                more = _to_train_on(configuration.to_dict(config), step)
                 log.info("finished: %s is at iteration %d of %d; %s", run.path, step, iterations, more)
                 return None
+            _warn_of_other_rate(saved, configuration.to_dict(config), step)
         if jax.process_index():
             run = opened.enter_context(run.of_other_process())
         checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric)
@@ -425,6 +426,37 @@ def _warn_of_other_evaluation(saved: dict, current: dict) -> None:
             "scores so far and from here on cannot be compared, nor the best checkpoint be chosen by them (%s): judge "
             "kept checkpoints anew with fastgan evaluate --step all",
             "; ".join(changed),
+        )
+
+
+def _learning_rate(config: dict, step: int) -> float:
+    """Adam's learning rate after an iteration of a run."""
+    first, last = config["optim"]["learning_rate"], config["optim"].get("final_learning_rate")
+    return first if last is None else first + (last - first) * min(1, step / config["train"]["iterations"])
+
+
+def _to_train_on(config: dict, step: int) -> str:
+    """The options with which a finished run goes on, at the learning rate it has ended with."""
+    options, last = f"--config.train.iterations={2 * step}", config["optim"]["final_learning_rate"]
+    if last is None:
+        return f"{options} trains on"
+    return f"{options} {_constant_rate(last)} trains on at its last learning rate"
+
+
+def _constant_rate(rate: float) -> str:
+    return f"--config.optim.learning_rate={rate:g} --config.optim.final_learning_rate=None"
+
+
+def _warn_of_other_rate(saved: dict, current: dict, step: int) -> None:
+    """Tells if a falling learning rate jumps up, as where a run is prolonged: it is stretched over all iterations."""
+    before, now = _learning_rate(saved, step), _learning_rate(current, step)
+    if current["optim"]["final_learning_rate"] is not None and now > 1.01 * before:
+        log.warning(
+            "the learning rate falls until train.iterations=%d, so that it goes from %.2g back up to %.2g here; %s keeps it",
+            current["train"]["iterations"],
+            before,
+            now,
+            _constant_rate(before),
         )
 
 

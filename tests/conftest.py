@@ -58,7 +58,17 @@ def own_cores(cores: list[int]) -> list[int]:
 if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, own_cores(sorted(os.sched_getaffinity(0))))
 
-LONG_FILES = ("parity_iteration", "parity_optimized", "program", "accumulation", "step", "workload")
+LONG_FILES = (
+    "four_devices",
+    "two_processes",
+    "combinations",
+    "parity_iteration",
+    "parity_optimized",
+    "program",
+    "accumulation",
+    "step",
+    "workload",
+)
 
 # The same settings for the processes that tests start.
 PROCESS_SETTINGS = {

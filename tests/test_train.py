@@ -103,8 +103,24 @@ def test_a_finished_run_says_so_and_stays_as_it_is(smoke_run, caplog):
     before = (path / "metrics.jsonl").read_bytes()
     with caplog.at_level("INFO"):
         assert train.train_and_evaluate(smoke.get_config(), str(path)) is None
-    assert "finished" in caplog.text
+    assert "finished" in caplog.text and caplog.text.rstrip().endswith("--config.train.iterations=8 trains on")
     assert (path / "metrics.jsonl").read_bytes() == before
+
+
+def test_prolonging_a_run_whose_rate_falls_names_the_rate(smoke_run, caplog):
+    config = smoke.get_config()
+    config.optim.final_learning_rate = 5e-5
+    constant = "--config.optim.learning_rate=5e-05 --config.optim.final_learning_rate=None"
+    with caplog.at_level("INFO"):
+        assert train.train_and_evaluate(config, str(smoke_run)) is None
+    assert f"--config.train.iterations=8 {constant} trains on at its last learning rate" in caplog.text
+    saved, current = config.to_dict(), config.to_dict()
+    caplog.clear()
+    train._warn_of_other_rate(saved, current, 4)
+    assert not caplog.text
+    current["train"]["iterations"] = 8
+    train._warn_of_other_rate(saved, current, 4)
+    assert f"it goes from 5e-05 back up to 0.00053 here; {constant} keeps it" in caplog.text
 
 
 @pytest.mark.slow
