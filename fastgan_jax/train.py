@@ -100,7 +100,6 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     spec = dataclasses.replace(spec_from_config(config), mesh=mesh)
     for name in _loggers(config):  # before anything is written, since these may refuse
         LOGGERS[name].check()
-    pretrained = pretrained_from_config(config)
     run, iterations = RunFolder(workdir), config.train.iterations
     source = None
     if config.train.init_from and run.latest_step() is None:
@@ -115,12 +114,14 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         if saved is not None:
             step = run.latest_step()
             configuration.check_resumable(saved, configuration.to_dict(config), begun=step > 0)
-            _warn_of_other_evaluation(saved, configuration.to_dict(config))
+            of_0_2 = "discriminator" not in newest_config(run.checkpoints, upgraded=False).get("model", {})
+            _warn_of_other_evaluation(saved, configuration.to_dict(config), of_0_2=of_0_2)
             if step >= iterations:
                 more = _to_train_on(configuration.to_dict(config), step)
                 log.info("finished: %s is at iteration %d of %d; %s", run.path, step, iterations, more)
                 return None
             _warn_of_other_rate(saved, configuration.to_dict(config), step)
+        pretrained = pretrained_from_config(config)  # perhaps after a download
         if jax.process_index():
             run = opened.enter_context(run.of_other_process())
         checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric)
@@ -414,11 +415,11 @@ def _loggers(config: Any) -> tuple[str, ...]:
     return configuration.split_names(config.train.loggers) if jax.process_index() == 0 else ()
 
 
-def _warn_of_other_evaluation(saved: dict, current: dict) -> None:
+def _warn_of_other_evaluation(saved: dict, current: dict, *, of_0_2: bool) -> None:
     """Tells that evaluations of a resumed run cannot be compared, if their settings were changed."""
     decisive = tuple(f"eval.{name}:" for name in ("features", "resize", "num_samples", "seed", "best_metric"))
     changed = [line for line in configuration.differences(saved, current) if line.startswith(decisive)]
-    if "discriminator" not in saved["model"] and current["eval"]["features"] != "inception":
+    if of_0_2 and current["eval"]["features"] != "inception":
         changed.append("lengths of features: their own in the checkpoint, which is of version 0.2, all equal now")
     # A configuration saved before there were evaluations has no group "eval", and no scores.
     if changed and saved.get("eval", {}).get("every") and current["eval"]["every"]:
@@ -452,7 +453,7 @@ def _warn_of_other_rate(saved: dict, current: dict, step: int) -> None:
     before, now = _learning_rate(saved, step), _learning_rate(current, step)
     if current["optim"]["final_learning_rate"] is not None and now > 1.01 * before:
         log.warning(
-            "the learning rate falls until train.iterations=%d, so that it goes from %.2g back up to %.2g here; %s keeps it",
+            "the learning rate falls until train.iterations=%d, so it goes from %.2g back up to %.2g here; %s keeps it",
             current["train"]["iterations"],
             before,
             now,

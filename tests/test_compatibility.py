@@ -15,6 +15,7 @@ import pytest
 
 import fastgan_jax
 from configs import base, smoke
+from fastgan_jax.runs.checkpoint import newest_config
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.train import train_and_evaluate
@@ -38,6 +39,12 @@ def test_runs_of_0_2_0_give_the_same_images(runs, name, statistics):
     expected = np.load(runs / "samples.npz")[f"{name}/{statistics}"]
     difference = np.abs(sampler.sample(len(expected), seed=3).astype(int) - expected)
     assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+
+
+def test_a_run_of_0_2_0_is_known_by_its_fields(runs):
+    folder = runs / "native" / "checkpoints"
+    assert "discriminator" not in newest_config(folder, upgraded=False)["model"]
+    assert newest_config(folder)["model"]["discriminator"] == "fastgan"
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def test_prolonging_a_run_whose_rate_falls_names_the_rate(smoke_run, caplog):
     assert not caplog.text
     current["train"]["iterations"] = 8
     train._warn_of_other_rate(saved, current, 4)
-    assert f"it goes from 5e-05 back up to 0.00053 here; {constant} keeps it" in caplog.text
+    assert f"so it goes from 5e-05 back up to 0.00053 here; {constant} keeps it" in caplog.text
 
 
 @pytest.mark.slow

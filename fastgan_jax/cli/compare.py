@@ -1,4 +1,4 @@
-"""Draws and tables several runs side by side: samples of the same latents, metrics over iterations, the last numbers.
+"""Draws several runs side by side: samples of the same latents, metrics over iterations, a table of the last numbers.
 
 Numbers are those that the runs recorded: the evaluation.json of the run folder, or the evaluations made while training.
 With --metrics, every kept checkpoint of all runs is evaluated now, and alike: what is not given is taken from the first
@@ -53,9 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
             evaluation = None if config is None else _evaluated(path, config, arguments)
             runs.append(comparison.read_run(path, arguments.step, arguments.samples, arguments.seed, evaluation))
     runs = comparison.with_own_names(runs, arguments.runs)
-    comparison.draw(out, runs)
     comparison.write_json(beside, runs)
-    print("\n".join([comparison.table(runs), *comparison.remarks(runs), str(out), str(beside)]))
+    print("\n".join([comparison.table(runs), *comparison.remarks(runs)]))
+    comparison.draw(out, runs)
+    print(f"{out}\n{beside}")
 
 
 def _configurations(arguments: argparse.Namespace) -> list[Any]:

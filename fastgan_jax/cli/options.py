@@ -77,7 +77,7 @@ def _type(read: Callable[[str], Any], rule: str, holds: Callable[[Any], bool] = 
 
 
 count = _type(int, "a whole number, at least 1", lambda value: value >= 1)
-index = _type(int, "a whole number from 0 up", lambda value: value >= 0)
+index = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
 seed = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
 truncation = _type(float, "a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
 numbers = _type(lambda text: [int(part) for part in text.split(",")], "whole numbers joined by commas")
@@ -170,6 +170,13 @@ def read_fields(arguments: argparse.Namespace, options: type) -> Any:
 
 
 # ------------------------------------------------------------------------------------------------ what arguments name
+
+
+def refuse(arguments: argparse.Namespace, *names: str, with_: str) -> None:
+    """Refuses options, which are None unless given, that have no effect with what `with_` says."""
+    for name in names:
+        if getattr(arguments, name[2:].replace("-", "_")) is not None:
+            raise UserError(f"{name} has no effect with {with_}: leave it out")
 
 
 def fetch_run(arguments: argparse.Namespace) -> None:

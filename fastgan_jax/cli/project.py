@@ -21,8 +21,8 @@ from fastgan_jax.utils.files import check_outputs
 HELP = {
     "updates": "of Adam",
     "learning_rate": "of Adam",
-    "prior_weight": "weight of keeping the length of z usual",
-    "starts": "number of sampled latents, from the nearest of which a search starts",
+    "prior_weight": "weight of the penalty that keeps the length of z near what is usual",
+    "starts": "random latents that are tried first; the search starts from the nearest",
     "seed": "of these latents",
     "noise_seed": "of the noise that all images share",
     "batch_size": "images at a time, at most",
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     targets("--images", type=options.path, nargs="+", metavar="PATH", help="image files, or folders of them")
     targets("--training", type=options.seeds, metavar="N,N-N", help="images of the training set, from 0")
     add("--data", type=options.path, metavar="PATH", help="of --training: folder or zip, if it was moved")
-    add("--distance", choices=("lpips", "l2"), help="default: lpips where a network is here, else l2")
+    add("--distance", choices=("lpips", "l2"), help="default: lpips if a perceptual network is here, else l2")
     options.add_shared(parser, "--net", "--weights")
     options.add_fields(parser, ProjectionOptions, HELP)
     add("--labels", type=options.numbers, metavar="L,L,...", help="class of each image, or one class for all")
@@ -58,6 +58,10 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint
     from fastgan_jax.utils.files import write_json
 
+    if arguments.distance == "l2":
+        options.refuse(arguments, "--net", "--weights", with_="--distance l2")
+    if arguments.images:
+        options.refuse(arguments, "--data", with_="--images")
     training = arguments.training
     files = [Path(f"training_{n:06d}") for n in training] if training else image_files(arguments.images)
     search = dataclasses.replace(search, batch_size=min(search.batch_size, len(files)))
@@ -113,5 +117,5 @@ def read_targets(arguments: argparse.Namespace, files: list[Path], config: Any) 
     if max(arguments.training) >= len(training.images):
         raise UserError(f"--training {arguments.training}: the set has {len(training.images)} images, counted from 0")
     rows = list(arguments.training)
-    has_classes = config.model.num_classes and arguments.data is None
+    has_classes = config.model.num_classes and training.files.classes
     return training.images[rows], training.labels[rows].tolist() if has_classes else None

@@ -52,13 +52,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quadrant", metavar="Q", help=which)
     probe = parser.add_argument_group("with --probe")
     options.add_fields(probe, ProbeOptions, HELP)
-    probe.add_argument("--distance", choices=DISTANCES, help="default: lpips of RGB where a network is here, else l1")
+    probe.add_argument(
+        "--distance",
+        choices=DISTANCES,
+        help="default: lpips of RGB if a perceptual network is on this machine, else l1",
+    )
     options.add_shared(probe, "--net", "--weights", "--data")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Reconstructs and writes."""
     training = options.read_fields(arguments, ProbeOptions)
+    if arguments.images:
+        options.refuse(arguments, "--distance", "--net", "--weights", "--data", with_="--images")
+    else:
+        options.refuse(arguments, "--quadrant", with_="--probe")
+    if arguments.distance in ("l1", "l2"):
+        options.refuse(arguments, "--net", "--weights", with_=f"--distance {arguments.distance}")
 
     from fastgan_jax.data.image_files import image_files
     from fastgan_jax.inference.restore import load_discriminator
@@ -86,10 +96,12 @@ def run_decoders(arguments: argparse.Namespace, trained: "TrainedDiscriminator",
         raise UserError(f"the discriminator of {arguments.run} has no decoders (model.decoders is empty): try --probe")
     images = read_images(files, trained.config)
     cells = cells_of(trained.discriminator.part)
-    arguments.quadrant = arguments.quadrant or cells[0]
-    if arguments.quadrant not in cells:
+    if arguments.quadrant not in (None, *cells):
         allowed = f"one of {', '.join(cells)}" if len(cells) == 4 else f"from 0 to {cells[-1]} for this run"
         raise UserError(f"--quadrant {arguments.quadrant}: must be {allowed}")
+    if "part" not in trained.discriminator.decoders:
+        options.refuse(arguments, "--quadrant", with_="decoders of whole images alone (model.decoders)")
+    arguments.quadrant = arguments.quadrant or cells[0]
     cell = cells.index(arguments.quadrant)
     columns = reconstruct_all(trained.discriminator, trained.config.model.resize, trained.variables, images, cell)
     save_png(arguments.out, titled_columns(columns), options.facts_of(arguments, trained.step, "quadrant"))

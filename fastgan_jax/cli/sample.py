@@ -6,12 +6,14 @@ the best of the indices K n to K n + K - 1, and its PNG names the index.
 
 import argparse
 import itertools
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs, replacing
 
@@ -29,6 +31,9 @@ EXAMPLES = """examples:
   fastgan sample --run runs/demo --num 16 --pick 8 --out best.png             each the best of 8"""
 
 
+log = logging.getLogger(__name__)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.add_shared(parser, "--run", "--step", "--truncation", "--columns")
@@ -37,9 +42,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group().add_argument
     which("--seed", type=options.seed, default=0, metavar="S", help="from 0 to 2^32 - 1 (default: 0)")
     which("--seeds", type=options.seeds, metavar="S,S-S", help="several seeds, such as 0,3,7-9")
-    add("--pick", type=options.count, default=1, metavar="K", help="each image is the best of K by the discriminator")
+    add(
+        "--pick",
+        type=options.count,
+        default=1,
+        metavar="K",
+        help="each is the best of K by FastGAN's discriminator",
+    )
     add("--first", type=options.index, default=0, metavar="I", help="index of the first image (default: 0)")
-    add("--labels", type=options.numbers, metavar="L,L,...", help="one per image, or one (default: in turn)")
+    add(
+        "--labels",
+        type=options.numbers,
+        metavar="L,L,...",
+        help="class of each image, or one for all (default: by index, in turn)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -55,12 +71,18 @@ def run(arguments: argparse.Namespace) -> None:
     num = arguments.num or (16 if arguments.seeds is None else 1)
     if (total := len(chosen) * num * arguments.pick) > options.MOST_SEEDS:
         raise UserError(f"{total} images are more than {options.MOST_SEEDS}: give fewer")
+    if (last := arguments.pick * (arguments.first + num) - 1) > LARGEST_SEED:
+        raise UserError(f"the last image would have the index {last}, above {LARGEST_SEED}: give a smaller --first")
+    if kind != ".png":
+        options.refuse(arguments, "--columns", with_="single images, of which there is no grid")
     drawn = [(own, number) for own in chosen for number in range(arguments.first, arguments.first + num)]
     names = [f"seed{own:04d}_{number:06d}.png" for own, number in drawn]
     check_outputs([out] if kind in (".png", ".zip") else [out / name for name in names], arguments.overwrite)
 
     sampler = options.load_generator(arguments)
     labels = class_labels(arguments.labels, drawn, sampler.generator.num_classes)
+    if labels and arguments.labels is None and len(chosen) > 1 and num == 1:
+        log.warning("all images are of class %d, since that goes by the index; --labels chooses", labels[0])
     facts = options.facts_of(arguments, sampler.step) | {"truncation": f"{arguments.truncation:g}"}
     if arguments.pick > 1:
         drawn = pick(arguments, sampler, drawn, labels)

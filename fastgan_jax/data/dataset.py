@@ -98,6 +98,7 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         return _load_demo(data.demo_images, data.demo_seed, shape, user_path(run_dir))
     source = _open(data)
     try:
+        _check_not_empty(source)
         labels, names = _classes(source, data, num_classes) if num_classes else ([0] * len(source.names), [])
         classes = {name: number for number, name in enumerate(names)}
         with announced(f"reading {len(source.names)} files"):
@@ -132,6 +133,7 @@ def check_source(data: Any, num_classes: int) -> None:
         with muted("fastgan_jax.data"):
             source = _open(data)
             try:
+                _check_not_empty(source)
                 if num_classes:
                     _classes(source, data, num_classes)
             finally:
@@ -161,6 +163,11 @@ def _classes(source: Source, data: Any, num_classes: int) -> tuple[list[int], li
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{where} cannot be read ({error}): give JSON or CSV in UTF-8") from None
     return classes_by_file(text, source.names, num_classes, where)
+
+
+def _check_not_empty(source: Source) -> None:
+    if not source.names:
+        raise UserError(f"{source.description}: there is no image in it")
 
 
 def _open(data: Any) -> Source:

@@ -21,7 +21,7 @@ from fastgan_jax.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-DECODER_VERSION = 3  # part of the cache's key: raise it when the same file would decode to other pixels
+DECODER_VERSION = 4  # part of the cache's key: raise it when the same file would decode to other pixels
 FITS = ("squash", "crop", "pad")
 CHANNELS = (1, 3, 4)
 EXIF_ORIENTATION = 0x0112
@@ -128,7 +128,6 @@ def _decode(data: bytes, target: Format, profile: bytes | None = None) -> Decode
         needed += BYTES_PER_PIXEL * file.width * file.height
         with GATE.hold(width, height, needed):
             file.load()
-            _note_further_images(file, notes.append)
             turn = _turn(file, notes.append)
             profile = profile or profile_of(file, data, notes.append)
             image, alpha = usual_depth(file, data, notes.append)
@@ -136,6 +135,7 @@ def _decode(data: bytes, target: Format, profile: bytes | None = None) -> Decode
             if alpha is not None:
                 image.putalpha(alpha)
             image = _resize(image, extent or image.size, target)
+            _note_further_images(file, notes.append)  # last, since looking for them reads the tags again
     if turn is not None:
         image = image.transpose(turn)
         width, height = (height, width) if turn.name in LYING else (width, height)

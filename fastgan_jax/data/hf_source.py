@@ -13,6 +13,8 @@ from fastgan_jax.utils.files import user_path
 
 FILE_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}  # of `datasets`, for local files
 NO_CLASS = -1  # what `datasets` has for an image of unknown class
+INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
+CLASS_TYPES = ("string", "large_string", "bool", *INTEGERS)
 LABEL = "label"  # the column of classes, unless data.hf_labels names another
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,7 @@ class HuggingFaceSource(Source):
         name = name.removeprefix("hf://").removeprefix("datasets/")  # as the hub's own tools address it
         place = user_path(name)
         if (place / "state.json").is_file() or (place / "dataset_dict.json").is_file():  # of save_to_disk
-            saved = self._datasets.load_from_disk(str(place))
-            return saved[self._split] if isinstance(saved, dict) else saved
+            return self._part(self._datasets.load_from_disk(str(place)))
         if place.is_file():
             if place.suffix.lower() not in FILE_BUILDERS:
                 raise ValueError(f"{place.name} does not end in {' or '.join(FILE_BUILDERS)}")
@@ -61,6 +62,20 @@ class HuggingFaceSource(Source):
         if not place.exists():
             log.info("data.hf=%s: from the Hugging Face hub%s, or its cache", name, _size(name))
         return self._datasets.load_dataset(str(place) if place.exists() else name, split=self._split)
+
+    def _part(self, saved: Any) -> Any:
+        """The split of what was saved, in the slicing syntax of `datasets`; of a single split, by default all of it."""
+        if not isinstance(saved, dict):
+            if self._split == "train":
+                return saved
+            saved = {str(saved.split or "train"): saved}
+        sizes = {name: len(rows) for name, rows in saved.items()}
+        parts = self._datasets.ReadInstruction.from_spec(self._split).to_absolute(sizes)
+        rows = [
+            saved[part.splitname].select(range(*slice(part.from_, part.to).indices(sizes[part.splitname])))
+            for part in parts
+        ]
+        return self._datasets.concatenate_datasets(rows)
 
     def _image_column(self, rows: Any, chosen: str | None) -> str:
         features = rows.features
@@ -123,6 +138,9 @@ class HuggingFaceSource(Source):
         feature = self._all.features[column]
         if isinstance(feature, self._datasets.ClassLabel):
             return list(feature.names)
+        if getattr(feature, "dtype", "list") not in CLASS_TYPES:
+            problem = f"data.hf_labels={column}: column {column} of {self.description} holds {feature}, not one class"
+            raise UserError(f"{problem} of each image: choose another column, or set model.num_classes=0")
         return [str(value) for value in sorted({*self._all[column]} - {None, NO_CLASS})]
 
     def _label_column(self) -> str:

@@ -32,7 +32,7 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
     Raises:
         UserError: if the text is neither, an image has no label or several, or there are not `num_classes` classes.
     """
-    rows = _json_rows(text, where) if text.lstrip()[:1] in ("{", "[") else _csv_rows(text, where)
+    rows = _json_rows(text, where) if text.lstrip()[:1] in ("{", "[") else _csv_rows(text, names, where)
     by_end: dict[str, list[tuple[str, Any]]] = collections.defaultdict(list)
     for file, label in rows:
         path = _composed("/".join(part for part in str(file).replace("\\", "/").split("/") if part not in ("", ".")))
@@ -70,17 +70,24 @@ def _json_rows(text: str, where: str) -> list[tuple[Any, Any]]:
     return [(file, label[0] if isinstance(label, list) and len(label) == 1 else label) for file, label in pairs]
 
 
-def _csv_rows(text: str, where: str) -> list[tuple[str, Any]]:
+def _csv_rows(text: str, names: Sequence[str], where: str) -> list[tuple[str, Any]]:
     lines = [line for line in text.splitlines() if line.strip()]
     delimiter = max(",;\t", key=lines[0].count) if lines else ","
     rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
     if wrong := next((line for line, row in zip(lines, rows, strict=False) if len(row) != 2), None):
         raise UserError(f"{where}: each line must be of the form file,label, and one is {printable(wrong[:80])}")
-    # Titles have no ending; without endings at all, there are none.
-    endings = [bool(PurePosixPath(file).suffix) for file, _ in rows]
-    rows = rows[1:] if len(rows) > 1 and not endings[0] and endings[1] else rows
-    numbers = all(label.isascii() and label.isdecimal() for _, label in rows)
+    # Titles name no image, and have no ending where files have one, or no number where labels are numbers.
+    images = {_composed(name).rsplit("/", 1)[-1] for name in names}
+    if len(rows) > 1 and _composed(rows[0][0]).rsplit("/", 1)[-1] not in images:
+        endings = [bool(PurePosixPath(file).suffix) for file, _ in rows[:2]]
+        if endings == [False, True] or (_are_numbers(rows[1:]) and not _are_numbers(rows[:1])):
+            rows = rows[1:]
+    numbers = _are_numbers(rows)
     return [(file, int(label) if numbers else label) for file, label in rows]
+
+
+def _are_numbers(rows: Sequence[Sequence[str]]) -> bool:
+    return all(label.isascii() and label.isdecimal() for _, label in rows)
 
 
 def _composed(path: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastgan_jax.data.decode import Decoded, Format, collected_warnings, decode_or_reason
+from fastgan_jax.data.memory import without_pixel_limit
 from fastgan_jax.data.source import Source
 
 MEASURED = 64  # images whose sizes are read, from the heads of their files
@@ -34,10 +35,11 @@ def survey(source: Source) -> Survey:
     from PIL import Image
 
     sizes, shares = [], []
-    for index in _spread(len(source.names), MEASURED):
-        with contextlib.suppress(Exception), Image.open(io.BytesIO(source.read(index))) as image:
-            sizes.append(image.size)
-    with collected_warnings() as thread:
+    with collected_warnings() as thread, without_pixel_limit():
+        for index in _spread(len(source.names), MEASURED):
+            thread.messages = []
+            with contextlib.suppress(Exception), Image.open(io.BytesIO(source.read(index))) as image:
+                sizes.append(image.size)
         for index in _spread(len(source.names), DECODED):
             decoded, _ = decode_or_reason(partial(source.read, index), LOOK, thread, source.names[index])
             if isinstance(decoded, Decoded):

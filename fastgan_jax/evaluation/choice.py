@@ -12,6 +12,8 @@ from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, FILES, PERCEPTUAL,
 from fastgan_jax.runs.config import split_names
 
 WITHOUT_INCEPTION = {"fid": ("frechet", "kid")}  # what takes a metric's place on other features
+FEATURE_FIELDS = {"eval.features", "eval.feature_weights"}
+DISTANCE_FIELDS = {"loss.perceptual_net", "loss.perceptual_weights"}
 OF_NETWORKS = ("features", "distance")  # what metrics need of pretrained networks
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,11 @@ def choose_networks(config: Any, given: Collection[str] = (), others: Sequence[A
     evaluation, loss, remarks = config.eval, config.loss, []
     metrics = split_names(evaluation.metrics)
     asks_for_fid = "fid" in metrics and "eval.metrics" in given
-    if _need("features", metrics) and "eval.features" not in given and not asks_for_fid:
+    named = FEATURE_FIELDS.intersection(given)
+    if named and evaluation.features != "inception" and not asks_for_fid:
+        metrics = _without_inception(metrics)
+        evaluation.metrics = ",".join(metrics)
+    if _need("features", metrics) and not named and not asks_for_fid:
         kind = judges(evaluation.features, *(each.model.discriminator for each in (config, *others)))
         chosen = best_here(kind, evaluation.features, evaluation.feature_weights)
         if chosen is None:
@@ -42,11 +48,11 @@ def choose_networks(config: Any, given: Collection[str] = (), others: Sequence[A
             metrics = dict.fromkeys([*_without_networks(), *(x for x in metrics if METRICS[x].needs != "features")])
             remarks.append(choice_in_words(kind, chosen))
         elif chosen != evaluation.features:
-            metrics = dict.fromkeys(new for name in metrics for new in WITHOUT_INCEPTION.get(name, (name,)))
+            metrics = _without_inception(metrics)
             evaluation.update(features=chosen, feature_weights=None)
             remarks.append(choice_in_words(kind, chosen) or f"{chosen} is used")
         evaluation.metrics = ",".join(metrics)
-    if _need("distance", metrics) and "loss.perceptual_net" not in given:
+    if _need("distance", metrics) and not DISTANCE_FIELDS.intersection(given):
         chosen = best_here(PERCEPTUAL, loss.perceptual_net, loss.perceptual_weights)
         if chosen != loss.perceptual_net:
             loss.update(perceptual_net=chosen, perceptual_weights=None)
@@ -101,6 +107,10 @@ def _nothing_to_judge_by(metrics: Collection[str], kind: dict[str, Network]) -> 
     need = f"{' and '.join(names)} need{'s' if len(names) == 1 else ''} a feature network"
     without = f"eval.metrics={','.join(_without_networks())} needs none"
     return f"eval.metrics={','.join(metrics)}: {need}, and {where}; {', '.join(cures)}, and {without}"
+
+
+def _without_inception(metrics: Collection[str]) -> list[str]:
+    return list(dict.fromkeys(new for name in metrics for new in WITHOUT_INCEPTION.get(name, (name,))))
 
 
 def _without_networks() -> list[str]:

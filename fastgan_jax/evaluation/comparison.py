@@ -13,8 +13,8 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.diagnosis import History, evaluations
-from fastgan_jax.evaluation.evaluator import Evaluation
-from fastgan_jax.evaluation.results import as_text, best_row, finite, upgraded
+from fastgan_jax.evaluation.evaluator import TRAINING_SET, Evaluation
+from fastgan_jax.evaluation.results import as_text, best_row, finite, of_training_set, upgraded
 from fastgan_jax.inference.restore import load
 from fastgan_jax.metrics.registry import METRICS, output
 from fastgan_jax.pretrained.registry import PERCEPTUAL
@@ -142,13 +142,17 @@ def draw(path: Path, runs: Sequence[Compared]) -> None:
     parts = figure.subfigures(len(heights), height_ratios=heights, squeeze=False)[:, 0]
     for axes, run in zip(parts[0].subplots(1, len(runs), squeeze=False)[0], runs, strict=True):
         axes.imshow(image_grid(run.images), interpolation="nearest")
-        axes.set_title(f"{run.name}, iteration {run.step}", fontsize=9, parse_math=False)
+        axes.set_title(files.as_unicode(f"{run.name}, iteration {run.step}"), fontsize=9, parse_math=False)
         axes.set_axis_off()
     if names:
         _draw_charts(parts[1].subplots(chart_rows, COLUMNS, squeeze=False).ravel(), runs, names)
     axes = parts[-1].subplots()
     axes.set_axis_off()
-    axes.table(lines[1:], colLabels=lines[0], loc="center").auto_set_column_width(range(len(lines[0])))
+    lines = [[files.as_unicode(cell) for cell in line] for line in lines]
+    drawn = axes.table(lines[1:], colLabels=lines[0], loc="center")
+    drawn.auto_set_column_width(range(len(lines[0])))
+    for cell in drawn.get_celld().values():
+        cell.get_text().set_parse_math(False)
     with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=120)
 
@@ -157,11 +161,14 @@ def _draw_charts(charts: Any, runs: Sequence[Compared], names: Sequence[str]) ->
     for axes, name in zip(charts, names, strict=False):
         for run in runs:
             points = [(row["step"], row[name]) for row in run.history if row.get(name) is not None]
-            axes.plot(*(zip(*points, strict=True) if points else ([], [])), marker="o", markersize=3, label=run.name)
+            # A name that begins with _ would be left out of the legend.
+            label = files.as_unicode(f" {run.name}" if run.name.startswith("_") else run.name)
+            axes.plot(*(zip(*points, strict=True) if points else ([], [])), marker="o", markersize=3, label=label)
         better = output(name).better
         axes.set_title(f"{name} ({better} is better)" if better else name, fontsize=9)
         axes.grid(alpha=0.3)
-    charts[0].legend(fontsize=7)
+    for text in charts[0].legend(fontsize=7).get_texts():
+        text.set_parse_math(False)
     for axes in charts[len(names) :]:
         axes.set_axis_off()
 
@@ -189,16 +196,23 @@ def _settings(facts: dict[str, Any], history: History, config: Any) -> dict[str,
     """What the numbers of an evaluation depend on besides the run, by its facts and the run's configuration."""
     data = config.data
     settings = {name: facts[name] for name in ("num_samples", "num_real", "real", "seed") if name in facts}
-    if settings.get("real", "training set") == "training set":
-        count = f" ({data.demo_images})" if data.demo_images else ""
-        settings["real"] = f"{describe_source(data)}{count}"
-    settings |= {"resolution": config.model.resolution, "fit": data.fit}
+    if of_training_set(settings.setdefault("real", TRAINING_SET)):
+        settings["real"] = settings["real"].replace(TRAINING_SET, _training_set(data))
+    settings |= {"resolution": config.model.resolution, "channels": config.model.channels, "fit": data.fit}
+    settings["background"] = data.background
     if any(MIRRORING.intersection(row) for row in history):
         settings["mirrored"] = facts.get("mirrored", data.flip)
     measures = [network.measure for network in PERCEPTUAL.values()]
     for network in filter(None, facts.get("networks", "").split("; ")):
         settings["distance" if network in measures else "features"] = network
     return settings
+
+
+def _training_set(data: Any) -> str:
+    """The training set of the group `data` of a configuration, in words: its source, and which part of that."""
+    parts = {"hf": data.hf_split, "tfds": data.tfds_split, "demo_images": f"{data.demo_images}, seed {data.demo_seed}"}
+    part = next((part for source, part in parts.items() if data[source] is not None), "")
+    return f"{describe_source(data)}{part and f' ({part})'}"
 
 
 def _recorded(path: Path) -> dict[str, Any]:

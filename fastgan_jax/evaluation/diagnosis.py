@@ -26,14 +26,22 @@ def evaluations(lines: Sequence[dict[str, Any]]) -> History:
     return [row for row in rows if len(row) > 1]
 
 
-def diagnose(history: History, best_metric: str, *, mirrored: bool) -> list[str]:
+def diagnose(history: History, best_metric: str, *, mirrored: bool, trained_on: bool = True) -> list[str]:
     """Warnings about the latest evaluation, in words; none if nothing is wrong.
 
-    Checkpoints are ranked by `best_metric`; for `mirrored` see `baselines`.
+    Checkpoints are ranked by `best_metric`; for `mirrored` see `baselines`. Memorization and collapse are asked for
+    only if the real images are those that the run was `trained_on`.
     """
     if not history:
         return []
-    return [*_overtraining(history, best_metric), *_memorization(history[-1], mirrored), *_collapse(history)]
+    by_training_images = [*memorization(history[-1], mirrored), *collapse(history)] if trained_on else []
+    return [*overtraining(history, best_metric), *by_training_images]
+
+
+def ranking(history: History, best_metric: str) -> str:
+    """The metric that ranks checkpoints: `best_metric` if it is among their numbers, else the first that can."""
+    names = list(dict.fromkeys(name for row in history for name in row))
+    return next((name for name in (best_metric, *names) if name in names and output(name).better), best_metric)
 
 
 def baselines(numbers: Mapping[str, float | None], mirrored: bool) -> dict[str, float]:
@@ -52,7 +60,8 @@ def is_copy(nearest: float, compared: Iterable[float]) -> bool:
     return nearest < MEMORIZED * min(compared)
 
 
-def _overtraining(history: History, name: str) -> list[str]:
+def overtraining(history: History, name: str) -> list[str]:
+    """The warning that a metric has grown worse for long; [] if it has not, or is not known."""
     known = [entry for entry in history if entry.get(name) is not None]
     if not known:
         return []
@@ -69,7 +78,8 @@ def _overtraining(history: History, name: str) -> list[str]:
     ]
 
 
-def _memorization(latest: dict[str, Any], mirrored: bool) -> list[str]:
+def memorization(latest: dict[str, Any], mirrored: bool) -> list[str]:
+    """The warning that samples are copies of training images; [] if they are not, or that is not known."""
     nearest, compared = latest.get("nearest"), baselines(latest, mirrored)
     if nearest is None or "nearest_cropped" not in compared or not is_copy(nearest, compared.values()):
         return []
@@ -82,7 +92,8 @@ def _memorization(latest: dict[str, Any], mirrored: bool) -> list[str]:
     ]
 
 
-def _collapse(history: History) -> list[str]:
+def collapse(history: History) -> list[str]:
+    """The warning that samples are hardly different from each other; [] if they are, or that is not known."""
     known = [entry for entry in history if entry.get("diversity") is not None]
     if not known:
         return []

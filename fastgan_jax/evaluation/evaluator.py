@@ -21,12 +21,13 @@ from fastgan_jax.metrics.precision_recall import nearest_fakes
 from fastgan_jax.metrics.registry import METRICS, Numbers, Reference, Samples
 from fastgan_jax.pretrained.formats import read_arrays, write_arrays
 from fastgan_jax.pretrained.networks import PerceptualDistance, load_perceptual
-from fastgan_jax.runs.checkpoint import find_checkpoint
+from fastgan_jax.runs.checkpoint import find_checkpoint, image_fingerprint
 from fastgan_jax.runs.config import split_names
 from fastgan_jax.runs.folder import run_name
 from fastgan_jax.utils.console import Progress, announced
 from fastgan_jax.utils.files import cache_folder, user_path
 
+TRAINING_SET = "training set"  # what its images are called in the facts of an evaluation
 IMAGES_AT_ONCE = 64  # generated or read, before their features replace them
 
 log = logging.getLogger(__name__)
@@ -207,10 +208,10 @@ class Evaluator:
         return PerceptualDistance(loss.perceptual_net, params)
 
 
-def evaluator_from_config(config: Any, data: ImageSet, *, classes: bool = True) -> Evaluator:
-    """The evaluator of a run against its own training set, or, without `classes`, against images from elsewhere."""
+def evaluator_from_config(config: Any, data: ImageSet) -> Evaluator:
+    """The evaluator of a run against its own training set or images from elsewhere."""
     cache = user_path(config.data.cache_dir) if config.data.cache_dir else cache_folder("data")
-    labels = data.labels if classes and config.model.num_classes else None
+    labels = data.labels if config.model.num_classes and data.files.classes else None
     return Evaluator(config, data.images, data.fingerprint, cache / "features", labels)
 
 
@@ -224,25 +225,39 @@ def evaluate_run(
     """Evaluates checkpoints of a run folder: "latest", "best" or iterations, by the whole configuration.
 
     `images` is a folder or zip of real images; None: the training set that `config.data` names. With a `label` samples
-    of that class are compared with its training images.
+    of that class are compared with its real images. Of several checkpoints one that cannot be read is left out; the
+    log and the facts say so.
 
     Raises:
-        UserError: if there is no such checkpoint, the images cannot be loaded, or weights are not available.
+        UserError: if there is no such checkpoint or none can be read, the images cannot be loaded, or weights are not
+            available.
     """
     if not split_names(config.eval.metrics):
         raise UserError(f"eval.metrics is empty: give names of {', '.join(METRICS)}, joined by commas")
     steps = sorted({int(find_checkpoint(run, step).name) for step in steps})  # before anything is computed
-    if label is not None and (images is not None or not 0 <= label < config.model.num_classes):
+    if label is not None and not 0 <= label < config.model.num_classes:
         known = f"classes 0 to {config.model.num_classes - 1}" if config.model.num_classes else "no classes"
-        raise UserError(f"label={label}: the run has {known}, and images from elsewhere have none")
-    data, real = load_training_set(run, config, images), "training set" if images is None else str(images)
+        raise UserError(f"label={label}: the run has {known}")
+    data = load_training_set(run, config, images)
+    real, remarks = _named(data, run, images)
+    if config.model.num_classes and not data.files.classes:
+        if label is not None:
+            raise UserError(f"label={label}: {images} does not have the classes of the run")
+        remarks.append("samples of all classes in equal shares, since those of the real images are not known")
     if label is not None:
-        data, real = data.of_class(label), f"class {label} of the training set"
-    evaluator = evaluator_from_config(config, data, classes=images is None)
+        data, real = data.of_class(label), f"class {label} of {f'the {real}' if real == TRAINING_SET else real}"
+    evaluator = evaluator_from_config(config, data)
     rows, figure = [], None
     with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
         for step in Progress(steps, title="checkpoints"):
-            sampler = load(run, step)
+            try:
+                sampler = load(run, step)
+            except UserError as error:  # damaged, or deleted by the training that goes on
+                if step == steps[-1] and not rows:
+                    raise
+                remarks.append(f"iteration {step} is left out ({error})")
+                log.warning("%s", remarks[-1])
+                continue
             rows.append({"step": sampler.step, **evaluator.evaluate(sampler)})
     facts = {
         "run": run_name(run),
@@ -251,7 +266,7 @@ def evaluate_run(
         "real": real,
         "seed": config.eval.seed,
         "networks": evaluator.description,
-        "remarks": better_networks(config),
+        "remarks": [*remarks, *better_networks(config)],
         "protocol": evaluator.protocol,
         "mirrored": config.data.flip,
         "device": jax.devices()[0].device_kind,
@@ -259,3 +274,15 @@ def evaluate_run(
     if "density_coverage" in split_names(config.eval.metrics):
         facts["coverage"], figure = evaluator.coverage(sampler, data.names)
     return Evaluation(rows, facts, figure)
+
+
+def _named(data: ImageSet, run: str | Path, images: str | Path | None) -> tuple[str, list[str]]:
+    """What real images are called, and what is to be said of them; those of the run's own set may have moved."""
+    trained_on = image_fingerprint(run)
+    if images is not None:
+        return TRAINING_SET if data.fingerprint == trained_on else str(user_path(images).resolve()), []
+    if trained_on in (None, data.fingerprint):
+        return TRAINING_SET, []
+    remark = "the images, or how they are decoded, are not those that the run was trained on"
+    log.warning("%s", remark)
+    return TRAINING_SET, [remark]

@@ -1,13 +1,14 @@
 """Evaluations of several checkpoints as a table, as JSON, as a plot, and in words."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation.diagnosis import diagnose
-from fastgan_jax.evaluation.evaluator import Evaluation
+from fastgan_jax.evaluation.diagnosis import diagnose, ranking
+from fastgan_jax.evaluation.evaluator import TRAINING_SET, Evaluation
 from fastgan_jax.metrics.registry import beside, output, rank
 from fastgan_jax.utils import files
 
@@ -18,7 +19,7 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 def upgraded(facts: dict[str, Any]) -> dict[str, Any]:
     """An evaluation.json in the words of this version; 0.2 named networks apart, and knew no other images."""
     networks = "; ".join(filter(None, (facts.get("features"), facts.get("distance"))))
-    return {"networks": networks, "real": "training set", "protocol": {}} | facts
+    return {"networks": networks, "real": TRAINING_SET, "protocol": {}} | facts
 
 
 def best_row(rows: Sequence[Row], name: str) -> Row | None:
@@ -31,16 +32,22 @@ def best_row(rows: Sequence[Row], name: str) -> Row | None:
 def summary(evaluation: Evaluation) -> str:
     """What the metrics were computed from, and how, in a line or two."""
     facts = evaluation.facts
+    networks = facts["networks"] and f" ({facts['networks']})"
     lines = [
-        f"{facts['run']}: {sizes(facts)} ({facts['networks']})",
+        f"{facts['run']}: {sizes(facts)}{networks}",
         "; ".join(f"{metric}: {how}" for metric, how in facts["protocol"].items()),
     ]
     return "\n".join(filter(None, lines))
 
 
+def of_training_set(real: str) -> bool:
+    """Whether the real images of an evaluation, as its facts call them, are training images."""
+    return re.fullmatch(rf"(class \d+ of the )?{TRAINING_SET}", real) is not None
+
+
 def sizes(facts: dict[str, Any]) -> str:
     """How many images were compared, in words."""
-    against = "" if facts["real"] == "training set" else f" of {facts['real']}"
+    against = "" if facts["real"] == TRAINING_SET else f" of {facts['real']}"
     return f"{facts['num_samples']} samples against {facts['num_real']} real images{against}"
 
 
@@ -64,9 +71,9 @@ def table(evaluation: Evaluation) -> str:
 
 def warnings(evaluation: Evaluation, best_metric: str) -> list[str]:
     """What the rows, as the history of a run, say in words; `best_metric` counts if it is among their numbers."""
-    names = _names(evaluation.rows)
-    ranking = next((name for name in (best_metric, *names) if name in names and output(name).better), best_metric)
-    return diagnose(finite(evaluation), ranking, mirrored=evaluation.facts["mirrored"])
+    rows, facts = finite(evaluation), evaluation.facts
+    against = {"mirrored": facts["mirrored"], "trained_on": of_training_set(facts["real"])}
+    return diagnose(rows, ranking(rows, best_metric), **against)
 
 
 def write_json(path: Path, evaluation: Evaluation, warned: Sequence[str] = ()) -> None:

@@ -2,12 +2,14 @@
 
 import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.checks import check_seed
 from fastgan_jax.utils.files import user_path
 
 if TYPE_CHECKING:
@@ -35,10 +37,14 @@ def read_latents(path: str | Path) -> SavedLatents:
             labels = set(archive["labels"].tolist()) if "labels" in archive else set()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
         raise UserError(f"{path} holds no latents z: give the projected.npz of a projection") from None
     if z.ndim != 2 or not len(z):
         raise UserError(f"{path}: z has shape {list(z.shape)}, not [N, nz]")
+    if not np.isfinite(z).all():
+        raise UserError(f"{path}: some values of z are not finite numbers")
+    if noise_seed is not None:
+        check_seed(noise_seed, f"{path}: noise_seed")
     return SavedLatents(z, noise_seed, labels.pop() if len(labels) == 1 else None)
 
 

@@ -1,12 +1,13 @@
 """From a run folder to its generator, its discriminator, its training images and its perceptual network."""
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ml_collections
 
 from fastgan_jax.build import build_generator, build_image_discriminator, compute_from_config
-from fastgan_jax.data.dataset import ImageSet, load_image_set
+from fastgan_jax.data.dataset import ImageSet, check_source, load_image_set
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.discriminator import Discriminator
@@ -16,6 +17,8 @@ from fastgan_jax.runs.hub import download_run, is_on_hub
 from fastgan_jax.utils.files import user_path
 
 STATISTICS = ("standing", "running")
+
+log = logging.getLogger(__name__)
 
 
 def load(path: str | Path, step: int | str = "latest", *, statistics: str = "standing") -> Sampler:
@@ -57,13 +60,18 @@ class TrainedDiscriminator(NamedTuple):
 
 
 def load_discriminator(path: str | Path, step: int | str = "latest") -> TrainedDiscriminator:
-    """Restores FastGAN's discriminator of a run; arguments and errors as for `load`."""
+    """Restores FastGAN's discriminator of a run; arguments as for `find_checkpoint`.
+
+    Raises:
+        UserError: if there is no such checkpoint, or the run has no discriminator of whole images.
+    """
     state, config_dict, found = load_state(path, step)
     config = ml_collections.ConfigDict(config_dict)
     discriminator = build_image_discriminator(config.model, compute_from_config(config.train))
     if discriminator is None:
         raise UserError(
-            f"{path} was trained with model.discriminator=projected, which judges features and reconstructs nothing"
+            f"{path} was trained with model.discriminator=projected alone, which neither reconstructs images nor ranks "
+            "single ones"
         )
     variables = {name: state["discriminator"][name] for name in ("params", "batch_stats", "spectral")}
     return TrainedDiscriminator(discriminator, variables, config, found)
@@ -73,19 +81,21 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
     """The images that a run was trained on.
 
     Args:
-        path: as for `load`; demo images are cached in the run folder.
+        path: as for `find_checkpoint`; demo images are cached in the run folder.
         config: of the run.
-        data: a folder or zip to read in place of the run's own source, for example if that was moved.
+        data: a folder or zip to read in place of the run's own source, for example if that was moved. It need not have
+            the classes of a conditional model: without them all labels are 0, and the log says so.
 
     Raises:
         UserError: if the images are not there, or cannot be read.
     """
     source, model = ml_collections.ConfigDict(config.data.to_dict()), config.model
-    num_classes = model.num_classes if data is None else 0  # images from elsewhere need no class folders
+    num_classes = model.num_classes
     if data is not None:
         if not user_path(data).exists():
             raise UserError(f"--data {data}: no such folder or zip")
         source.update(path=str(data), tfds=None, hf=None, demo_images=None, labels=None)
+        num_classes = _classes_of(data, source, num_classes)
     elif all(source[name] is None for name in ("path", "tfds", "hf", "demo_images")):
         raise UserError(f"{path} does not record its training images: give their folder with --data")
     elif source.path is not None and not user_path(source.path).exists():
@@ -95,6 +105,17 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
     run = checkpoints.parent if checkpoints.name == "checkpoints" else checkpoints
     size = {"resolution": model.resolution, "channels": model.channels}
     return load_image_set(source, **size, num_classes=num_classes, run_dir=run)
+
+
+def _classes_of(data: str | Path, source: Any, num_classes: int) -> int:
+    """The number of classes of a conditional model if images from elsewhere have such; else 0, and the log says so."""
+    try:
+        check_source(source, num_classes)
+    except UserError:
+        check_source(source, 0)
+        log.warning("%s does not have the %d classes of the run: its images are taken without", data, num_classes)
+        return 0
+    return num_classes
 
 
 def load_run_perceptual(config: Any, name: str | None = None, weights: str | None = None) -> tuple[str, dict[str, Any]]:

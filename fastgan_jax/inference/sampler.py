@@ -17,6 +17,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.inference.interpolation import interpolate_keyframes
 from fastgan_jax.inference.latents import SMALLEST_TRUNCATION, draw_latent
 from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator
+from fastgan_jax.utils.checks import check_seed
 from fastgan_jax.utils.images import OverBatches, to_uint8
 
 CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
@@ -50,6 +51,8 @@ class Sampler:
         """
         if not SMALLEST_TRUNCATION <= truncation <= 1:
             raise UserError(f"truncation={truncation}: must be a number from {SMALLEST_TRUNCATION} to 1")
+        check_seed(seed, "seed")
+        check_seed(max(first, first + num - 1), "the last index")
         rows = [draw_latent(seed, first + i, self.z_dim, truncation) for i in range(num)]
         return np.array(rows, np.float32).reshape(num, self.z_dim)
 

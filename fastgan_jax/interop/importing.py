@@ -23,7 +23,7 @@ from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.utils.files import user_path
 
-STEP_IN_NAME = re.compile(r"(?:^|all[_-]?|iter[_-]?|step[_-]?)(\d+)$")  # of 50000.pth, all_50000.pth, ...
+STEP_IN_NAME = re.compile(r"(?:^|(?<![a-z])(?:all|iter|step)[_-]?)(\d+)$", re.I)  # of 50000.pth, all_50000.pth, ...
 STANDING_SEED = 0  # of the latents behind the standing statistics
 LARGEST_STEP = 2**31 - 1
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Numbers = dict[str, float]
 SHOWN = 128  # generated images that metrics see which need more than features
+SHRUNK_AT_ONCE = 64  # real images, of which only small copies are kept
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,9 @@ def _real_layout(real: Reference) -> "np.ndarray":
 
     from fastgan_jax.metrics.perceptual import mirror
 
-    parts = [_shrunk(each) for each in (real.images, *([mirror(real.images)] if real.mirrored else []))]
-    return np.concatenate(parts)
+    parts = [real.images[start : start + SHRUNK_AT_ONCE] for start in range(0, len(real.images), SHRUNK_AT_ONCE)]
+    mirrored = [_shrunk(mirror(part)) for part in parts] if real.mirrored else []
+    return np.concatenate([*map(_shrunk, parts), *mirrored])
 
 
 def _swd(real: Reference, fake: Samples) -> Numbers:

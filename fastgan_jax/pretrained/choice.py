@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.registry import FILES, PIXELS, Network
+from fastgan_jax.utils.files import user_path
 
 
 def is_here(network: Network) -> bool:
@@ -18,11 +19,16 @@ def best_here(kind: Mapping[str, Network], own: str, weights: str | Path | None 
     Args:
         kind: networks of the registry, the better ones first.
         own: the one that a run names, perhaps none of `kind`; it is taken if it is here: its numbers stay comparable.
-        weights: a local file with the weights of `own`; None: there is none.
+        weights: a local file with the weights of `own`, which may be gone; None: there is none.
     """
-    if own in kind and (weights is not None or is_here(kind[own])):
+    if own in kind and (is_here(kind[own]) or _is_here_by(kind[own], weights)):
         return own
     return next((name for name, network in kind.items() if is_here(network)), None)
+
+
+def _is_here_by(network: Network, weights: str | Path | None) -> bool:
+    """Whether all files of a network are on this machine if `weights` takes the place of the first."""
+    return weights is not None and user_path(weights).is_file() and all(map(store.local_path, network.files[1:]))
 
 
 def choice_in_words(kind: Mapping[str, Network], used: str | None) -> str:

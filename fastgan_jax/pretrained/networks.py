@@ -93,9 +93,9 @@ class PerceptualDistance:
         result = np.zeros((len(first), len(second)), np.float32)
         embed_batch = partial(_embed, self._backbone, self._params)
         for start in range(0, len(first), ROWS):
-            held = [(embed_batch(a), n) for (a,), n in padded_batches(CHUNK, rgb(first[start : start + ROWS]))]
-            for column, ((b,), columns) in enumerate(padded_batches(CHUNK, rgb(second))):
-                others = embed_batch(b)
+            held = [(embed_batch(rgb(a)), n) for (a,), n in padded_batches(CHUNK, first[start : start + ROWS])]
+            for column, ((b,), columns) in enumerate(padded_batches(CHUNK, second)):
+                others = embed_batch(rgb(b))
                 for row, (embedded, rows) in enumerate(held):
                     block = np.asarray(_block(self._params, embedded, others))[:rows, :columns]
                     top, left = start + row * CHUNK, column * CHUNK

@@ -9,8 +9,9 @@ from typing import Any
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import networks_in_words
-from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
-from fastgan_jax.evaluation.results import upgraded
+from fastgan_jax.evaluation.diagnosis import diagnose, evaluations, ranking
+from fastgan_jax.evaluation.evaluator import TRAINING_SET
+from fastgan_jax.evaluation.results import of_training_set, upgraded
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.metrics.registry import output
 from fastgan_jax.runs.checkpoint import find_checkpoint
@@ -22,7 +23,6 @@ from fastgan_jax.utils.grids import encode_png, image_grid
 SAMPLES = 16  # images on the card
 SEED = 0  # of these
 ITEMS = ("sampler", "config", "data", "metrics")  # of a checkpoint that are published; the state on request
-CLEARED = (*PATHS, "model.feature_weights")  # settings that hold paths of this machine
 INIT_FROM = "a run of the author"  # in place of the path: None would say that the networks began fresh
 OTHER_IMAGES = "other images"  # what an evaluation compared with, in place of a path
 HUB_NAME = re.compile(r"(hf://)?(datasets/)?\w[\w.-]*(/[\w.-]+)?")  # of a data set on the hub
@@ -132,9 +132,7 @@ def _published_evaluation(path: Path, name: str, step: int) -> dict[str, Any]:
         for of_latest in ("warnings", "coverage"):
             evaluation.pop(of_latest, None)
     evaluation.get("coverage", {}).pop("uncovered", None)
-    real = evaluation["real"]
-    if not re.fullmatch(r"(class \d+ of the )?training set", real):
-        real = OTHER_IMAGES
+    real = evaluation["real"] if of_training_set(evaluation["real"]) else OTHER_IMAGES
     return evaluation | {"run": name, "real": real, "checkpoints": rows}
 
 
@@ -149,7 +147,7 @@ def _evaluations(
     if afterwards and (afterwards[-1]["step"] == sampler.step or not trained):
         return afterwards, evaluation
     config, networks = sampler.config, networks_in_words(sampler.config)
-    return trained, {"num_samples": config.eval.num_samples, "real": "training set", "networks": networks}
+    return trained, {"num_samples": config.eval.num_samples, "real": TRAINING_SET, "networks": networks}
 
 
 def _evaluation(history: Sequence[dict[str, Any]], facts: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -162,10 +160,11 @@ def _evaluation(history: Sequence[dict[str, Any]], facts: dict[str, Any], settin
         for name, value in latest.items()
         if name != "step" and value is not None
     }
-    against = "the training set" if real == "training set" else real
+    against = f"the {real}" if real == TRAINING_SET else real
     how = f" ({facts['networks']})" if facts.get("networks") else ""
-    warned = diagnose(list(history), settings["eval"]["best_metric"], mirrored=bool(settings["data"].get("flip")))
-    said = "".join(f"\n\nNote: {line}." for line in warned if real != OTHER_IMAGES)  # they speak of training images
+    rows, best = list(history), ranking(list(history), settings["eval"]["best_metric"])
+    how_compared = {"mirrored": bool(settings["data"].get("flip")), "trained_on": of_training_set(real)}
+    said = "".join(f"\n\nNote: {line}." for line in diagnose(rows, best, **how_compared))
     return f"At iteration {latest['step']:,}, {facts['num_samples']:,} samples against {against}{how}:\n\n" + (
         _table(values, ("metric", "value")) + said
     )
@@ -179,7 +178,7 @@ def _table(rows: dict[str, Any], head: tuple[str, str]) -> str:
 def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings without paths of this machine."""
     settings = copy.deepcopy(settings)
-    for field in CLEARED:
+    for field in PATHS:
         group, name = field.split(".")
         settings[group][name] = None
     if settings["train"]["init_from"]:

@@ -1,38 +1,64 @@
 """The evaluations of a run on its page: warnings in words, a chart of every metric, and all numbers."""
 
+import contextlib
 from typing import Any
 
-from fastgan_jax.evaluation.diagnosis import RISING_FOR, History, diagnose
-from fastgan_jax.evaluation.results import best_row, sizes
+from fastgan_jax.evaluation.choice import networks_in_words
+from fastgan_jax.evaluation.diagnosis import RISING_FOR, History, collapse, memorization, overtraining, ranking
+from fastgan_jax.evaluation.results import best_row, of_training_set, sizes
 from fastgan_jax.metrics.registry import beside, output
-from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.report.figures import line_chart
 from fastgan_jax.report.html import figure, folded, paragraph, side_by_side, table
+from fastgan_jax.runs.config import from_saved
 
 
-def warnings(config: dict, history: History) -> str:
+def warnings(config: dict, history: History, afterwards: dict[str, Any]) -> str:
     """Over-training, memorization and collapse in words, and which of them is not known.
 
-    `config` has the run's settings by group.
+    Each is asked of the newest evaluations that can tell: those made while training, or those of an evaluation.json.
+    For memorization and collapse these must compare with the training images.
+
+    Args:
+        config: the run's settings by group.
+        history: evaluations made while training.
+        afterwards: content of evaluation.json; {} without one.
     """
-    if not history:
+    sources = [(history, True)]
+    if afterwards:
+        sources.append((afterwards["checkpoints"], of_training_set(afterwards["real"])))
+    sources = sorted((each for each in sources if each[0]), key=lambda each: each[0][-1]["step"])[::-1]
+    if not sources:
         return paragraph("No evaluation was made, so nothing is known of over-training, memorization or collapse.")
     best = config.get("eval", {}).get("best_metric", "fid")
-
-    def known(name: str) -> int:
-        return sum(entry.get(name) is not None for entry in history)
-
     mirrored = bool(config.get("data", {}).get("flip", False))
     compared = ("nearest", "nearest_cropped") if mirrored else ("nearest", "nearest_flipped", "nearest_cropped")
-    known_of = {
-        f"over-training (needs {best} of more than {RISING_FOR} evaluations)": known(best) > RISING_FOR,
-        "memorization (needs nearest)": all(history[-1].get(name) is not None for name in compared),
-        "collapse (needs diversity)": known("diversity") > 0,
+
+    def known(rows: History, name: str) -> int:
+        return sum(row.get(name) is not None for row in rows)
+
+    signs = {  # of each, whether evaluations can tell, and what they say
+        f"over-training (needs {ranking(sources[0][0], best)} of more than {RISING_FOR} evaluations)": (
+            lambda rows, _: known(rows, ranking(rows, best)) > RISING_FOR,
+            lambda rows: overtraining(rows, ranking(rows, best)),
+        ),
+        "memorization (needs nearest)": (
+            lambda rows, of_training: of_training and all(rows[-1].get(name) is not None for name in compared),
+            lambda rows: memorization(rows[-1], mirrored),
+        ),
+        "collapse (needs diversity)": (
+            lambda rows, of_training: of_training and known(rows, "diversity") > 0,
+            collapse,
+        ),
     }
-    found = diagnose(history, best, mirrored=mirrored)
-    signs = [name.split(" ")[0] for name, is_known in known_of.items() if is_known]
-    absent = [sign for sign in signs if not any(line.startswith(sign) for line in found)]
-    unknown = [name for name, is_known in known_of.items() if not is_known]
+    found, absent, unknown = [], [], []
+    for sign, (tells, says) in signs.items():
+        rows = next((rows for rows, of_training in sources if tells(rows, of_training)), None)
+        said = [] if rows is None else says(rows)
+        found += said
+        if rows is None:
+            unknown.append(sign)
+        elif not said:
+            absent.append(sign.split(" ")[0])
     text = [paragraph(f"{_capitalized(line)}.", "warning") for line in found]
     if absent:
         *first, last = absent
@@ -46,20 +72,19 @@ def evaluation(config: dict, history: History) -> str:
     """How training evaluated, a chart of every metric, and a table of all evaluations; arguments as for `warnings`."""
     if not history:
         return paragraph("There are no evaluations in metrics.jsonl: none was made while training (eval.every).")
-    settings = config.get("eval", {}) | config.get("loss", {})
-    count, features, resize, network = (
-        settings.get(name, "unknown") for name in ("num_samples", "features", "resize", "perceptual_net")
-    )
-    measure = PERCEPTUAL[network].measure if network in PERCEPTUAL else network
-    described = f"{count} samples. Feature network: {features}, resize convention: {resize}."
-    return _numbers(f"{described} Distances between images: {measure}.", history)
+    networks = "networks that are not recorded"
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # settings that are damaged
+        networks = networks_in_words(from_saved(config))
+    count = config.get("eval", {}).get("num_samples", "unknown")
+    return _numbers(f"{count} samples.{networks and f' {networks}.'}", history)
 
 
 def evaluation_afterwards(results: dict[str, Any]) -> str:
     """As `evaluation`, of the kept checkpoints in an evaluation.json, see `results.write_json`."""
     how = "".join(f" {metric}: {text}." for metric, text in results["protocol"].items())
     remarks = "".join(f" {_capitalized(remark)}." for remark in results.get("remarks", ()))
-    return _numbers(f"{sizes(results)}. {results['networks']}.{how}{remarks}", results["checkpoints"])
+    networks = results["networks"] and f" {results['networks']}."
+    return _numbers(f"{sizes(results)}.{networks}{how}{remarks}", results["checkpoints"])
 
 
 def _numbers(described: str, history: History) -> str:

@@ -20,7 +20,7 @@ from fastgan_jax.report.figures import embedded_image, line_chart
 from fastgan_jax.report.html import STYLE, figure, folded, paragraph, side_by_side, table
 from fastgan_jax.runs.checkpoint import checkpoint_steps
 from fastgan_jax.runs.config import split_names
-from fastgan_jax.runs.folder import RunFolder
+from fastgan_jax.runs.folder import RunFolder, run_folder
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils.files import user_path, write_text
 
@@ -51,15 +51,14 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     config = record["config"] if record else {}
     afterwards = _attempt(lambda: _read_evaluation(folder.evaluation)) if folder.evaluation.exists() else {}
     history = None if lines is None else evaluations(lines)
-    evaluated = afterwards["checkpoints"] if afterwards and history == [] else history
     sections = (
         _section("Status", _status, folder, record),
-        _section("Warnings", warnings, config, evaluated),
+        _section("Warnings", warnings, config, history, afterwards),
         _section("Samples", _grids, folder),
         _section("Evaluation while training", evaluation, config, history),
         _section("Evaluation of kept checkpoints", _afterwards, folder, config, afterwards),
         _section("Reconstructions", _reconstructions, folder, config),
-        _section("Training images and their nearest samples", _coverage, folder),
+        _section("Real images and their nearest samples", _coverage, folder),
         _section("Nearest training images", _nearest, folder, config),
         _section("Curves", _curves, lines),
         _section("Settings", _settings, record),
@@ -77,10 +76,10 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
 
 def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
     """Writes the page of a run folder anew if one of these files is part of it; returns its path, else None."""
-    folder = RunFolder(user_path(run))
+    folder = run_folder(run)
     shown = {path.resolve() for path in (folder.evaluation, folder.coverage, folder.nearest)}
     is_part = folder.config.is_file() and any(path.resolve() in shown for path in written)
-    return write_report(run) if is_part else None
+    return write_report(folder.path) if is_part else None
 
 
 def _attempt(function: Callable[[], Any]) -> Any:
@@ -191,8 +190,8 @@ def _coverage(folder: RunFolder) -> str:
     if not folder.coverage.exists():
         return _not_there(folder, folder.coverage, "evaluate", "--coverage")
     caption = (
-        "Training images above their nearest samples, the nearest pair first. A distance below 1 is nearer than the "
-        "training image's 5th nearest other one: covered"
+        "Real images above their nearest samples, the nearest pair first. A distance below 1 is nearer than the real "
+        "image's 5th nearest other one: covered"
     )
     return _image(folder.coverage, caption)
 

@@ -352,27 +352,37 @@ def load_state(path: str | Path, step: int | str = "latest") -> tuple[dict, dict
     return _load_item(find_checkpoint(path, step), "state")
 
 
-def newest_config(directory: Path) -> dict[str, Any] | None:
-    """The configuration in the newest of the checkpoints in a folder in which it can be read; None without one."""
+def newest_config(directory: Path, *, upgraded: bool = True) -> dict[str, Any] | None:
+    """The configuration in the newest of the checkpoints in a folder in which it can be read; None without one.
+
+    Unless `upgraded`, with the fields of the version that wrote it.
+    """
     for step in reversed(_steps_in(directory)):
         with contextlib.suppress(UserError):  # `Checkpoints.restore` says what is damaged
-            return read_config(directory / str(step))
+            return read_config(directory / str(step), upgraded=upgraded)
     return None
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def image_fingerprint(path: str | Path) -> str | None:
+    """The fingerprint of the images that a run was last trained on; None if its checkpoint does not say."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return json.loads((find_checkpoint(path) / "data" / "metadata").read_text(encoding="utf-8")).get("fingerprint")
+    return None
+
+
+def read_config(folder: Path, *, upgraded: bool = True) -> dict[str, Any]:
     """The configuration in a checkpoint's folder, with the present names of its fields; UserError if damaged."""
     try:
-        return _config_in(folder)
+        return upgrade(_config_in(folder)) if upgraded else _config_in(folder)
     except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise _unreadable(folder, "config", error) from None
 
 
 def _config_in(folder: Path) -> dict[str, Any]:
-    """The same; what is damaged shows as any error."""
+    """The same, as it was written; what is damaged shows as any error."""
     config = json.loads((folder / "config" / "metadata").read_text(encoding="utf-8"))
     _check("config", _text_checksum(config), _checksums_in(folder))
-    return upgrade(config)
+    return config
 
 
 def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:

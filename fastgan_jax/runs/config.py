@@ -84,7 +84,7 @@ def _from_file(path: Path) -> ml_collections.ConfigDict:
     """What `get_config()` of a Python file returns."""
     spec = importlib.util.spec_from_file_location(f"configuration_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
-    root = str(path.resolve().parents[1])
+    root = str(path.resolve().parent.parent)
     sys.path.insert(0, root)  # so that `from configs import base` works in a checkout, from any folder
     try:
         spec.loader.exec_module(module)
@@ -93,7 +93,10 @@ def _from_file(path: Path) -> ml_collections.ConfigDict:
         config = module.get_config()
         if not isinstance(config, ml_collections.ConfigDict):
             raise UserError(f"--config {path}: get_config() returns {type(config).__name__}, not a ConfigDict")
-        return config
+        if missing := [group for group in load_config("base") if group not in config]:
+            problem = f"--config {path}: get_config() lacks the group {missing[0]}"
+            raise UserError(f"{problem}: begin with get_config() of fastgan_jax.configs.base")
+        return ml_collections.ConfigDict(config)  # not frozen
     except UserError:
         raise
     except Exception as error:  # noqa: BLE001 (the file may do anything)
@@ -108,11 +111,12 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
     Raises:
         UserError: for an unknown field (naming the nearest) or a value of another type.
     """
-    fields = flatten(config)
+    fields, named = flatten(config), set()
     for given, text in overrides:
         name = present_name(given)
         if name is None:
             continue
+        named.add(name)
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=2, cutoff=0.4)
             near = near or [field for field in fields if field.split(".")[-1] == name.split(".")[-1]]
@@ -123,13 +127,16 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
         # None is a value of fields that are None by default, and of those whose rule allows it.
         optional = holder[field] is None or (name in rules() and rules()[name].optional)
         holder[field] = _read(name, text, holder.get_type(field), optional=optional)
-    settle(config)
+    if "model.decoders" not in named:
+        _settle_decoders(config, chosen="loss.reconstruction" in named)
 
 
-def settle(config: ml_collections.ConfigDict) -> None:
-    """Sets the fields that others decide, so that a choice has one form: loss.reconstruction=none has no decoders."""
+def _settle_decoders(config: ml_collections.ConfigDict, *, chosen: bool) -> None:
+    """Lets the reconstruction loss, which was `chosen` now or is the configuration's, decide on the decoders."""
     if config.loss.reconstruction == "none":
         config.model.decoders = ""
+    elif chosen and not config.model.decoders:  # the configuration had none since it reconstructed nothing
+        config.model.decoders = load_config("base").model.decoders
 
 
 def present_name(name: str) -> str | None:
@@ -199,7 +206,7 @@ def check_resumable(saved: dict, current: dict, *, begun: bool = True) -> None:
     fixed = FIXED_ON_RESUME + (() if _has_averages(saved) == _has_averages(current) else AVERAGED)
     for line in differences(saved, current):
         name = line.split(":")[0]
-        if not name.startswith(fixed) or (name == "train.batch_size" and not begun):
+        if not name.startswith(fixed) or name in PATHS or (name == "train.batch_size" and not begun):
             continue
         if name in known:
             lines.append(line)
@@ -244,7 +251,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True, to
     if config.loss.reconstruction == "lpips" and model.channels != 3 and reconstructs:
         problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
         raise UserError(f"{problem}; use loss.reconstruction=l1")
-    if config.loss.reconstruction == "lpips" and config.loss.perceptual_net == PIXELS:
+    if to_train and config.loss.reconstruction == "lpips" and config.loss.perceptual_net == PIXELS:
         raise UserError(f"loss.perceptual_net={PIXELS} is no network: use loss.reconstruction=l2")
     _validate_metrics(config.eval)
     if model.num_classes and config.data.demo_images:
@@ -325,6 +332,9 @@ def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
         raise UserError(f"{problem}; use frechet for others")
     if "frechet" in metrics and features == "inception":
         raise UserError(f"{given} with eval.features=inception: use fid")
+    for metric in metrics:
+        if evaluation.num_samples < (fewest := METRICS[metric].fewest[0]):
+            raise UserError(f"eval.num_samples={evaluation.num_samples}: {metric} needs {fewest}")
     values = [each.name for metric in metrics for each in METRICS[metric].outputs]
     if evaluation.every and evaluation.best_metric not in values:
         choices = ", ".join(value for value in values if output(value).better)
@@ -401,7 +411,10 @@ POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(va
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.isfinite(value))
 BELOW_ONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
 SOURCES = ("data.path", "data.tfds", "data.hf", "data.demo_images")  # of images
-PATHS = ("data.path", "data.labels", "data.cache_dir", "loss.perceptual_weights", "eval.feature_weights")
+PATHS = (
+    *("data.path", "data.labels", "data.cache_dir"),
+    *("model.feature_weights", "loss.perceptual_weights", "eval.feature_weights"),
+)
 WEIGHTS = ("lecam", "r1", "r2", "projected_weight", "self_supervision_weight")
 COUNTS = (
     *("model.ngf", "model.ndf", "model.nz", "train.iterations", "train.batch_size", "train.accumulate"),

@@ -139,7 +139,12 @@ def git_commit() -> str | None:
 
 def run_name(path: str | Path) -> str:
     """The name of a run, from its folder, its checkpoints' folder or that of one checkpoint."""
+    return run_folder(path).path.name
+
+
+def run_folder(path: str | Path) -> RunFolder:
+    """The run folder that holds these checkpoints: `path` itself, or its checkpoints' folder or that of one of them."""
     path = user_path(path).resolve()
     if path.name.isdecimal() and path.parent.name == "checkpoints":
         path = path.parent
-    return path.parent.name if path.name == "checkpoints" else path.name
+    return RunFolder(path.parent if path.name == "checkpoints" else path)

@@ -59,6 +59,11 @@ class TensorBoard(Logger):
         self._link = contextlib.ExitStack()  # TensorBoard too takes no path that is not Unicode
         run.tensorboard.mkdir(exist_ok=True)
         self._events = EventFileWriter(str(self._link.enter_context(plain_path(run.tensorboard))))
+        if resume_step:  # TensorBoard then leaves out what earlier files have of this iteration and later ones
+            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+            start = SessionLog(status=SessionLog.START)
+            self._events.add_event(Event(wall_time=time.time(), step=resume_step + 1, session_log=start))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._add(step, [{"tag": name, "simple_value": value} for name, value in values.items()])
@@ -88,7 +93,13 @@ class Csv(Logger):
 
     def __init__(self, run: RunFolder, resume_step: int):
         self._path = run.path / "metrics.csv"
-        kept = [row for row in self._rows() if (row["step"] or "").isdecimal() and int(row["step"]) <= resume_step]
+        rows = self._rows()
+        if rows and "step" not in rows[0]:  # a spreadsheet has saved it with other separators
+            aside = self._path.with_name(f"metrics-until-{resume_step}.csv")
+            self._path.replace(aside)
+            log.warning("%s has no column step: it is now called %s, and another begins", self._path, aside.name)
+            rows = []
+        kept = [row for row in rows if (row["step"] or "").isdecimal() and int(row["step"]) <= resume_step]
         self._columns = list(kept[0]) if kept else ["step", "wall_time"]
         self._rewrite(kept)
 
@@ -104,7 +115,7 @@ class Csv(Logger):
     def _rows(self) -> list[dict[str, Any]]:
         if not self._path.exists():
             return []
-        with open(self._path, encoding="utf-8", newline="") as file:
+        with open(self._path, encoding="utf-8-sig", errors="replace", newline="") as file:
             return list(csv.DictReader(file))
 
     def _rewrite(self, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -58,6 +58,11 @@ def rgb(images: np.ndarray) -> np.ndarray:
     """Images uint8 [..., C] of 1, 3 or 4 channels as RGB: gray repeated, transparency laid on white; [..., 3]."""
     if images.shape[-1] == 1:
         return np.repeat(images, 3, axis=-1)
+    if images.shape[-1] == 4 and images.ndim > 3:  # one by one: in float32 a set would need 16 times its memory
+        result = np.empty((*images.shape[:-1], 3), np.uint8)
+        for index, image in enumerate(images):
+            result[index] = rgb(image)
+        return result
     if images.shape[-1] == 4:
         alpha = images[..., 3:].astype(np.float32) / 255
         return np.uint8(np.round(images[..., :3] * alpha + 255 * (1 - alpha)))

@@ -128,6 +128,11 @@ def unreachable(*_):
         (["--images", "{folder}/own.png", "--step", "new"], "--step new"),
         (["--images", "{folder}/own.png", "--batch-size", "0"], "batch_size=0"),
         (["--images", "{folder}/own.png", "--updates", "-3"], "updates=-3"),
+        (["--images", "{folder}/own.png", "--data", "{folder}"], "--data has no effect with --images"),
+        (
+            ["--images", "{folder}/own.png", "--distance", "l2", "--net", "vgg"],
+            "--net has no effect with --distance l2",
+        ),
     ],
 )
 def test_the_tools_errors(tool, folder, smoke_run, tmp_path, capsys, arguments, message):

@@ -45,3 +45,9 @@ def test_what_is_no_array_record_and_classes_without_names_are_refused(tmp_path)
     write(tmp_path / "good.array_record", [RED, GREEN])
     with pytest.raises(UserError, match=r"model.num_classes=2: .* has no folders for classes: give those of 000000"):
         load(tmp_path, path=str(tmp_path / "good.array_record"), num_classes=2)
+
+
+def test_a_file_without_records_is_named(tmp_path):
+    write(tmp_path / "none.array_record", [])
+    with pytest.raises(UserError, match="there is no image in it"):
+        load(tmp_path, path=str(tmp_path / "none.array_record"))

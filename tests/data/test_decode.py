@@ -8,7 +8,7 @@ import pytest
 from image_sets import BLUE, GREEN, RED, decoded, encoded, load
 from PIL import Image, ImageOps
 
-from fastgan_jax.data.decode import Format, collected_warnings
+from fastgan_jax.data.decode import Format, collected_warnings, decode
 from fastgan_jax.errors import UserError
 
 
@@ -109,6 +109,17 @@ def test_warnings_of_other_threads_are_not_collected():
         thread.messages = []
         warnings.warn("here", stacklevel=1)
     assert thread.messages == ["here"]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_first_of_several_pages_is_turned_upright_once(orientation):
+    image = Image.fromarray(np.random.RandomState(0).randint(0, 256, (6, 10, 3), np.uint8))
+    pages = {"save_all": True, "append_images": [Image.new("RGB", (3, 3))]}
+    target, exif = Format(8, 3, "squash", "white"), with_orientation(orientation)
+    one, several = (decode(encoded(image, "TIFF", exif=exif, **more), target) for more in ({}, pages))
+    np.testing.assert_array_equal(several.pixels, one.pixels)
+    assert several.size == one.size == ((10, 6) if orientation < 5 else (6, 10))
+    assert several.notes == ["the first of 2 pages is read"]
 
 
 @pytest.mark.parametrize("exif", [None, with_orientation(3)], ids=["upright", "turned"])

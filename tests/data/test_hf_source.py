@@ -121,3 +121,20 @@ def test_what_cannot_be_loaded_is_one_line(tmp_path, monkeypatch, fields, messag
     with pytest.raises(UserError, match=message) as error:
         source(**fields)
     assert "\n" not in str(error.value)
+
+
+def test_a_saved_set_is_split_and_sliced(tmp_path):
+    rows = table(image=[png(color) for color in ("red", "blue", "green", "white")])
+    rows.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": rows, "test": rows.select([3])}).save_to_disk(str(tmp_path / "two"))
+    assert len(source(tmp_path / "one").names) == 4
+    assert len(source(tmp_path / "one", split="train[:2]").names) == 2
+    assert len(source(tmp_path / "two", split="train[1:]+test").names) == 4
+    with pytest.raises(UserError, match="data.hf_split=test cannot be loaded"):
+        source(tmp_path / "one", split="test")
+
+
+def test_lists_are_no_classes(tmp_path):
+    table(image=[png("red")], label=[[0, 1]]).to_parquet(str(tmp_path / "a.parquet"))
+    with pytest.raises(UserError, match="data.hf_labels=label: column label of .* not one class of each image"):
+        source(tmp_path / "a.parquet").labels(2)

@@ -96,3 +96,11 @@ def test_a_set_takes_its_classes_from_a_file_or_from_one_inside(tmp_path, caplog
         assert images.labels.tolist() == [1, 1, 0]
         with pytest.raises(UserError, match=r"data\.labels=none\.json: there is no such file, neither here nor in"):
             load(tmp_path, path=str(path), num_classes=2, labels="none.json")
+
+
+@pytest.mark.parametrize("titles", ["", "file,label\n", "Bild;Klasse\n"])
+def test_titles_are_no_image_though_files_have_no_ending(titles, caplog):
+    names = [f"{number:06d}" for number in range(12)]
+    delimiter = ";" if ";" in titles else ","
+    text = titles + "".join(f"{name}{delimiter}{number}\n" for number, name in enumerate(names))
+    assert classes_by_file(text, names, 12, "x")[0] == list(range(12)) and not caplog.records

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastgan_jax.data.source import FolderSource
+from fastgan_jax.data.source import FolderSource, open_source
 from fastgan_jax.data.survey import DECODED, MEASURED, survey
 
 
@@ -46,3 +46,9 @@ def test_files_that_cannot_be_read_are_passed_over(folder, tmp_path):
     broken.mkdir()
     (broken / "a.png").write_bytes(b"no image")
     assert survey(FolderSource(broken)) == ([], 0)
+
+
+def test_huge_images_count_and_nothing_is_printed(tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    photograph(0).resize((40, 30)).save(tmp_path / "huge.png")
+    assert survey(open_source(str(tmp_path))).sizes == [(40, 30)] and not recwarn.list

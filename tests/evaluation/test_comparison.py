@@ -72,6 +72,9 @@ def settings_of(*, facts: dict | None = None, row: dict | None = None, **fields:
         ("data.flip", False, "mirrored"),
         ("data.fit", "crop", "fit"),
         ("data.hf", "user/other", "real"),
+        ("data.hf_split", "test", "real"),
+        ("data.background", "black", "background"),
+        ("model.channels", 1, "channels"),
         ("model.resolution", 512, "resolution"),
         ("eval.features", "squeeze", "features"),
         ("loss.perceptual_net", "squeeze", "distance"),
@@ -81,6 +84,19 @@ def test_what_makes_evaluations_differ_is_recorded(field, value, setting):
     alike = {"eval.metrics": "kid,nearest"}
     first, second = settings_of(**alike), settings_of(**alike | {field: value})
     assert {name for name in first if first[name] != second[name]} == {setting}
+
+
+def test_a_class_is_one_of_its_set():
+    facts = {"num_samples": 5, "networks": "", "real": "class 1 of the training set"}
+    own, other = (settings_of(facts=facts, **{"data.hf": name})["real"] for name in ("user/set", "user/other"))
+    assert own == "class 1 of the hf=user/set (train)" and other != own
+
+
+def test_names_of_runs_cannot_break_the_picture(tmp_path):
+    row = [{"step": 4, "kid": 1.0}]
+    runs = [compared(name, row) for name in ("cost$5_vs_$10^", "_hidden", "caf\udce9")]
+    comparison.draw(tmp_path / "page.png", runs)
+    assert pixels(tmp_path / "page.png").std() > 0
 
 
 def test_what_does_not_touch_the_numbers_is_left_out():
@@ -134,7 +150,7 @@ def test_recorded_numbers_are_shown(smoke_run, tmp_path, capsys):
     assert "num_samples 5000, not 12" in printed[3] and printed[-2:] == [str(out), str(out.with_suffix(".json"))]
     written = json.loads(out.with_suffix(".json").read_text())
     assert [entry["last"]["layout"] for entry in written["runs"]] == [3.0, 2.0] and len(written["remarks"]) == 1
-    assert written["runs"][0]["settings"]["real"] == "the demo images (20)"
+    assert written["runs"][0]["settings"]["real"] == "the demo images (20, seed 0)"
     page = pixels(out)
     assert min(page.shape[:2]) > 400
     # Both show the same latents of the same model.

@@ -21,6 +21,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation import evaluator as evaluate
 from fastgan_jax.evaluation.diagnosis import baselines, diagnose
 from fastgan_jax.evaluation.features import FeatureExtractor, alternatives
+from fastgan_jax.inference.restore import load_training_set
 from fastgan_jax.metrics import fid
 from fastgan_jax.metrics.perceptual import compared_rows, real_nearness, searched_of
 from fastgan_jax.metrics.registry import METRICS, output
@@ -260,6 +261,30 @@ def test_a_run_that_ends_while_it_evaluates_is_saved_first(config, tmp_path, mon
 
 
 @pytest.mark.slow
+def test_a_checkpoint_that_cannot_be_read_is_left_out(smoke_run, config, tmp_path, caplog):
+    run, own = tmp_path / "run", config.copy_and_resolve_references()
+    shutil.copytree(smoke_run, run)
+    own.eval.metrics = "layout"
+    shutil.rmtree(run / "checkpoints" / "4" / "sampler")
+    (run / "checkpoints" / "4" / "sampler").mkdir()
+    evaluation = evaluate.evaluate_run(run, [0, 4], own)
+    assert [row["step"] for row in evaluation.rows] == [0]
+    assert evaluation.facts["remarks"][0].startswith("iteration 4 is left out (") and "left out" in caplog.text
+    with pytest.raises(UserError, match="cannot be read"):
+        evaluate.evaluate_run(run, [4], own)
+
+
+def test_real_images_are_called_by_what_they_are(smoke_run, config, tmp_path, caplog):
+    own = load_training_set(smoke_run, config)
+    other = dataclasses.replace(own, fingerprint="other")
+    assert evaluate._named(own, smoke_run, None) == ("training set", [])
+    assert evaluate._named(own, smoke_run, tmp_path) == ("training set", []), "moved"
+    assert evaluate._named(other, smoke_run, tmp_path) == (str(tmp_path.resolve()), []) and not caplog.records
+    name, (remark,) = evaluate._named(other, smoke_run, None)
+    assert name == "training set" and "are not those that the run was trained on" in remark == caplog.messages[0]
+
+
+@pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     first, second = (evaluate.evaluate_run(smoke_run, ["latest"], config) for _ in range(2))
     assert first[:2] == second[:2]
@@ -398,7 +423,9 @@ def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp
     root = Path(__file__).parents[2]
     for text in (str(error.value), (root / "README.md").read_text(), (root / "docs" / "evaluation.md").read_text()):
         advised = re.search(
-            r"(eval\.metrics=frechet\S+?)`?\s+with\s+`?(eval\.best_metric=\w+)`?\s+on\s+`?(eval\.\w+=\w+)", text
+            r"(eval\.metrics=frechet\S+?)`?\s+with\s+`?(?:--config\.)?(eval\.best_metric=\w+)`?"
+            r"\s+on\s+`?(?:--config\.)?(eval\.\w+=\w+)",
+            text,
         )
         config = smoke.get_config()
         configuration.apply_overrides(config, [("eval.every", "2"), *(item.split("=") for item in advised.groups())])
@@ -449,15 +476,14 @@ def test_who_goes_on_with_another_way_to_judge_is_told(config, caplog, changes, 
     saved.eval.every = 2
     current = saved.copy_and_resolve_references()
     current.eval.update(changes)
-    train._warn_of_other_evaluation(saved.to_dict(), current.to_dict())
+    train._warn_of_other_evaluation(saved.to_dict(), current.to_dict(), of_0_2=False)
     assert expected in caplog.text and ("cannot be compared" in caplog.text) == bool(expected)
 
 
 def test_who_goes_on_with_a_run_of_version_0_2_is_told(config, caplog):
     current = config.to_dict()
     current["eval"] |= {"every": 2, "features": "squeeze"}
-    saved = current | {"model": {name: x for name, x in current["model"].items() if name != "discriminator"}}
-    train._warn_of_other_evaluation(saved, current)
+    train._warn_of_other_evaluation(current, current, of_0_2=True)
     assert "lengths of features" in caplog.text
 
 

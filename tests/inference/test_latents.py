@@ -24,3 +24,22 @@ def test_a_file_of_latents_says_their_noise_and_their_class(tmp_path):
         np.savez(tmp_path / "z.npz", z=np.ones((2, 3)), noise_seed=5, labels=labels)
         z, *facts = read_latents(tmp_path / "z.npz")
         assert z.dtype == np.float32 and facts == [5, label]
+
+
+def test_damaged_files_and_values_are_named(tmp_path):
+    path = tmp_path / "z.npz"
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match="holds no latents z"):
+        read_latents(path)
+    np.savez_compressed(path, z=np.zeros((4, 8), np.float32))
+    content = bytearray(path.read_bytes())
+    content[60] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="holds no latents z"):
+        read_latents(path)
+    np.savez(path, z=np.full((4, 8), np.nan, np.float32))
+    with pytest.raises(UserError, match="not finite"):
+        read_latents(path)
+    np.savez(path, z=np.zeros((4, 8), np.float32), noise_seed=-1)
+    with pytest.raises(UserError, match="noise_seed=-1: must be from 0"):
+        read_latents(path)

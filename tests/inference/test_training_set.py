@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fastgan_jax
 from fastgan_jax.errors import UserError
@@ -43,3 +44,17 @@ def test_weights_of_the_run_are_for_the_network_of_the_run(config, monkeypatch, 
     own.loss.perceptual_weights = "run.npz"
     monkeypatch.setattr(restore, "load_perceptual", lambda *arguments: arguments)
     assert load_run_perceptual(own, name, weights) == (expected[0], expected)
+
+
+def test_images_from_elsewhere_may_have_the_classes_of_the_run(smoke_run, config, tmp_path, caplog):
+    conditional = config.copy_and_resolve_references()
+    conditional.model.num_classes = 2
+    conditional.data.cache_dir = str(tmp_path / "cache")
+    for name in ("a/0.png", "b/1.png", "b/2.png"):
+        (tmp_path / "moved" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), "red").save(tmp_path / "moved" / name)
+    moved = load_training_set(smoke_run, conditional, tmp_path / "moved")
+    assert moved.labels.tolist() == [0, 1, 1] and moved.files.classes and not caplog.records
+    plain = load_training_set(smoke_run, conditional, tmp_path / "moved" / "b")
+    assert plain.labels.tolist() == [0, 0] and not plain.files.classes
+    assert "does not have the 2 classes of the run" in caplog.text

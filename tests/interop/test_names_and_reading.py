@@ -9,6 +9,7 @@ from reference_checkpoints import NZ, WIDTH, adam_of, module_of, random_state_di
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop import names, reading
+from fastgan_jax.interop.importing import STEP_IN_NAME
 from fastgan_jax.interop.pytorch import (
     expected_shapes,
     state_dict_to_variables,
@@ -224,3 +225,15 @@ def test_checkpoints_that_do_not_fit_are_refused(small_networks):
         with pytest.raises(UserError, match=message) as error:
             reading.sort_checkpoint(content)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        *(("50000", 50000), ("all_50000", 50000), ("G_iter-7", 7), ("STEP9", 9), ("run2_all300", 300)),
+        *(("panda_small_256", None), ("football-512", None), ("overall_3", None), ("art512", None)),
+    ],
+)
+def test_the_iteration_in_a_files_name(name, step):
+    found = STEP_IN_NAME.search(name)
+    assert (int(found[1]) if found else None) == step

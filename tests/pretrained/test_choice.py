@@ -38,9 +38,15 @@ def test_every_published_file_has_its_size_and_its_whole_hash():
         assert entry.megabytes > 0 and re.fullmatch(r"\d+ [MK]B", entry.size)
 
 
-def test_the_runs_own_network_comes_first_and_then_the_best():
+def test_the_runs_own_network_comes_first_and_then_the_best(tmp_path):
     assert best_here(PERCEPTUAL, "vgg") == PIXELS and best_here(FEATURE_NETWORKS, "inception") is None
-    assert best_here(PERCEPTUAL, "vgg", weights="a file.pth") == "vgg"
+    file = tmp_path / "inception.pth"
+    assert best_here(FEATURE_NETWORKS, "inception", weights=file) is None, "the file is gone"
+    file.write_bytes(b"")
+    assert best_here(FEATURE_NETWORKS, "inception", weights=file) == "inception"
+    assert best_here(PERCEPTUAL, "vgg", weights=file) == PIXELS, "the heads would be downloaded"
+    put("lpips_vgg")
+    assert best_here(PERCEPTUAL, "vgg", weights=file) == "vgg"
     put("squeezenet_caffe")
     assert best_here(PERCEPTUAL, "vgg") == best_here(FEATURE_NETWORKS, "inception") == "squeeze_caffe"
     put("squeezenet1_1")
@@ -202,3 +208,13 @@ def test_weights_of_a_whole_network_are_fetched(capsys):
     put("lpips_squeeze")
     assert run("weights", "--fetch", "squeeze") == 0
     assert capsys.readouterr().out.count("present: ") == 2
+
+
+def test_features_that_are_named_decide_on_the_metrics():
+    config = base.get_config()
+    config.eval.update(features="squeeze", metrics="fid,density_coverage")
+    choose_networks(config, ["eval.features"])
+    assert (config.eval.features, config.eval.metrics) == ("squeeze", "frechet,kid,density_coverage")
+    config.eval.update(features="inception", feature_weights="/gone.pth")
+    choose_networks(config, ["eval.feature_weights"])
+    assert config.eval.features == "inception", "a file that is named is not passed over"

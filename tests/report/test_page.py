@@ -12,7 +12,7 @@ from tool_modules import load_tool
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained import store
-from fastgan_jax.report.page import write_report
+from fastgan_jax.report.page import refresh_report, write_report
 from fastgan_jax.utils.grids import save_png
 
 VOID = {"meta", "img"}
@@ -108,7 +108,7 @@ def test_everything_of_the_run_is_there(run):
     assert "4 of 4, batch 4" in found.text and "20 demo images, 64 pixels" in found.text
     assert "Over-training: fid was best at iteration 1 (3) and has risen to 6.5" in found.text
     assert "learning_rate" in found.text and "not finished" not in found.text
-    assert "Feature network: inception, resize convention: legacy. Distances between images: LPIPS (vgg)." in found.text
+    assert "samples. inception, legacy resize. Large numbers" in found.text  # fid needs no perceptual distance
     assert "Lower is better; best at iteration 1: 3. Fréchet Inception distance" in found.text
     assert "what the discriminator's decoders make of it: big. Iteration 4." in found.text
 
@@ -141,6 +141,19 @@ def test_only_what_was_measured_is_called_sound(run):
     assert "Not known: over-training (needs fid of more than 3 evaluations)." in found.text
 
 
+def test_each_sign_is_asked_of_the_newest_evaluation_that_can_tell(run):
+    rows = [{"step": 6, "diversity": 0.1, "diversity_real": 0.5}]
+    facts = {"num_samples": 12, "num_real": 20, "real": "training set", "networks": "", "checkpoints": rows}
+    (run / "evaluation.json").write_text(json.dumps(facts))
+    found = page(write_report(run)).text
+    assert "Over-training: fid was best at iteration 1" in found and "Collapse: the mean distance" in found
+    (run / "evaluation.json").write_text(json.dumps(facts | {"real": "/others"}))
+    found = page(write_report(run)).text
+    assert "Over-training: fid" in found and "collapse (needs diversity)" in found and "Collapse:" not in found
+    shutil.rmtree(run / "checkpoints")
+    assert refresh_report(run / "checkpoints", [run / "evaluation.json"]) == run / "report.html"
+
+
 def test_every_warning_stands_before_the_images(run):
     evaluated(run, 5, fid=7.0, diversity=0.5)
     evaluated(run, 6, fid=7.0, diversity=0.1, nearest=0.1, nearest_flipped=0.2, nearest_cropped=0.2)
@@ -161,6 +174,7 @@ def test_what_a_number_is_to_be_compared_with_stands_beside_it(run):
         assert f" {series} " in found.text
     assert "Standard deviation of kid over subsets: 0.25." in found.text and "Higher is better; best" in found.text
     set_setting(run, "loss", "perceptual_net", "squeeze_caffe")
+    set_setting(run, "eval", "metrics", "fid,nearest")
     assert "cosine distance (squeeze_caffe), not LPIPS" in page(write_report(run)).text
 
 

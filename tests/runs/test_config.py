@@ -181,6 +181,16 @@ def test_a_users_file_starts_from_a_preset(tmp_path, monkeypatch, package):
     assert sys.path == before
 
 
+def test_what_a_users_file_returns_may_be_frozen(tmp_path):
+    (tmp_path / "frozen.py").write_text(
+        "from fastgan_jax.configs import demo\nfrom ml_collections import FrozenConfigDict\n\n"
+        "def get_config():\n    return FrozenConfigDict(demo.get_config())\n"
+    )
+    config = configuration.load_config(tmp_path / "frozen.py")
+    configuration.apply_overrides(config, [("model.nz", "7")])
+    assert config.model.nz == 7
+
+
 def test_a_saved_configuration_of_another_version_is_completed(tmp_path):
     saved = demo.get_config().to_dict()
     del saved["augment"]["shared"]
@@ -207,6 +217,7 @@ def test_files_that_are_not_a_configuration_are_named(tmp_path):
         ("", r"has no function get_config\(\)"),
         ("get_config = (", "was never closed"),
         ("import no_such_module", "No module named 'no_such_module'"),
+        ("from ml_collections import ConfigDict as get_config", "get_config.. lacks the group .*: begin with"),
     ):
         (tmp_path / "wrong.py").write_text(content)
         with pytest.raises(UserError, match=f"--config .*wrong.py: .*{message}"):
@@ -227,6 +238,39 @@ def test_only_fields_that_the_state_depends_on_must_stay():
         UserError, match=r"model\.nz: 32 in the checkpoint, 7 now; train\.seed: 0 in the checkpoint, 7 now"
     ):
         configuration.check_resumable(saved, fixed)
+
+
+def test_files_may_have_other_places_when_a_run_goes_on():
+    saved, current = base.get_config().to_dict(), base.get_config().to_dict()
+    for name in configuration.PATHS:
+        group, field = name.split(".")
+        saved[group][field], current[group][field] = "/old/file", "/new/file"
+    configuration.check_resumable(saved, current)
+
+
+def test_the_reconstruction_decides_on_the_decoders_unless_they_are_named():
+    def decoders(first: str, *overrides: tuple[str, str]) -> str:
+        own = base.get_config()
+        own.loss.reconstruction = first
+        own.model.decoders = "" if first == "none" else own.model.decoders
+        configuration.apply_overrides(own, overrides)
+        configuration.validate(own, check_source=False)
+        return own.model.decoders
+
+    usual = base.get_config().model.decoders
+    assert decoders("l1", ("loss.reconstruction", "none")) == "" == decoders("none", ("model.ngf", "8"))
+    assert decoders("none", ("loss.reconstruction", "l1")) == usual
+    assert decoders("l1", ("loss.reconstruction", "l2"), ("model.decoders", "big")) == "big"
+    with pytest.raises(UserError, match="set model.decoders to nothing"):
+        decoders("l1", ("loss.reconstruction", "none"), ("model.decoders", "big"))
+
+
+def test_an_evaluation_needs_no_network_that_training_needs():
+    own = base.get_config()
+    own.loss.perceptual_net = "pixels"
+    configuration.validate(own, check_source=False, to_train=False)
+    with pytest.raises(UserError, match="pixels is no network"):
+        configuration.validate(own, check_source=False)
 
 
 def test_the_batch_may_become_smaller_before_the_first_iteration():

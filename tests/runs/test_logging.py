@@ -17,7 +17,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs import logging
 from fastgan_jax.runs.folder import RunFolder
-from fastgan_jax.runs.logging import Logger, MetricsWriter
+from fastgan_jax.runs.logging import Csv, Logger, MetricsWriter, TensorBoard
 from fastgan_jax.train import train_and_evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,6 +99,30 @@ def test_csv_has_a_column_for_each_name_and_resumes(run):
         ["2", "0.25", "nan", ""],
         ["3", "", "1.0", ""],
     ]
+
+
+def test_a_resumed_run_starts_a_session_of_tensorboard(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for resume, steps in ((0, (100, 200, 300)), (100, (200, 300))):
+        writer = TensorBoard(run, resume)
+        for step in steps:
+            writer.scalars(step, {"loss/d": 1.0 + resume})
+        writer.close()
+    events = EventAccumulator(str(run.tensorboard))
+    events.Reload()
+    assert [(each.step, each.value) for each in events.Scalars("loss/d")] == [(100, 1), (200, 101), (300, 101)]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_csv_that_a_spreadsheet_has_saved(run, kept, caplog):
+    path = run.path / "metrics.csv"
+    lines = "step,wall_time,loss/d\n100,1,2\n200,2,3\n"
+    path.write_text(f"\ufeff{lines}" if kept else lines.replace(",", ";"), encoding="utf-8")
+    logger = Csv(run, 100)
+    logger.scalars(200, {"loss/d": 4.0})
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["step", *["100"][:kept], "200"]
+    assert kept or (run.path / "metrics-until-100.csv").is_file() and "has no column step" in caplog.text
 
 
 def test_another_logger_is_an_entry(run, monkeypatch):
