@@ -43,7 +43,7 @@ measure() {
 
 if [[ $backend != tpu* ]]; then # whose float64 is not that of the records
   echo "-- parity"
-  timeout $((deadline - SECONDS)) python -m pytest -q tests/gan/test_parity_iteration.py 2>&1 | tee "$out/parity.txt"
+  timeout $((deadline - SECONDS)) python -m pytest -q -o addopts=--import-mode=importlib tests/gan/test_parity_iteration.py 2>&1 | tee "$out/parity.txt"
   [ "${PIPESTATUS[0]}" -eq 0 ] || failed=1
 fi
 

@@ -53,7 +53,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     """Adds the options that say what is evaluated, and how."""
     add = parser.add_argument
     add("--metrics", metavar="M,M,...", help="fid, frechet, kid, precision_recall, layout, swd, ...")
-    add("--num", type=options.count, metavar="N", help="generated images")
+    add("--num", type=options.count, metavar="N", help="generated images (default: the run's eval.num_samples)")
     options.add_shared(parser, "--data")
     add("--features", metavar="NET", help="inception, efficientnet_lite0, squeeze or squeeze_caffe")
     add("--feature-weights", type=options.path, metavar="FILE", help="local file with their weights")

@@ -30,7 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--open", action="store_true", help="end at the last keyframe")
     add("--linear", action="store_true", help="in straight lines (default: along great circles)")
     add("--easing", choices=("linear", "smooth"), default="linear", help="smooth: at rest at each keyframe")
-    add("--grid", type=options.grid, default="1x1", metavar="RxC", help="several, to which keyframes are dealt out")
+    add(
+        "--grid",
+        type=options.grid,
+        default="1x1",
+        metavar="RxC",
+        help="show R x C of them at once; they share the keyframes out",
+    )
     add("--label", type=int, metavar="L", help="class, for a conditional model (default: that of --latents)")
     add("--noise-seed", type=options.seed, metavar="S", help="of the noise (default: that of --latents, or 0)")
 

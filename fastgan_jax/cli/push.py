@@ -1,4 +1,4 @@
-"""Publishes a trained model on the Hugging Face hub, with a model card, from where hf://USER/NAME loads it.
+"""Publishes a trained model on the Hugging Face hub, with a model card; hf://USER/NAME then loads it.
 
 Uploaded are the averaged generator of one checkpoint, the settings without paths of this machine, the numbers of
 training, samples, and a card made of these and of the run's evaluations. Training images, and pages that show some
