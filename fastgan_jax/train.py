@@ -117,8 +117,8 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
             of_0_2 = "discriminator" not in newest_config(run.checkpoints, upgraded=False).get("model", {})
             _warn_of_other_evaluation(saved, configuration.to_dict(config), of_0_2=of_0_2)
             if step >= iterations:
-                more = _to_train_on(configuration.to_dict(config), step)
-                log.info("finished: %s is at iteration %d of %d; %s", run.path, step, iterations, more)
+                more = " ".join(configuration.to_train_on(configuration.to_dict(config), step))
+                log.info("finished: %s is at iteration %d of %d; %s trains on", run.path, step, iterations, more)
                 return None
             _warn_of_other_rate(saved, configuration.to_dict(config), step)
         pretrained = pretrained_from_config(config)  # perhaps after a download
@@ -436,28 +436,16 @@ def _learning_rate(config: dict, step: int) -> float:
     return first if last is None else first + (last - first) * min(1, step / config["train"]["iterations"])
 
 
-def _to_train_on(config: dict, step: int) -> str:
-    """The options with which a finished run goes on, at the learning rate it has ended with."""
-    options, last = f"--config.train.iterations={2 * step}", config["optim"]["final_learning_rate"]
-    if last is None:
-        return f"{options} trains on"
-    return f"{options} {_constant_rate(last)} trains on at its last learning rate"
-
-
-def _constant_rate(rate: float) -> str:
-    return f"--config.optim.learning_rate={rate:g} --config.optim.final_learning_rate=None"
-
-
 def _warn_of_other_rate(saved: dict, current: dict, step: int) -> None:
     """Tells if a falling learning rate jumps up, as where a run is prolonged: it is stretched over all iterations."""
     before, now = _learning_rate(saved, step), _learning_rate(current, step)
-    if current["optim"]["final_learning_rate"] is not None and now > 1.01 * before:
+    if current["optim"]["final_learning_rate"] is not None and now > 1.01 * before > 0:
         log.warning(
             "the learning rate falls until train.iterations=%d, so it goes from %.2g back up to %.2g here; %s keeps it",
             current["train"]["iterations"],
             before,
             now,
-            _constant_rate(before),
+            " ".join(configuration.constant_rate(before)),
         )
 
 

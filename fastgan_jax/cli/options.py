@@ -77,8 +77,8 @@ def _type(read: Callable[[str], Any], rule: str, holds: Callable[[Any], bool] = 
 
 
 count = _type(int, "a whole number, at least 1", lambda value: value >= 1)
-index = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
 seed = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
+index = seed  # of an image, in the same range
 truncation = _type(float, "a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
 numbers = _type(lambda text: [int(part) for part in text.split(",")], "whole numbers joined by commas")
 path = _type(user_path, "a path")

@@ -186,6 +186,7 @@ def check_images_of_run(arguments: argparse.Namespace, config: Any, run: "RunFol
         UserError: with the two commands that may be meant.
     """
     from fastgan_jax.data.source import open_source
+    from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.folder import describe_source
 
     step, before, now = run.latest_step(), run.source(), describe_source(config.data.to_dict())
@@ -201,7 +202,7 @@ def check_images_of_run(arguments: argparse.Namespace, config: Any, run: "RunFol
         if names is None or names == set(open_source(config.data.path).names):
             return
         other, words = f"other images than are in {before} now", [before, "--workdir", run.path]
-    words += [f"--config.train.iterations={2 * step}"] if finished else []
+    words += configuration.to_train_on(configuration.to_dict(config), step) if finished else []
     free = next(path for number in itertools.count(2) if not Path(path := f"{run.path}-{number}").exists())
     new = _command(arguments.images or "", *_settings(arguments), "--workdir", free)
     state = f"finished ({step} iterations)" if finished else f"at iteration {step}"

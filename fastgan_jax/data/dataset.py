@@ -123,8 +123,11 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
     return ImageSet(images, kept_labels, files, fingerprint)
 
 
-def check_source(data: Any, num_classes: int) -> None:
+def check_source(data: Any, num_classes: int) -> list[str]:
     """Checks that there are images, and their classes, unless they come from a hub or are drawn; it decodes nothing.
+
+    Returns:
+        The names of the classes; [] if there are none, or that is not known yet.
 
     Raises:
         UserError: as `load_image_set`, before any work.
@@ -134,10 +137,10 @@ def check_source(data: Any, num_classes: int) -> None:
             source = _open(data)
             try:
                 _check_not_empty(source)
-                if num_classes:
-                    _classes(source, data, num_classes)
+                return _classes(source, data, num_classes)[1] if num_classes else []
             finally:
                 source.close()
+    return []
 
 
 def check_instances(num_instances: int, image_set: ImageSet) -> None:

@@ -68,7 +68,7 @@ class HuggingFaceSource(Source):
         if not isinstance(saved, dict):
             if self._split == "train":
                 return saved
-            saved = {str(saved.split or "train"): saved}
+            saved = {str(saved.split or "train").partition("[")[0]: saved}
         sizes = {name: len(rows) for name, rows in saved.items()}
         parts = self._datasets.ReadInstruction.from_spec(self._split).to_absolute(sizes)
         rows = [

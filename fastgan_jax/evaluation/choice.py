@@ -7,7 +7,7 @@ from typing import Any
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.features import features_in_words, is_own_network
 from fastgan_jax.metrics.registry import METRICS
-from fastgan_jax.pretrained.choice import best_here, choice_in_words, is_here
+from fastgan_jax.pretrained.choice import best_here, choice_in_words, is_here, present
 from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, FILES, PERCEPTUAL, Network
 from fastgan_jax.runs.config import split_names
 
@@ -47,14 +47,18 @@ def choose_networks(config: Any, given: Collection[str] = (), others: Sequence[A
                 raise UserError(_nothing_to_judge_by(metrics, kind))
             metrics = dict.fromkeys([*_without_networks(), *(x for x in metrics if METRICS[x].needs != "features")])
             remarks.append(choice_in_words(kind, chosen))
-        elif chosen != evaluation.features:
+        elif chosen == evaluation.features:
+            evaluation.feature_weights = present(evaluation.feature_weights)
+        else:
             metrics = _without_inception(metrics)
             evaluation.update(features=chosen, feature_weights=None)
             remarks.append(choice_in_words(kind, chosen) or f"{chosen} is used")
         evaluation.metrics = ",".join(metrics)
     if _need("distance", metrics) and not DISTANCE_FIELDS.intersection(given):
         chosen = best_here(PERCEPTUAL, loss.perceptual_net, loss.perceptual_weights)
-        if chosen != loss.perceptual_net:
+        if chosen == loss.perceptual_net:
+            loss.perceptual_weights = present(loss.perceptual_weights)
+        else:
             loss.update(perceptual_net=chosen, perceptual_weights=None)
             remarks.append(choice_in_words(PERCEPTUAL, chosen) or f"{chosen} is used")
     for remark in remarks:

@@ -197,7 +197,8 @@ def _settings(facts: dict[str, Any], history: History, config: Any) -> dict[str,
     data = config.data
     settings = {name: facts[name] for name in ("num_samples", "num_real", "real", "seed") if name in facts}
     if of_training_set(settings.setdefault("real", TRAINING_SET)):
-        settings["real"] = settings["real"].replace(TRAINING_SET, _training_set(data))
+        of_class = settings["real"].removesuffix(TRAINING_SET).removesuffix("the ")
+        settings["real"] = f"{of_class}{_training_set(data)}"
     settings |= {"resolution": config.model.resolution, "channels": config.model.channels, "fit": data.fit}
     settings["background"] = data.background
     if any(MIRRORING.intersection(row) for row in history):

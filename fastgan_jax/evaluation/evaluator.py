@@ -239,7 +239,12 @@ def evaluate_run(
         known = f"classes 0 to {config.model.num_classes - 1}" if config.model.num_classes else "no classes"
         raise UserError(f"label={label}: the run has {known}")
     data = load_training_set(run, config, images)
-    real, remarks = _named(data, run, images)
+    real, remarks = TRAINING_SET if images is None else str(user_path(images).resolve()), []
+    known = image_fingerprint(run)
+    if images is None and known not in (None, data.fingerprint):
+        remarks.append("the images, or how they are decoded, are not those that the run was trained on")
+        log.warning("%s", remarks[-1])
+    trained_on = images is None or known == data.fingerprint  # perhaps moved
     if config.model.num_classes and not data.files.classes:
         if label is not None:
             raise UserError(f"label={label}: {images} does not have the classes of the run")
@@ -255,8 +260,8 @@ def evaluate_run(
             except UserError as error:  # damaged, or deleted by the training that goes on
                 if step == steps[-1] and not rows:
                     raise
-                remarks.append(f"iteration {step} is left out ({error})")
-                log.warning("%s", remarks[-1])
+                remarks.append(f"iteration {step} cannot be read and is left out")
+                log.warning("%s (%s)", remarks[-1], error)
                 continue
             rows.append({"step": sampler.step, **evaluator.evaluate(sampler)})
     facts = {
@@ -264,6 +269,7 @@ def evaluate_run(
         "num_samples": config.eval.num_samples,
         "num_real": len(data.images),
         "real": real,
+        "trained_on": trained_on,
         "seed": config.eval.seed,
         "networks": evaluator.description,
         "remarks": [*remarks, *better_networks(config)],
@@ -274,15 +280,3 @@ def evaluate_run(
     if "density_coverage" in split_names(config.eval.metrics):
         facts["coverage"], figure = evaluator.coverage(sampler, data.names)
     return Evaluation(rows, facts, figure)
-
-
-def _named(data: ImageSet, run: str | Path, images: str | Path | None) -> tuple[str, list[str]]:
-    """What real images are called, and what is to be said of them; those of the run's own set may have moved."""
-    trained_on = image_fingerprint(run)
-    if images is not None:
-        return TRAINING_SET if data.fingerprint == trained_on else str(user_path(images).resolve()), []
-    if trained_on in (None, data.fingerprint):
-        return TRAINING_SET, []
-    remark = "the images, or how they are decoded, are not those that the run was trained on"
-    log.warning("%s", remark)
-    return TRAINING_SET, [remark]

@@ -19,7 +19,8 @@ PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 def upgraded(facts: dict[str, Any]) -> dict[str, Any]:
     """An evaluation.json in the words of this version; 0.2 named networks apart, and knew no other images."""
     networks = "; ".join(filter(None, (facts.get("features"), facts.get("distance"))))
-    return {"networks": networks, "real": TRAINING_SET, "protocol": {}} | facts
+    facts = {"networks": networks, "real": TRAINING_SET, "protocol": {}} | facts
+    return {"trained_on": of_training_set(facts["real"])} | facts
 
 
 def best_row(rows: Sequence[Row], name: str) -> Row | None:
@@ -41,7 +42,7 @@ def summary(evaluation: Evaluation) -> str:
 
 
 def of_training_set(real: str) -> bool:
-    """Whether the real images of an evaluation, as its facts call them, are training images."""
+    """Whether the real images of an evaluation, as its facts call them, are those that its run names."""
     return re.fullmatch(rf"(class \d+ of the )?{TRAINING_SET}", real) is not None
 
 
@@ -72,8 +73,7 @@ def table(evaluation: Evaluation) -> str:
 def warnings(evaluation: Evaluation, best_metric: str) -> list[str]:
     """What the rows, as the history of a run, say in words; `best_metric` counts if it is among their numbers."""
     rows, facts = finite(evaluation), evaluation.facts
-    against = {"mirrored": facts["mirrored"], "trained_on": of_training_set(facts["real"])}
-    return diagnose(rows, ranking(rows, best_metric), **against)
+    return diagnose(rows, ranking(rows, best_metric), mirrored=facts["mirrored"], trained_on=facts["trained_on"])
 
 
 def write_json(path: Path, evaluation: Evaluation, warned: Sequence[str] = ()) -> None:

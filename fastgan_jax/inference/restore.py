@@ -1,5 +1,6 @@
 """From a run folder to its generator, its discriminator, its training images and its perceptual network."""
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,8 +12,10 @@ from fastgan_jax.data.dataset import ImageSet, check_source, load_image_set
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.discriminator import Discriminator
+from fastgan_jax.pretrained.choice import present
 from fastgan_jax.pretrained.networks import load_perceptual
 from fastgan_jax.runs.checkpoint import find_checkpoint, load_sampler, load_state
+from fastgan_jax.runs.folder import RunFolder, run_folder
 from fastgan_jax.runs.hub import download_run, is_on_hub
 from fastgan_jax.utils.files import user_path
 
@@ -90,32 +93,37 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
         UserError: if the images are not there, or cannot be read.
     """
     source, model = ml_collections.ConfigDict(config.data.to_dict()), config.model
-    num_classes = model.num_classes
+    run, num_classes = run_folder(find_checkpoint(path)), model.num_classes
     if data is not None:
         if not user_path(data).exists():
             raise UserError(f"--data {data}: no such folder or zip")
-        source.update(path=str(data), tfds=None, hf=None, demo_images=None, labels=None)
-        num_classes = _classes_of(data, source, num_classes)
+        source.update(path=str(data), tfds=None, hf=None, demo_images=None)
+        num_classes = _choose_classes(source, num_classes, run)
     elif all(source[name] is None for name in ("path", "tfds", "hf", "demo_images")):
         raise UserError(f"{path} does not record its training images: give their folder with --data")
     elif source.path is not None and not user_path(source.path).exists():
         gone = f"the training images of {path} are no longer in data.path={source.path}"
         raise UserError(f"{gone}: give their folder with --data")
-    checkpoints = find_checkpoint(path).parent
-    run = checkpoints.parent if checkpoints.name == "checkpoints" else checkpoints
     size = {"resolution": model.resolution, "channels": model.channels}
-    return load_image_set(source, **size, num_classes=num_classes, run_dir=run)
+    return load_image_set(source, **size, num_classes=num_classes, run_dir=run.path)
 
 
-def _classes_of(data: str | Path, source: Any, num_classes: int) -> int:
-    """The number of classes of a conditional model if images from elsewhere have such; else 0, and the log says so."""
-    try:
-        check_source(source, num_classes)
-    except UserError:
-        check_source(source, 0)
-        log.warning("%s does not have the %d classes of the run: its images are taken without", data, num_classes)
-        return 0
-    return num_classes
+def _choose_classes(source: Any, num_classes: int, run: RunFolder) -> int:
+    """Lets images from elsewhere have the classes of a run, if they have them by folders or by the same label file.
+
+    Returns:
+        `num_classes`; 0 if they do not have these classes, or a run does not record them, and the log says so.
+    """
+    known = run.class_names()
+    for labels in dict.fromkeys((source.labels, None)) if num_classes else ():
+        source.labels = labels
+        with contextlib.suppress(UserError):
+            if check_source(source, num_classes) == known:
+                return num_classes
+    check_source(source, 0)
+    if num_classes:
+        log.warning("%s does not have the classes of the run: its images are taken without", source.path)
+    return 0
 
 
 def load_run_perceptual(config: Any, name: str | None = None, weights: str | None = None) -> tuple[str, dict[str, Any]]:
@@ -131,7 +139,7 @@ def load_run_perceptual(config: Any, name: str | None = None, weights: str | Non
     """
     name = name or config.loss.perceptual_net
     if weights is None and name == config.loss.perceptual_net:
-        weights = config.loss.perceptual_weights
+        weights = present(config.loss.perceptual_weights)
     try:
         return name, load_perceptual(name, weights)
     except UserError as error:

@@ -52,7 +52,8 @@ class Sampler:
         if not SMALLEST_TRUNCATION <= truncation <= 1:
             raise UserError(f"truncation={truncation}: must be a number from {SMALLEST_TRUNCATION} to 1")
         check_seed(seed, "seed")
-        check_seed(max(first, first + num - 1), "the last index")
+        check_seed(first, "first")
+        check_seed(first + max(num, 1) - 1, "the last index")
         rows = [draw_latent(seed, first + i, self.z_dim, truncation) for i in range(num)]
         return np.array(rows, np.float32).reshape(num, self.z_dim)
 

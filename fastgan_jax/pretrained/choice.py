@@ -28,7 +28,12 @@ def best_here(kind: Mapping[str, Network], own: str, weights: str | Path | None 
 
 def _is_here_by(network: Network, weights: str | Path | None) -> bool:
     """Whether all files of a network are on this machine if `weights` takes the place of the first."""
-    return weights is not None and user_path(weights).is_file() and all(map(store.local_path, network.files[1:]))
+    return present(weights) is not None and all(map(store.local_path, network.files[1:]))
+
+
+def present(weights: str | Path | None) -> str | Path | None:
+    """A file of weights that a run names, if it is there; else None, for what is in the cache."""
+    return weights if weights is not None and user_path(weights).is_file() else None
 
 
 def choice_in_words(kind: Mapping[str, Network], used: str | None) -> str:

@@ -147,7 +147,8 @@ def _evaluations(
     if afterwards and (afterwards[-1]["step"] == sampler.step or not trained):
         return afterwards, evaluation
     config, networks = sampler.config, networks_in_words(sampler.config)
-    return trained, {"num_samples": config.eval.num_samples, "real": TRAINING_SET, "networks": networks}
+    own = {"real": TRAINING_SET, "trained_on": True}
+    return trained, own | {"num_samples": config.eval.num_samples, "networks": networks}
 
 
 def _evaluation(history: Sequence[dict[str, Any]], facts: dict[str, Any], settings: dict[str, Any]) -> str:
@@ -163,7 +164,7 @@ def _evaluation(history: Sequence[dict[str, Any]], facts: dict[str, Any], settin
     against = f"the {real}" if real == TRAINING_SET else real
     how = f" ({facts['networks']})" if facts.get("networks") else ""
     rows, best = list(history), ranking(list(history), settings["eval"]["best_metric"])
-    how_compared = {"mirrored": bool(settings["data"].get("flip")), "trained_on": of_training_set(real)}
+    how_compared = {"mirrored": bool(settings["data"].get("flip")), "trained_on": facts["trained_on"]}
     said = "".join(f"\n\nNote: {line}." for line in diagnose(rows, best, **how_compared))
     return f"At iteration {latest['step']:,}, {facts['num_samples']:,} samples against {against}{how}:\n\n" + (
         _table(values, ("metric", "value")) + said

@@ -5,8 +5,8 @@ from typing import Any
 
 from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.diagnosis import RISING_FOR, History, collapse, memorization, overtraining, ranking
-from fastgan_jax.evaluation.results import best_row, of_training_set, sizes
-from fastgan_jax.metrics.registry import beside, output
+from fastgan_jax.evaluation.results import best_row, sizes
+from fastgan_jax.metrics.registry import METRICS, beside, output
 from fastgan_jax.report.figures import line_chart
 from fastgan_jax.report.html import figure, folded, paragraph, side_by_side, table
 from fastgan_jax.runs.config import from_saved
@@ -25,7 +25,7 @@ def warnings(config: dict, history: History, afterwards: dict[str, Any]) -> str:
     """
     sources = [(history, True)]
     if afterwards:
-        sources.append((afterwards["checkpoints"], of_training_set(afterwards["real"])))
+        sources.append((afterwards["checkpoints"], afterwards["trained_on"]))
     sources = sorted((each for each in sources if each[0]), key=lambda each: each[0][-1]["step"])[::-1]
     if not sources:
         return paragraph("No evaluation was made, so nothing is known of over-training, memorization or collapse.")
@@ -74,7 +74,11 @@ def evaluation(config: dict, history: History) -> str:
         return paragraph("There are no evaluations in metrics.jsonl: none was made while training (eval.every).")
     networks = "networks that are not recorded"
     with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):  # settings that are damaged
-        networks = networks_in_words(from_saved(config))
+        complete = from_saved(config)
+        shown = {name for row in history for name, value in row.items() if value is not None}
+        of_these = [name for name, metric in METRICS.items() if shown.intersection(x.name for x in metric.outputs)]
+        complete.eval.metrics = ",".join(of_these)
+        networks = networks_in_words(complete)
     count = config.get("eval", {}).get("num_samples", "unknown")
     return _numbers(f"{count} samples.{networks and f' {networks}.'}", history)
 

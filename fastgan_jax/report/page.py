@@ -53,7 +53,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     history = None if lines is None else evaluations(lines)
     sections = (
         _section("Status", _status, folder, record),
-        _section("Warnings", warnings, config, history, afterwards),
+        _section("Warnings", warnings, config, history, afterwards or {}),
         _section("Samples", _grids, folder),
         _section("Evaluation while training", evaluation, config, history),
         _section("Evaluation of kept checkpoints", _afterwards, folder, config, afterwards),
@@ -79,7 +79,8 @@ def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
     folder = run_folder(run)
     shown = {path.resolve() for path in (folder.evaluation, folder.coverage, folder.nearest)}
     is_part = folder.config.is_file() and any(path.resolve() in shown for path in written)
-    return write_report(folder.path) if is_part else None
+    as_given = user_path(run).resolve() == folder.path
+    return write_report(run if as_given else folder.path) if is_part else None
 
 
 def _attempt(function: Callable[[], Any]) -> Any:

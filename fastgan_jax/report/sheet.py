@@ -72,10 +72,10 @@ def augmentation_sections(images: ImageSet, spec: Spec, key: Any) -> Iterator[Se
     real, keys = to_unit(np.asarray(some)), jax.random.split(key, 3)
     views = [to_uint8(augment_real(spec, real, draw_step(k, spec, len(some)))) for k in keys]
     flipped = ", mirrored at random" if spec.flip else ""
-    share = f", of {spec.augment_probability:.0%} of the images" if spec.augment_probability < 1 else ""
+    share = f" for {spec.augment_probability:.0%} of the images" if spec.augment_probability < 1 else ""
     if spec.augment_target is not None:
-        share = ", of as many images as overfitting needs (augment.target)"
-    policy = f"augment.policy={spec.policy or '(none)'}{flipped}{share}"
+        share = " for as many images as augment.target asks for"
+    policy = f"augment.policy={spec.policy or '(none)'}{share}{flipped}"
     yield (
         f"What the discriminator sees of images that are augmented: the images, then three draws ({policy})",
         _grid(np.stack([some, *views]).reshape(-1, *some.shape[1:]), len(some)),

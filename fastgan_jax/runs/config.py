@@ -1,5 +1,6 @@
 """Configurations: loading, overriding, checking and comparing them. Fields are documented in configs/base.py."""
 
+import copy
 import difflib
 import functools
 import importlib.util
@@ -76,7 +77,8 @@ def from_saved(saved: dict[str, Any]) -> ml_collections.ConfigDict:
     """
     config = load_config("base")
     known = flatten(config)
-    config.update_from_flattened_dict({name: x for name, x in flatten(upgrade(saved)).items() if name in known})
+    present = flatten(upgrade(copy.deepcopy(saved)))
+    config.update_from_flattened_dict({name: x for name, x in present.items() if name in known})
     return config
 
 
@@ -111,7 +113,7 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
     Raises:
         UserError: for an unknown field (naming the nearest) or a value of another type.
     """
-    fields, named = flatten(config), set()
+    fields, named, reconstructed = flatten(config), set(), config.loss.reconstruction != "none"
     for given, text in overrides:
         name = present_name(given)
         if name is None:
@@ -128,14 +130,14 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
         optional = holder[field] is None or (name in rules() and rules()[name].optional)
         holder[field] = _read(name, text, holder.get_type(field), optional=optional)
     if "model.decoders" not in named:
-        _settle_decoders(config, chosen="loss.reconstruction" in named)
+        _settle_decoders(config, reconstructed)
 
 
-def _settle_decoders(config: ml_collections.ConfigDict, *, chosen: bool) -> None:
-    """Lets the reconstruction loss, which was `chosen` now or is the configuration's, decide on the decoders."""
+def _settle_decoders(config: ml_collections.ConfigDict, reconstructed: bool) -> None:
+    """Gives the discriminator decoders as the reconstruction loss needs them; `reconstructed`: as it was before."""
     if config.loss.reconstruction == "none":
         config.model.decoders = ""
-    elif chosen and not config.model.decoders:  # the configuration had none since it reconstructed nothing
+    elif not reconstructed and not config.model.decoders:  # there were none since nothing was reconstructed
         config.model.decoders = load_config("base").model.decoders
 
 
@@ -150,6 +152,17 @@ def present_name(name: str) -> str | None:
 @functools.cache
 def _announce_former(name: str, present: str | None) -> None:
     log.warning("%s is %s", name, f"now called {present}" if present else "a field of earlier versions: ignored")
+
+
+def to_train_on(config: dict[str, Any], step: int) -> list[str]:
+    """The options with which a run that is finished at an iteration goes on, at the learning rate it ended with."""
+    more, last = [f"--config.train.iterations={2 * step}"], config["optim"]["final_learning_rate"]
+    return more + (constant_rate(last) if last else [])
+
+
+def constant_rate(rate: float) -> list[str]:
+    """The options that keep a learning rate."""
+    return [f"--config.optim.learning_rate={rate:g}", "--config.optim.final_learning_rate=None"]
 
 
 def upgrade(saved: dict[str, Any]) -> dict[str, Any]:
@@ -332,9 +345,6 @@ def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
         raise UserError(f"{problem}; use frechet for others")
     if "frechet" in metrics and features == "inception":
         raise UserError(f"{given} with eval.features=inception: use fid")
-    for metric in metrics:
-        if evaluation.num_samples < (fewest := METRICS[metric].fewest[0]):
-            raise UserError(f"eval.num_samples={evaluation.num_samples}: {metric} needs {fewest}")
     values = [each.name for metric in metrics for each in METRICS[metric].outputs]
     if evaluation.every and evaluation.best_metric not in values:
         choices = ", ".join(value for value in values if output(value).better)

@@ -63,6 +63,13 @@ class RunFolder:
             return {file["file"] for file in (*record["read"], *record["skipped"])}
         return None
 
+    def class_names(self) -> list[str]:
+        """The classes that the run was last trained on, in the order of their numbers; [] if that is not known."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            classes = json.loads(self.data.read_text(encoding="utf-8"))["classes"]
+            return sorted(classes, key=classes.get)
+        return []
+
     @contextlib.contextmanager
     def of_other_process(self) -> Iterator["RunFolder"]:
         """A folder for what a process writes beside the first one of its run: temporary but for the checkpoints."""

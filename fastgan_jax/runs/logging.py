@@ -59,11 +59,11 @@ class TensorBoard(Logger):
         self._link = contextlib.ExitStack()  # TensorBoard too takes no path that is not Unicode
         run.tensorboard.mkdir(exist_ok=True)
         self._events = EventFileWriter(str(self._link.enter_context(plain_path(run.tensorboard))))
-        if resume_step:  # TensorBoard then leaves out what earlier files have of this iteration and later ones
-            from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-            start = SessionLog(status=SessionLog.START)
-            self._events.add_event(Event(wall_time=time.time(), step=resume_step + 1, session_log=start))
+        # TensorBoard then leaves out what earlier files have of this iteration and later ones.
+        start = SessionLog(status=SessionLog.START)
+        self._events.add_event(Event(wall_time=time.time(), step=resume_step + 1, session_log=start))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._add(step, [{"tag": name, "simple_value": value} for name, value in values.items()])

@@ -130,6 +130,10 @@ def test_a_saved_set_is_split_and_sliced(tmp_path):
     assert len(source(tmp_path / "one").names) == 4
     assert len(source(tmp_path / "one", split="train[:2]").names) == 2
     assert len(source(tmp_path / "two", split="train[1:]+test").names) == 4
+    rows.to_parquet(str(tmp_path / "rows.parquet"))
+    part = datasets.load_dataset("parquet", data_files=str(tmp_path / "rows.parquet"), split="train[:3]")
+    part.save_to_disk(str(tmp_path / "part"))
+    assert len(source(tmp_path / "part", split="train[:2]").names) == 2
     with pytest.raises(UserError, match="data.hf_split=test cannot be loaded"):
         source(tmp_path / "one", split="test")
 

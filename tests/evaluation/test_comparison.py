@@ -89,7 +89,7 @@ def test_what_makes_evaluations_differ_is_recorded(field, value, setting):
 def test_a_class_is_one_of_its_set():
     facts = {"num_samples": 5, "networks": "", "real": "class 1 of the training set"}
     own, other = (settings_of(facts=facts, **{"data.hf": name})["real"] for name in ("user/set", "user/other"))
-    assert own == "class 1 of the hf=user/set (train)" and other != own
+    assert own == "class 1 of hf=user/set (train)" and other != own
 
 
 def test_names_of_runs_cannot_break_the_picture(tmp_path):

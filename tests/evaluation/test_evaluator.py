@@ -274,14 +274,24 @@ def test_a_checkpoint_that_cannot_be_read_is_left_out(smoke_run, config, tmp_pat
         evaluate.evaluate_run(run, [4], own)
 
 
-def test_real_images_are_called_by_what_they_are(smoke_run, config, tmp_path, caplog):
+@pytest.mark.slow
+def test_real_images_are_called_by_what_they_are(smoke_run, config, tmp_path, monkeypatch, caplog):
+    config = config.copy_and_resolve_references()
+    config.eval.metrics = "layout"
     own = load_training_set(smoke_run, config)
-    other = dataclasses.replace(own, fingerprint="other")
-    assert evaluate._named(own, smoke_run, None) == ("training set", [])
-    assert evaluate._named(own, smoke_run, tmp_path) == ("training set", []), "moved"
-    assert evaluate._named(other, smoke_run, tmp_path) == (str(tmp_path.resolve()), []) and not caplog.records
-    name, (remark,) = evaluate._named(other, smoke_run, None)
-    assert name == "training set" and "are not those that the run was trained on" in remark == caplog.messages[0]
+
+    def facts(images: Path | None, fingerprint: str) -> tuple:
+        found = dataclasses.replace(own, fingerprint=fingerprint)
+        monkeypatch.setattr(evaluate, "load_training_set", lambda *_: found)
+        evaluation = evaluate.evaluate_run(smoke_run, [4], config, images)
+        return *(evaluation.facts[name] for name in ("real", "trained_on")), len(evaluation.facts["remarks"])
+
+    path = str(tmp_path.resolve())
+    assert facts(None, own.fingerprint) == ("training set", True, 0)
+    assert facts(tmp_path, own.fingerprint) == (path, True, 0), "moved"
+    assert facts(tmp_path, "other") == (path, False, 0) and not caplog.records
+    assert facts(None, "other") == ("training set", True, 1)
+    assert "are not those that the run was trained on" in caplog.text
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from fastgan_jax.evaluation.evaluator import Evaluation
 
 def test_a_table_ends_with_warnings_in_words():
     rows = [{"step": step, "kid": kid, "diversity": 0.5} for step, kid in enumerate([3.0, 1.0, 2.0, 3.0, 4.0])]
-    evaluation = Evaluation(rows, {"mirrored": True, "real": "training set"})
+    evaluation = Evaluation(rows, {"mirrored": True, "trained_on": True})
     for metric in ("kid", "fid"):  # one that is not among the numbers gives way to the first that is
         (line,) = results.warnings(evaluation, metric)
         assert line.startswith("over-training: kid was best at iteration 1 (1) and has risen to 4")
@@ -43,8 +43,10 @@ def test_ties_are_not_starred():
 
 def test_only_training_images_can_be_memorized():
     row = {"step": 4, "nearest": 0.01, "nearest_cropped": 0.3, "diversity": 0.1, "diversity_real": 0.5}
-    for real, expected in (("training set", 2), ("class 1 of the training set", 2), ("/my/training set", 0)):
-        assert len(results.warnings(Evaluation([row], {"mirrored": True, "real": real}), "fid")) == expected
+    for facts, expected in (({"trained_on": True}, 2), ({"trained_on": False}, 0)):
+        assert len(results.warnings(Evaluation([row], {"mirrored": True} | facts), "fid")) == expected
+    recorded = ({"real": "training set"}, {"real": "class 1 of the training set"}, {"real": "/my/training set"}, {})
+    assert [results.upgraded(facts)["trained_on"] for facts in recorded] == [True, True, False, True]
 
 
 def test_without_networks_none_are_named():

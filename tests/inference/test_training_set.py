@@ -1,5 +1,8 @@
 """The training set and the perceptual network of a run, and others in their place."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -39,22 +42,37 @@ def test_the_training_set_of_a_checkpoints_folder_is_that_of_its_run(smoke_run, 
         (None, "own.npz", ("vgg", "own.npz")),
     ],
 )
-def test_weights_of_the_run_are_for_the_network_of_the_run(config, monkeypatch, name, weights, expected):
+def test_weights_of_the_run_are_for_the_network_of_the_run(config, tmp_path, monkeypatch, name, weights, expected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.npz").write_bytes(b"")
     own = config.copy_and_resolve_references()
     own.loss.perceptual_weights = "run.npz"
     monkeypatch.setattr(restore, "load_perceptual", lambda *arguments: arguments)
     assert load_run_perceptual(own, name, weights) == (expected[0], expected)
+    (tmp_path / "run.npz").unlink()
+    assert load_run_perceptual(own, "vgg") == ("vgg", ("vgg", None)), "a file that is gone is looked for elsewhere"
 
 
 def test_images_from_elsewhere_may_have_the_classes_of_the_run(smoke_run, config, tmp_path, caplog):
     conditional = config.copy_and_resolve_references()
     conditional.model.num_classes = 2
-    conditional.data.cache_dir = str(tmp_path / "cache")
+    conditional.data.update(cache_dir=str(tmp_path / "cache"), labels="labels.csv")
+    run, moved = tmp_path / "run", tmp_path / "moved"
+    shutil.copytree(smoke_run, run)
+
+    def classes(names: list[str]) -> list[int]:
+        (run / "data.json").write_text(json.dumps({"classes": {name: number for number, name in enumerate(names)}}))
+        caplog.clear()
+        found = load_training_set(run, conditional, moved)
+        assert bool(found.files.classes) != ("does not have the classes of the run" in caplog.text)
+        return found.labels.tolist() if found.files.classes else []
+
     for name in ("a/0.png", "b/1.png", "b/2.png"):
-        (tmp_path / "moved" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (64, 64), "red").save(tmp_path / "moved" / name)
-    moved = load_training_set(smoke_run, conditional, tmp_path / "moved")
-    assert moved.labels.tolist() == [0, 1, 1] and moved.files.classes and not caplog.records
-    plain = load_training_set(smoke_run, conditional, tmp_path / "moved" / "b")
-    assert plain.labels.tolist() == [0, 0] and not plain.files.classes
-    assert "does not have the 2 classes of the run" in caplog.text
+        (moved / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), "red").save(moved / name)
+    assert classes(["a", "b"]) == [0, 1, 1]
+    assert classes(["cats", "dogs"]) == [], "as many folders are not the same classes"
+    (moved / "labels.csv").write_text("0.png,dogs\n1.png,cats\n2.png,cats\n")
+    assert classes(["cats", "dogs"]) == [1, 0, 0]
+    (run / "data.json").unlink()
+    assert not load_training_set(run, conditional, moved).files.classes

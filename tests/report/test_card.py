@@ -91,7 +91,7 @@ def test_neither_paths_nor_names_of_this_machine_are_published(publish):
     private = {name: "/home/alice/secret" for name in ("train__init_from", "model__feature_weights", "data__labels")}
     private["data__hf"] = "~/alice/secret"
     files = publish(
-        FACTS | coverage | {"checkpoints": [{"step": 4, "kid": 0.4}]},
+        FACTS | coverage | {"real": "/home/alice/others", "checkpoints": [{"step": 4, "kid": 0.4}]},
         **private,
         model__num_classes=2,
         train__freeze_discriminator=1,

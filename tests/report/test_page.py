@@ -147,9 +147,10 @@ def test_each_sign_is_asked_of_the_newest_evaluation_that_can_tell(run):
     (run / "evaluation.json").write_text(json.dumps(facts))
     found = page(write_report(run)).text
     assert "Over-training: fid was best at iteration 1" in found and "Collapse: the mean distance" in found
-    (run / "evaluation.json").write_text(json.dumps(facts | {"real": "/others"}))
-    found = page(write_report(run)).text
-    assert "Over-training: fid" in found and "collapse (needs diversity)" in found and "Collapse:" not in found
+    for other in (json.dumps(facts | {"real": "/others"}), "damaged"):
+        (run / "evaluation.json").write_text(other)
+        found = page(write_report(run)).text
+        assert "Over-training: fid" in found and "collapse (needs diversity)" in found and "Collapse:" not in found
     shutil.rmtree(run / "checkpoints")
     assert refresh_report(run / "checkpoints", [run / "evaluation.json"]) == run / "report.html"
 
@@ -174,7 +175,6 @@ def test_what_a_number_is_to_be_compared_with_stands_beside_it(run):
         assert f" {series} " in found.text
     assert "Standard deviation of kid over subsets: 0.25." in found.text and "Higher is better; best" in found.text
     set_setting(run, "loss", "perceptual_net", "squeeze_caffe")
-    set_setting(run, "eval", "metrics", "fid,nearest")
     assert "cosine distance (squeeze_caffe), not LPIPS" in page(write_report(run)).text
 
 

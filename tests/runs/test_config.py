@@ -260,6 +260,7 @@ def test_the_reconstruction_decides_on_the_decoders_unless_they_are_named():
     usual = base.get_config().model.decoders
     assert decoders("l1", ("loss.reconstruction", "none")) == "" == decoders("none", ("model.ngf", "8"))
     assert decoders("none", ("loss.reconstruction", "l1")) == usual
+    assert decoders("l1", ("model.decoders", "")) == "", "chosen, and kept"
     assert decoders("l1", ("loss.reconstruction", "l2"), ("model.decoders", "big")) == "big"
     with pytest.raises(UserError, match="set model.decoders to nothing"):
         decoders("l1", ("loss.reconstruction", "none"), ("model.decoders", "big"))
