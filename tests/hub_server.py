@@ -18,6 +18,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server_port}"
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.private: set[str] = set()
         self.requests: list[str] = []
 
 
@@ -48,6 +49,10 @@ class Handler(BaseHTTPRequestHandler):
         if path == "/api/repos/create":
             wanted = json.loads(body)
             name = f"{wanted['organization']}/{wanted['name']}"
+            if name not in self.server.repositories and (
+                wanted.get("private") or wanted.get("visibility") == "private"
+            ):
+                self.server.private.add(name)
             self.server.repositories.setdefault(name, {})
             return self._answer({"url": f"{self.server.address}/{name}"})
         if path.endswith("/preupload/main"):
@@ -77,7 +82,8 @@ class Handler(BaseHTTPRequestHandler):
         for name, files in self.server.repositories.items():
             if path in (f"/api/models/{name}", *(f"/api/models/{name}/revision/{r}" for r in ("main", COMMIT))):
                 siblings = [{"rfilename": file, "size": len(content)} for file, content in files.items()]
-                return self._answer({"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "tags": []})
+                info = {"id": name, "modelId": name, "sha": COMMIT, "siblings": siblings, "tags": []}
+                return self._answer(info | {"private": name in self.server.private})
             if path.startswith(f"/api/models/{name}/tree/"):
                 tree = [
                     {"type": "file", "path": file, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}

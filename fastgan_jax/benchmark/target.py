@@ -64,7 +64,11 @@ def read_device(name: str) -> Device:
     example = f"see {known['h100']}"
     try:
         device = json.loads(path.read_text(encoding="utf-8"))
-        missing = [key for key in ("device", "memory_bandwidth", *KEYS[device["platform"]]) if key not in device]
+        keys = ["device", "memory_bandwidth", *KEYS[device["platform"]]]
+        keys += ["links_sources"] if "links" in device else []
+        missing = [key for key in keys if key not in device]
+        if device["platform"] == "cuda" and not missing:
+            _capability(device)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"--target {name}: {path} does not describe a device ({error!r}): {example}") from None
     if missing:
@@ -101,6 +105,9 @@ def compile_for(device: Device, config: Any, hlo: str | None = None, devices: in
     extras = compilers_of(device)
     if not any(_installed(COMPILERS[extra]) for extra in extras):
         raise UserError(f"{name} needs its compiler: pip install 'fastgan_jax[{extras[0]}]'")
+    if platform == "cuda" and _installed(COMPILERS["target-cuda"]) and _installed(COMPILERS["target-cuda12"]):
+        cure = "pip uninstall jax-cuda13-plugin jax-cuda13-pjrt, or the two of jax-cuda12"
+        raise UserError(f"{name}: two CUDA compilers are installed, of which JAX takes either: {cure}")
     variables = {"JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0", "TF_CPP_MIN_LOG_LEVEL": "3"}
     if platform == "cuda":  # algorithms cannot be tried out
         variables["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_autotune_level=0"
@@ -124,9 +131,13 @@ def compilers_of(device: Device) -> list[str]:
     """Of COMPILERS, those that compile for a device, the one to install first."""
     if device["platform"] == "tpu":
         return ["target-tpu"]
+    return ["target-cuda", "target-cuda12"] if _capability(device) >= TURING else ["target-cuda12"]
+
+
+def _capability(device: Device) -> tuple[int, int]:
+    """The compute capability of a GPU, such as (7, 5)."""
     capability = device["target_config"]["gpu_device_info"]["cuda_compute_capability"]
-    known_to_13 = (capability["major"], capability["minor"]) >= TURING
-    return ["target-cuda", "target-cuda12"] if known_to_13 else ["target-cuda12"]
+    return capability["major"], capability["minor"]
 
 
 def _installed(package: str) -> bool:

@@ -80,6 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
     config = paired.read_config(arguments.config, arguments.overrides)
     if arguments.threads is not None:
         paired.limit_cores(arguments.threads)
+    if (config.train.devices or 1) > 1 and not arguments.target:
+        problem = f"train.devices={config.train.devices}: what is timed runs on one device"
+        raise UserError(f"{problem}; --target with --devices counts for several")
     if arguments.target:
         compile_for_target(arguments)
     elif arguments.against:

@@ -109,7 +109,7 @@ def model_card(
         f"A FastGAN ([Liu et al., ICLR 2021](https://openreview.net/forum?id=1Fqg133qRaI)) that makes images of "
         f"{side}x{side} pixels, trained with fastgan_jax.",
         f"![Samples](samples.png)\n\n*{SAMPLES} samples of seed {SEED}, not selected.*",
-        "## Use\n\n```\npip install 'fastgan_jax[hf]'\n```\n\n```python\nimport fastgan_jax\n\n"
+        "## Use\n\nIn a checkout of fastgan_jax:\n\n```\npip install '.[hf]'\n```\n\n```python\nimport fastgan_jax\n\n"
         f'g = fastgan_jax.load("hf://{name}")\nimages = g.sample(16, seed={SEED})'
         f"  # uint8 [16, {side}, {side}, {model['channels']}]\n```",
         "## Training\n\n" + _table(training, ("", "")),

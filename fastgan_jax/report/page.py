@@ -1,5 +1,6 @@
 """One self-contained page about a run: settings, curves, images and warnings, readable anywhere without network."""
 
+import importlib.util
 import json
 import logging
 import math
@@ -79,6 +80,9 @@ def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
     folder = run_folder(run)
     shown = {path.resolve() for path in (folder.evaluation, folder.coverage, folder.nearest)}
     is_part = folder.config.is_file() and any(path.resolve() in shown for path in written)
+    if is_part and importlib.util.find_spec("matplotlib") is None:  # as where sampling alone is installed
+        log.warning("report.html is not refreshed: pip install matplotlib, and fastgan report --run %s", run)
+        return None
     as_given = user_path(run).resolve() == folder.path
     return write_report(run if as_given else folder.path) if is_part else None
 

@@ -70,6 +70,8 @@ def upload(name: str, files: Mapping[str, Path | bytes], message: str, *, privat
         with announced(f"uploading to {name}"):
             api = hub.HfApi()
             made = api.create_repo(name, private=private, exist_ok=True)
+            if private and not api.repo_info(name).private:
+                raise UserError("it is there already and public, and --private is for a new repository")
             old = [path for path in api.list_repo_files(name) if REPLACED.fullmatch(path) and path not in files]
             operations += [hub.CommitOperationDelete(path) for path in old]
             api.create_commit(name, operations, commit_message=message)

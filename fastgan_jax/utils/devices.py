@@ -120,7 +120,10 @@ def check_device() -> None:
         chosen = jax.config.jax_platforms
         reason = str(error).strip().split("\n")[0].removesuffix(AUTOMATIC).strip()
         cure = "unset JAX_PLATFORMS to use what is here" if chosen else "see the installation of JAX"
-        gpu = "for a GPU pip install 'fastgan_jax[cuda]', or with drivers before 580 '[cuda12]'"
+        gpu = (
+            "for a GPU pip install 'fastgan_jax[cuda]', or with drivers before 580 '[cuda12]' (after pip uninstall "
+            "jax-cuda13-plugin jax-cuda13-pjrt, if they are here)"
+        )
         extras = f"{gpu}, for a TPU 'fastgan_jax[tpu]'"
         problem = f"JAX_PLATFORMS={chosen}: JAX finds no such device" if chosen else "JAX finds no device"
         raise UserError(f"{problem}{reason and f' ({reason})'}: {cure}; {extras}") from None

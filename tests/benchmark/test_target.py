@@ -51,6 +51,8 @@ def test_a_users_file_describes_a_device(tmp_path):
         ("[]", "does not describe a device"),
         ('{"platform": "abacus"}', "does not describe a device"),
         ('{"platform": "tpu", "device": "TPU v5 lite", "memory_bandwidth": 1}', "has no 'topology'"),
+        ('{"platform": "cuda", "device": "Mine", "memory_bandwidth": 1, "target_config": {}}', "gpu_device_info"),
+        ('{"platform": "cuda", "device": "Mine", "memory_bandwidth": 1, "links": [{}]}', "has no 'target_config'"),
     ],
 )
 def test_other_files_are_refused(tmp_path, content, message):
@@ -58,6 +60,12 @@ def test_other_files_are_refused(tmp_path, content, message):
         (tmp_path / "d.json").write_text(content)
     with pytest.raises(UserError, match=message):
         target.read_device(str(tmp_path / "d.json"))
+
+
+def test_two_compilers_are_one_too_many(monkeypatch):
+    monkeypatch.setattr(target, "_installed", lambda package: True)
+    with pytest.raises(UserError, match="two CUDA compilers are installed, of which JAX takes either: pip uninstall"):
+        target.compile_for(target.read_device("h100"), smoke.get_config())
 
 
 def test_the_program_is_that_of_training_on_the_targets_backend():
@@ -124,7 +132,7 @@ def result(**changes) -> dict:
 
 def test_the_command_prints_and_writes_counts(monkeypatch, tmp_path, capsys):
     requests, run = answering(json.dumps(result()))
-    monkeypatch.setattr(target, "_installed", lambda package: True)
+    monkeypatch.setattr(target, "_installed", lambda package: not package.endswith("12"))
     monkeypatch.setattr(target.subprocess, "run", run)
     path = tmp_path / "out" / "counts.json"
     command = ["--config", CONFIG, "--target", "h100", "--json", str(path)]
@@ -162,7 +170,7 @@ def test_the_command_prints_and_writes_counts(monkeypatch, tmp_path, capsys):
 )
 def test_a_compiler_that_fails_gives_one_line(monkeypatch, capsys, answer, code, message):
     requests, run = answering(answer, code)
-    monkeypatch.setattr(target, "_installed", lambda package: True)
+    monkeypatch.setattr(target, "_installed", lambda package: not package.endswith("12"))
     monkeypatch.setattr(target.subprocess, "run", run)
     assert tool.main(["--config", CONFIG, "--target", "v5e"]) == 2
     assert message in capsys.readouterr().err

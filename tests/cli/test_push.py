@@ -93,6 +93,14 @@ def test_the_state_is_published_on_request(hub, smoke_run):
     assert max(json.loads(line)["step"] for line in files["metrics.jsonl"].splitlines()) <= 2
 
 
+def test_what_is_to_be_private_is_not_published_in_a_public_repository(hub, pushed, smoke_run, capsys):
+    before = dict(pushed)
+    assert run("push", smoke_run, NAME, "--private") == 2
+    assert "it is there already and public" in capsys.readouterr().err and hub.repositories[NAME] == before
+    assert run("push", smoke_run, f"{NAME}-2", "--private") == 0 and f"{NAME}-2" in hub.private
+    assert run("push", smoke_run, f"{NAME}-2", "--private") == 0
+
+
 def test_a_second_push_replaces_the_first_and_leaves_the_files_of_others(hub, pushed, smoke_run):
     pushed |= {"LICENSE": b"mine", "examples/metrics.jsonl": b"mine", "checkpoints.md": b"mine"}
     pushed["checkpoints/other.pth"] = b"mine"

@@ -24,9 +24,16 @@ from fastgan_jax.models.lpips import SMALLEST_NORM, VGG_BLOCKS
 NUM_IMAGES = 64  # of the synthetic set
 # Fields, by group, in which the twin is fixed beside those that `check_expressible` looks at.
 FIXED_FIELDS = {
-    "augment": {"policy": "color,translation", "probability": 1.0, "shared": False},
-    "loss": {"adversarial": "hinge", "reconstruction_weight": None, "lecam": 0.0, "r1": 0.0, "r2": 0.0},
-    "train": {"generator_every": 1},
+    "augment": {"policy": "color,translation", "probability": 1.0, "shared": False, "target": None},
+    "loss": {
+        "adversarial": "hinge",
+        "reconstruction_weight": None,
+        "lecam": 0.0,
+        "r1": 0.0,
+        "r2": 0.0,
+        "smoothing": 0.2,
+    },
+    "train": {"generator_every": 1, "accumulate": 1},
     "model": {"resize": "nearest"},
     "optim": {"ema_decay": 0.999, "beta1": 0.5, "beta2": 0.999},
 }
