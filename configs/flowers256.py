@@ -1,8 +1,7 @@
 """Oxford Flowers-102 from tensorflow-datasets at 256x256.
 
 Command:   fastgan train --preset flowers256
-Hardware:  one GPU of 8 GB or more; by XLA's compiler for an H100 an iteration needs 3.1 GB beside the images
-           (docs/benchmarks.md).
+Hardware:  one GPU; `fastgan benchmark --config flowers256 --target h100` counts the memory that an iteration needs.
 Data:      reads oxford_flowers102 as prepared in the array_record format; preparing it once needs TensorFlow and SciPy:
            python -c "import tensorflow_datasets as tfds; tfds.builder('oxford_flowers102',
            file_format='array_record').download_and_prepare()"

@@ -432,7 +432,7 @@ def _warn_of_other_evaluation(saved: dict, current: dict, *, of_0_2: bool) -> No
 
 def _learning_rate(config: dict, step: int) -> float:
     """Adam's learning rate after an iteration of a run."""
-    first, last = config["optim"]["learning_rate"], config["optim"].get("final_learning_rate")
+    first, last = config["optim"]["learning_rate"], config["optim"]["final_learning_rate"]
     return first if last is None else first + (last - first) * min(1, step / config["train"]["iterations"])
 
 

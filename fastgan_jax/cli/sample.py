@@ -30,7 +30,6 @@ EXAMPLES = """examples:
   fastgan sample --run runs/demo --seeds 0-99 --out samples.zip               the first image of each seed
   fastgan sample --run runs/demo --num 16 --pick 8 --out best.png             each the best of 8"""
 
-
 log = logging.getLogger(__name__)
 
 
@@ -81,8 +80,6 @@ def run(arguments: argparse.Namespace) -> None:
 
     sampler = options.load_generator(arguments)
     labels = class_labels(arguments.labels, drawn, sampler.generator.num_classes)
-    if labels and arguments.labels is None and len(chosen) > 1 and num == 1:
-        log.warning("all images are of class %d, since that goes by the index; --labels chooses", labels[0])
     facts = options.facts_of(arguments, sampler.step) | {"truncation": f"{arguments.truncation:g}"}
     if arguments.pick > 1:
         drawn = pick(arguments, sampler, drawn, labels)
@@ -153,13 +150,16 @@ def write_zip(path: Path, files: "Iterable[tuple[str, np.ndarray, dict[str, Any]
 
 
 def class_labels(labels: list[int] | None, drawn: list[tuple[int, int]], num_classes: int) -> list[int] | None:
-    """One class for each image; for a conditional model without --labels, every class in turn.
+    """One class for each image; for a conditional model without --labels, by the index, every class in turn.
 
     Raises:
         UserError: if the classes do not fit the model, or are not one or as many as images.
     """
     if labels is None:
-        return [number % num_classes for _, number in drawn] if num_classes else None
+        labels = [number % num_classes for _, number in drawn] if num_classes else None
+        if labels and len(labels) > 1 and len(set(labels)) == 1:
+            log.warning("all images are of class %d, since that goes by the index; --labels chooses", labels[0])
+        return labels
     text = ",".join(map(str, labels))
     if not num_classes:
         raise UserError(f"--labels {text}: this model is unconditional; leave --labels out")

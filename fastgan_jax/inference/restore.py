@@ -15,7 +15,7 @@ from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.pretrained.choice import present
 from fastgan_jax.pretrained.networks import load_perceptual
 from fastgan_jax.runs.checkpoint import find_checkpoint, load_sampler, load_state
-from fastgan_jax.runs.folder import RunFolder, run_folder
+from fastgan_jax.runs.folder import RunFolder, run_of
 from fastgan_jax.runs.hub import download_run, is_on_hub
 from fastgan_jax.utils.files import user_path
 
@@ -93,7 +93,7 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
         UserError: if the images are not there, or cannot be read.
     """
     source, model = ml_collections.ConfigDict(config.data.to_dict()), config.model
-    run, num_classes = run_folder(find_checkpoint(path)), model.num_classes
+    run, num_classes = run_of(find_checkpoint(path)), model.num_classes
     if data is not None:
         if not user_path(data).exists():
             raise UserError(f"--data {data}: no such folder or zip")

@@ -21,7 +21,7 @@ from fastgan_jax.report.figures import embedded_image, line_chart
 from fastgan_jax.report.html import STYLE, figure, folded, paragraph, side_by_side, table
 from fastgan_jax.runs.checkpoint import checkpoint_steps
 from fastgan_jax.runs.config import split_names
-from fastgan_jax.runs.folder import RunFolder, run_folder
+from fastgan_jax.runs.folder import RunFolder, run_of
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils.files import user_path, write_text
 
@@ -77,7 +77,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
 
 def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
     """Writes the page of a run folder anew if one of these files is part of it; returns its path, else None."""
-    folder = run_folder(run)
+    folder = run_of(run)
     shown = {path.resolve() for path in (folder.evaluation, folder.coverage, folder.nearest)}
     is_part = folder.config.is_file() and any(path.resolve() in shown for path in written)
     if is_part and importlib.util.find_spec("matplotlib") is None:  # as where sampling alone is installed

@@ -146,10 +146,10 @@ def git_commit() -> str | None:
 
 def run_name(path: str | Path) -> str:
     """The name of a run, from its folder, its checkpoints' folder or that of one checkpoint."""
-    return run_folder(path).path.name
+    return run_of(path).path.name
 
 
-def run_folder(path: str | Path) -> RunFolder:
+def run_of(path: str | Path) -> RunFolder:
     """The run folder that holds these checkpoints: `path` itself, or its checkpoints' folder or that of one of them."""
     path = user_path(path).resolve()
     if path.name.isdecimal() and path.parent.name == "checkpoints":

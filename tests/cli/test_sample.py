@@ -77,10 +77,12 @@ def test_a_zip_that_could_not_be_finished_leaves_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_classes_go_in_turn_by_index():
+def test_classes_go_in_turn_by_index(caplog):
     tool = load_tool("sample")
     assert tool.class_labels(None, [(0, 4), (0, 5), (1, 4)], 3) == [1, 2, 1]
-    assert tool.class_labels(None, [(0, 4)], 0) is None
+    assert tool.class_labels(None, [(0, 4)], 0) is None and not caplog.records
+    assert tool.class_labels(None, [(0, 4), (1, 4)], 3) == [1, 1]
+    assert caplog.messages == ["all images are of class 1, since that goes by the index; --labels chooses"]
     assert tool.class_labels([2], [(0, 4), (0, 5)], 3) == [2, 2]
     assert tool.class_labels([2, 0], [(0, 4), (0, 5)], 3) == [2, 0]
     for wrong in ([1, 2, 0], [3], [0, -1]):

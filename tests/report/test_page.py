@@ -1,6 +1,7 @@
 """The page about a run: whole, self-contained, and made of what can be read."""
 
 import html.parser
+import importlib.util
 import json
 import os
 import re
@@ -151,8 +152,14 @@ def test_each_sign_is_asked_of_the_newest_evaluation_that_can_tell(run):
         (run / "evaluation.json").write_text(other)
         found = page(write_report(run)).text
         assert "Over-training: fid" in found and "collapse (needs diversity)" in found and "Collapse:" not in found
-    shutil.rmtree(run / "checkpoints")
-    assert refresh_report(run / "checkpoints", [run / "evaluation.json"]) == run / "report.html"
+
+
+def test_a_page_is_refreshed_where_its_curves_can_be_drawn(run, monkeypatch, caplog):
+    written = [run / "evaluation.json"]
+    assert refresh_report(run / "checkpoints", written) == run / "report.html"
+    assert refresh_report(run, [run / "other.json"]) is None and not caplog.records
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert refresh_report(run, written) is None and "not refreshed: pip install matplotlib" in caplog.text
 
 
 def test_every_warning_stands_before_the_images(run):
