@@ -1,6 +1,7 @@
 """Packaging: `pip install .`, with the extras of EXTRAS."""
 
 import re
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -45,6 +46,10 @@ EXTRAS["dev"] = [
     "ruff>=0.9",
 ]
 
+# In a checkout fastgan_jax/configs.py finds the presets by itself, and an editable install without a mapped folder is a
+# mere entry of sys.path. With one, a Python started beside the checkout would take its folder for the package.
+PRESETS = {} if "editable_wheel" in sys.argv else {"fastgan_jax.configs": "configs"}
+
 setup(
     name="fastgan_jax",
     version=VERSION,
@@ -53,8 +58,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[*find_packages(include=["fastgan_jax", "fastgan_jax.*"]), "fastgan_jax.configs"],
-    package_dir={"fastgan_jax.configs": "configs"},
+    packages=[*find_packages(include=["fastgan_jax", "fastgan_jax.*"]), *PRESETS],
+    package_dir={"": "."} | PRESETS,
     package_data={"fastgan_jax": ["py.typed", "**/*.json"]},
     entry_points={"console_scripts": ["fastgan = fastgan_jax.cli.app:main"]},
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),

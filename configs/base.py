@@ -58,7 +58,7 @@ def get_config() -> ml_collections.ConfigDict:
     loss.projected_weight = 1.0  # of the projected discriminators in the generator's loss, with discriminator "both"
     loss.lecam = 0.0  # weight of LeCam regularization of the discriminator's logits (Tseng et al. 2021); 0: none
     loss.r1 = 0.0  # weight of the gradient penalty on real images (Mescheder et al. 2018), half the squared length
-    loss.r2 = 0.0  # weight of that on generated images
+    loss.r2 = 0.0  # the same on generated images; both of what D takes: full and small image, or feature maps
     loss.penalty_every = 1  # iterations per computation, which then weighs as much more (lazy, Karras et al. 2020)
     loss.smoothing = 0.2  # margins of the hinge are uniform from 1 - this to 1: 0.2 (reference) | 0 (paper)
     loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2 | none: as model.decoders=""
@@ -76,7 +76,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     optim = config.optim = ml_collections.ConfigDict()
     optim.learning_rate = 2e-4  # of Adam, both networks
-    optim.final_learning_rate = placeholder(float)  # reached linearly at the last iteration; None: constant
+    optim.final_learning_rate = placeholder(float)  # reached linearly at train.iterations; None: constant
     optim.beta1 = 0.5  # of Adam
     optim.beta2 = 0.999  # of Adam
     optim.ema_decay = 0.999  # per iteration, of the generator's averaged parameters
@@ -91,8 +91,9 @@ def get_config() -> ml_collections.ConfigDict:
     train.init_from = placeholder(str)  # run folder or .pth whose networks this run begins with; None: fresh ones
     train.init_step = "latest"  # checkpoint of that run: latest | best | an iteration
     train.freeze_discriminator = 0  # layers of D, from the image on, that stay as in train.init_from (FreezeD); 0: none
-    train.precision = "float32"  # of activations: float32 | bfloat16 (parameters and statistics stay float32)
-    train.remat = "none"  # recompute activations in backward passes: none | blocks | full (least memory, most time)
+    # Parameters and statistics stay float32. JAX's default multiplies float32 in TF32 on GPUs, in bfloat16 on TPUs.
+    train.precision = "float32"  # of activations: float32 | bfloat16
+    train.remat = "none"  # recompute activations in backward passes: none | blocks (not D's decoders) | full (all)
     train.accumulate = 1  # micro-batches that a batch is cut into (less memory); batch norm sees one at a time
     train.ops = "auto"  # equal ways to compute: auto (the fastest known, docs/performance.md) | reference (the plain)
     train.scan = placeholder(int)  # iterations per device call; None: 1 on CPU, else the largest up to 10 that fits

@@ -2,8 +2,9 @@
 
 Command:   pip install 'fastgan_jax[projected]' && fastgan train /my/images --preset projected256
 Hardware:  one GPU; projected_cpu is for CPUs. This preset has not been run to its end.
-Settings:  its authors'. The discriminator sees features of an EfficientNet that was trained on ImageNet, so evaluate by
-           another network too, and look at the images: heads may be doubled where features are perfect.
+Settings:  its authors', but for what docs/fidelity.md lists. The discriminator sees features of an EfficientNet that
+           was trained on ImageNet, so evaluate by another network too, and look at the images: heads may be doubled
+           where features are perfect.
 """
 
 import ml_collections
@@ -29,4 +30,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.batch_size = 64
     config.train.iterations = 20_000
     config.train.checkpoint_every = 1_000
+    # Such runs can collapse after an early best, which these metrics find without a network that D shares.
+    config.eval.every = 1_000
+    config.eval.num_samples = 1_000
+    config.eval.metrics = "layout,swd"
+    config.eval.best_metric = "layout"
     return config

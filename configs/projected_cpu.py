@@ -33,4 +33,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.log_every = 25
     config.train.sample_every = 125
     config.train.checkpoint_every = 125
+    config.eval.every = None
     return config

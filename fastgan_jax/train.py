@@ -19,7 +19,7 @@ from fastgan_jax.build import build_image_discriminator, pretrained_from_config,
 from fastgan_jax.data.dataset import ImageSet, check_instances, load_image_set
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
-from fastgan_jax.evaluation.diagnosis import diagnose, evaluations
+from fastgan_jax.evaluation.diagnosis import diagnose, evaluations, ranking
 from fastgan_jax.evaluation.evaluator import GivenUp, evaluator_from_config
 from fastgan_jax.gan.program import (
     FIRST_NONFINITE,
@@ -108,6 +108,7 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
     with ExitStack() as opened:
         if jax.process_index() == 0:
             opened.enter_context(run.lock())
+            run.set_former_aside()
         settings = configuration.flatten(configuration.to_dict(config)).items()
         check_same("the settings", json.dumps([pair for pair in settings if pair[0] not in configuration.PATHS]))
         saved = newest_config(run.checkpoints)
@@ -347,7 +348,7 @@ class _Training:
         log.info("iteration %d: %s (%s; %.0f s)", self.step, numbers, self.evaluator.description, seconds)
         self.writer.scalars(self.step, {f"eval/{name}": value for name, value in values.items()})
         history, mirrored = evaluations(read_metrics(self.run.metrics)), self.config.data.flip
-        for line in diagnose(history, self.config.eval.best_metric, mirrored=mirrored):
+        for line in diagnose(history, ranking(history, self.config.eval.best_metric), mirrored=mirrored):
             log.warning("%s", line)
         return values
 
@@ -439,13 +440,14 @@ def _learning_rate(config: dict, step: int) -> float:
 def _warn_of_other_rate(saved: dict, current: dict, step: int) -> None:
     """Tells if a falling learning rate jumps up, as where a run is prolonged: it is stretched over all iterations."""
     before, now = _learning_rate(saved, step), _learning_rate(current, step)
-    if current["optim"]["final_learning_rate"] is not None and now > 1.01 * before > 0:
+    if current["optim"]["final_learning_rate"] is not None and now > 1.01 * before:
+        kept = f"; {' '.join(configuration.constant_rate(before))} keeps it" if before else ""
         log.warning(
-            "the learning rate falls until train.iterations=%d, so it goes from %.2g back up to %.2g here; %s keeps it",
+            "the learning rate falls until train.iterations=%d, so it goes from %.2g back up to %.2g here%s",
             current["train"]["iterations"],
             before,
             now,
-            " ".join(configuration.constant_rate(before)),
+            kept,
         )
 
 

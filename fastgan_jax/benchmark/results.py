@@ -191,7 +191,7 @@ def comparison(first: Result, second: Result) -> str:
 
 
 def ratio_lines(outcome: Mapping[str, Any]) -> list[str]:
-    """Of what `paired.alternate` returns, each ratio to the first side, and what is not the same on both."""
+    """Of what `paired.compare` returns, each ratio to the first side, and what is not the same on both."""
     results = outcome["results"]
     first, lines = next(iter(results)), []
     for name, ratio in outcome["ratios"].items():

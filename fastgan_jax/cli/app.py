@@ -20,7 +20,7 @@ from fastgan_jax import __version__, cli
 from fastgan_jax.cli.options import Parser, fetch_run, split_overrides
 from fastgan_jax.errors import UserError
 from fastgan_jax.runs.signals import interruptible
-from fastgan_jax.utils.console import escape_output, show_log
+from fastgan_jax.utils.console import escape_output, say, show_log
 
 OVERVIEW = """usage: fastgan COMMAND ...      (or: python -m fastgan_jax COMMAND ...)
 
@@ -91,7 +91,7 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
     except UserError as error:
         message, code = f"error: {error}", 2
     except ModuleNotFoundError as error:  # with requirements-sample.txt, say, what trains is not there
-        if error.name.partition(".")[0] == __package__.partition(".")[0]:
+        if not error.name or error.name.partition(".")[0] == __package__.partition(".")[0]:
             raise
         cure = "pip install it, or fastgan_jax with all its requirements"
         if error.name == "fcntl":  # of Unix
@@ -103,7 +103,7 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
         message, code = f"error: out of main memory{f' ({error})' if str(error) else ''}: end other programs", 2
     except KeyboardInterrupt as interrupt:
         message, code = "stopped", 128 + getattr(interrupt, "signal_number", signal.SIGINT)
-    print(message, file=sys.stderr)
+    say(message)
     return code
 
 
@@ -117,8 +117,8 @@ def _run(command: ModuleType, arguments: argparse.Namespace) -> int | None:
     try:
         return command.run(arguments)
     except RuntimeError:  # if it is the device's, jax is imported by now
-        from fastgan_jax.utils.devices import memory_advice
+        from fastgan_jax.utils.devices import driver_advice, memory_advice
 
         size = getattr(arguments, "batch_size", None)
-        with memory_advice(f"lower --batch-size {size}" if size else "end other programs that use it"):
+        with driver_advice(), memory_advice(f"lower --batch-size {size}" if size else "end other programs that use it"):
             raise

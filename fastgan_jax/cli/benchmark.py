@@ -53,7 +53,13 @@ def add_timing(parser: argparse.ArgumentParser) -> Any:
     """Adds what all programs that are timed take; returns the group of actions that exclude each other."""
     add = parser.add_argument
     add("--config", metavar="NAME|FILE", help="preset or configuration file")
-    add("--iterations", type=options.count, default=10, metavar="N", help="in a block (default: 10)")
+    add(
+        "--iterations",
+        type=options.count,
+        default=10,
+        metavar="N",
+        help="in a block, a multiple of those of a call, on CPUs 1, elsewhere up to 10 (default: 10)",
+    )
     add("--blocks", type=options.count, default=5, metavar="B", help="that are timed (default: 5)")
     add("--json", type=options.path, metavar="FILE", help="also write the result here")
     add("--threads", type=options.count, metavar="T", help="cores to use (default: all; needs Linux)")

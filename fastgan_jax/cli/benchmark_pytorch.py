@@ -10,6 +10,7 @@ import sys
 
 from fastgan_jax.cli.benchmark import add_timing, commands_of, time_blocks
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.files import check_outputs
 
 EXAMPLES = """examples:
   fastgan benchmark-pytorch --config fewshot256 --json eager.json
@@ -29,6 +30,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Times the PyTorch side, or both."""
     from fastgan_jax.benchmark import paired
 
+    if arguments.json:
+        check_outputs([arguments.json], overwrite=True, option="--json")
     config = paired.read_config(arguments.config, arguments.overrides)
     if arguments.threads is not None:
         paired.limit_cores(arguments.threads)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fastgan_jax.cli import evaluate, options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import check_outputs
+from fastgan_jax.utils.plots import check_matplotlib
 
 if TYPE_CHECKING:
     from fastgan_jax.evaluation.evaluator import Evaluation
@@ -38,6 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.utils.console import Progress, announced
     from fastgan_jax.utils.devices import keep_compiled_programs
 
+    check_matplotlib()
     out, beside = arguments.out, arguments.out.with_suffix(".json")
     check_outputs([out, beside], arguments.overwrite)
     given = [*evaluate.given_settings(arguments), *(["--data"] if arguments.data else [])]
@@ -54,19 +56,21 @@ def run(arguments: argparse.Namespace) -> None:
             runs.append(comparison.read_run(path, arguments.step, arguments.samples, arguments.seed, evaluation))
     runs = comparison.with_own_names(runs, arguments.runs)
     comparison.write_json(beside, runs)
-    print("\n".join([comparison.table(runs), *comparison.remarks(runs)]))
     comparison.draw(out, runs)
+    print("\n".join([comparison.table(runs), *comparison.remarks(runs)]))
     print(f"{out}\n{beside}")
 
 
 def _configurations(arguments: argparse.Namespace) -> list[Any]:
     """How each run is evaluated, once it is known that the images of all can be read."""
     from fastgan_jax.inference.restore import load_training_set
+    from fastgan_jax.utils.console import muted
 
     try:
         configs = evaluate.configurations_of(arguments.runs, arguments)
         for path, config in zip(arguments.runs, configs, strict=True):
-            load_training_set(path, config, arguments.data)
+            with muted("fastgan_jax"):  # the evaluation says it
+                load_training_set(path, config, arguments.data)
     except UserError as error:
         raise UserError(evaluate.with_options(str(error))) from None
     return configs

@@ -104,13 +104,14 @@ def show(
     from fastgan_jax.utils.grids import save_png
 
     remarks = results.warnings(evaluation, config.eval.best_metric)
-    print("\n".join([results.summary(evaluation), results.table(evaluation), *remarks]))
     if json:
         results.write_json(json, evaluation, remarks)
     if plot:
         results.plot(plot, evaluation)
     if coverage and evaluation.coverage is not None:
         save_png(coverage, evaluation.coverage)
+    # Once everything is written: stdout may be a pipe without a reader.
+    print("\n".join([results.summary(evaluation), results.table(evaluation), *remarks]))
     written = [path for path in (json, plot, coverage) if path]
     for path in (*written, refresh_report(run_folder, written)):
         if path:

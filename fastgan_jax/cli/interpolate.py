@@ -45,6 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Makes the video."""
     import numpy as np
 
+    from fastgan_jax.data.memory import check_room
     from fastgan_jax.inference.interpolation import interpolate_keyframes
     from fastgan_jax.inference.latents import latents_of, read_latents
     from fastgan_jax.inference.sampler import CHUNK
@@ -65,6 +66,10 @@ def run(arguments: argparse.Namespace) -> None:
     way = {"closed": not arguments.open, "spherical": not arguments.linear, "easing": arguments.easing}
     parts = [interpolate_keyframes(own, arguments.frames, **way) for own in np.split(keyframes, tiles)]
     latents = np.stack(parts, axis=1)  # [frames, tiles, nz]
+
+    if arguments.out.suffix.lower() in (".gif", ".webp"):  # which hold all frames until the end
+        size = latents.shape[0] * tiles * sampler.resolution**2 * sampler.generator.channels
+        check_room(2 * size, "write an .mp4 or a folder, or fewer frames")
 
     def frames() -> Iterator[Any]:
         together = max(1, CHUNK // tiles)  # in a device call

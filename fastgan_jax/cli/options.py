@@ -23,6 +23,9 @@ OVERRIDE = "--config."
 log = logging.getLogger(__name__)
 
 
+MOST_WORDS = 60  # of an error
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose help ends with examples as they are, and whose errors are UserErrors."""
 
@@ -31,6 +34,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         named = re.sub("^argument ([^:]+):", r"\1", message)  # "argument --num: 0: must ..."
+        if len(words := named.split()) > MOST_WORDS:  # such as all files of a folder
+            named = (
+                f"{' '.join(words[:MOST_WORDS])} ... and {len(words) - MOST_WORDS} more: give a folder for its files"
+            )
         raise UserError(f"{named}; see {self.prog} --help")
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from fastgan_jax.inference.sampler import Sampler
 
 BATCH = 8  # images of one step of the progress bar
-OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")  # else they would name folders
+# else they would name folders
+OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".avif", ".heic", ".gif", ".bmp", ".tif", ".tiff", ".mp4", ".npy", ".npz")
 EXAMPLES = """examples:
   fastgan sample --run runs/demo --num 16 --seed 0 --out samples.png          one grid
   fastgan sample --run runs/demo --num 100 --out samples/ --truncation 0.8    one file each
@@ -61,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Generates the images and writes them."""
     import numpy as np
 
+    from fastgan_jax.data.memory import check_room
     from fastgan_jax.utils.grids import image_grid, save_png
 
     out, kind = arguments.out, arguments.out.suffix.lower()
@@ -79,6 +81,10 @@ def run(arguments: argparse.Namespace) -> None:
     check_outputs([out] if kind in (".png", ".zip") else [out / name for name in names], arguments.overwrite)
 
     sampler = options.load_generator(arguments)
+    if kind == ".png":
+        check_room(
+            2 * len(drawn) * sampler.resolution**2 * sampler.generator.channels, "write a folder or a .zip, or fewer"
+        )
     labels = class_labels(arguments.labels, drawn, sampler.generator.num_classes)
     facts = options.facts_of(arguments, sampler.step) | {"truncation": f"{arguments.truncation:g}"}
     if arguments.pick > 1:

@@ -51,6 +51,9 @@ def run(arguments: argparse.Namespace) -> None:
     sampler = options.load_generator(arguments)
     if not sampler.style_resolutions:
         raise UserError(f"{arguments.run}: this model has no skip-layer excitation, through which style would enter")
+    resolutions = sampler.style_resolutions
+    if arguments.resolutions:
+        resolutions = sampler.check_style_resolutions(arguments.resolutions)
     given = [latents_of(sampler, part, arguments.truncation) for part in chosen]
     label = options.label_of(arguments, sampler, given[0])
     content, style = (latents.z for latents in given)
@@ -60,9 +63,9 @@ def run(arguments: argparse.Namespace) -> None:
     )
     rows = [np.stack([np.full_like(styles[0], 255), *styles])]
     for z, own in Progress(list(zip(content, contents, strict=True)), title="rows"):
-        mixed = sampler.style_mix(z[None], style, arguments.resolutions, labels=label, noise_seed=noise_seed)[0]
+        mixed = sampler.style_mix(z[None], style, resolutions, labels=label, noise_seed=noise_seed)[0]
         rows.append(np.stack([own, *mixed]))
-    used = ",".join(map(str, arguments.resolutions or sampler.style_resolutions))
+    used = ",".join(map(str, resolutions))
     facts = options.facts_of(arguments, sampler.step) | {"resolutions": used, "truncation": f"{arguments.truncation:g}"}
     save_png(arguments.out, image_grid(np.concatenate(rows), columns=len(styles) + 1), facts | sources)
     print(f"{len(content)} x {len(style)} of iteration {sampler.step}, style at {used}: {arguments.out}")

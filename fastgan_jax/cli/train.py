@@ -9,7 +9,6 @@ import itertools
 import json
 import logging
 import shlex
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fastgan_jax.cli import options
 from fastgan_jax.configs import preset_names
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.console import announced, muted, show_log
+from fastgan_jax.utils.console import announced, muted, say, show_log
 from fastgan_jax.utils.files import user_path
 from fastgan_jax.utils.hosts import ending_together, join
 
@@ -57,7 +56,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     add("images", nargs="?", type=options.path, metavar="IMAGES", help="folder (with its subfolders) or .zip of images")
     which = parser.add_mutually_exclusive_group().add_argument
     which("--preset", metavar="NAME", help=f"settings: {', '.join(preset_names())} (default: by device and images)")
-    which("--config", metavar="FILE", help="settings: a file such as configs/demo.py, a run's config.json, or a preset")
+    which(
+        "--config",
+        metavar="FILE",
+        help="settings: a file such as configs/demo.py, a run folder or its config.json, or a preset",
+    )
     options.take_overrides(parser)
 
 
@@ -68,8 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.mode == "print-config":
         config = read_config(arguments)
-        fields = configuration.flatten(config)
-        configuration.validate(config, check_source=any(fields.get(name) is not None for name in configuration.SOURCES))
+        has_source = any(config.data.get(name) is not None for name in configuration.SOURCES)
+        configuration.validate(config, check_source=has_source)
         print(json.dumps(configuration.to_dict(config), indent=2))
         return 0
     show_log(logging.INFO)
@@ -77,6 +80,8 @@ def run(arguments: argparse.Namespace) -> int:
         join(arguments.coordinator, arguments.num_processes, arguments.process_id)
     with ending_together():
         config, workdir = read_config(arguments), run_folder(arguments)
+        if config.data.get("path") == str(workdir.resolve()):
+            raise UserError(f"the run folder {workdir} is that of the images: choose another --workdir")
         if arguments.mode == "train":
             check_images_of_run(arguments, config, RunFolder(workdir))
         with announced("starting"):
@@ -104,6 +109,8 @@ def read_config(arguments: argparse.Namespace) -> Any:
     if source is None and arguments.images is None and given and given[0] == "data.path":
         arguments.images = user_path(given[1])
     images = arguments.images
+    if images and given and given[0] == "data.path" and user_path(given[1]).resolve() != images.resolve():
+        raise UserError(f"{images} and --config.data.path={given[1]}: name one set of images")
     if source is None and images is None and not given and arguments.mode != "print-config":
         raise UserError("nothing to train on: give a folder or zip of images, or --preset demo")
     if arguments.preset and arguments.preset not in preset_names():
@@ -113,17 +120,19 @@ def read_config(arguments: argparse.Namespace) -> Any:
     source = source or (preset_for(arguments) if images else preset_without_images(arguments))
     config = configuration.load_config(source)
     if images:
-        config.data.update(path=str(images.resolve()), tfds=None, hf=None, demo_images=None)
+        config.data.update(dict.fromkeys(configuration.SOURCES) | {"path": str(images.resolve())})
     elif given:  # in place of the settings' own
-        config.data.update(dict.fromkeys(("path", "tfds", "hf", "demo_images")))
+        config.data.update(dict.fromkeys(configuration.SOURCES))
     configuration.apply_overrides(config, arguments.overrides)
+    if config.data.get("path"):  # which commands read in other folders too
+        config.data.path = str(user_path(config.data.path).resolve())
     return config
 
 
 def source_given(arguments: argparse.Namespace) -> tuple[str, str] | None:
     """The field and the value of --config.data.path, .tfds or .hf; None without any of them."""
-    given = dict(arguments.overrides)
-    return next(((name, given[name]) for name in ("data.path", "data.tfds", "data.hf") if given.get(name)), None)
+    given = {name: value for name, value in arguments.overrides if value not in ("", "None", "none")}
+    return next(((name, given[name]) for name in ("data.path", "data.tfds", "data.hf") if name in given), None)
 
 
 def preset_for(arguments: argparse.Namespace) -> str | Path:
@@ -149,7 +158,7 @@ def preset_for(arguments: argparse.Namespace) -> str | Path:
 
 
 def run_with_settings(arguments: argparse.Namespace, data: dict[str, str]) -> Path | None:
-    """The run in the run folder if it goes on with its own settings: to train, or on the images of the group `data`."""
+    """The settings of the run in the run folder if it goes on with them: to train, or on the images of `data`."""
     from fastgan_jax.runs.folder import RunFolder, describe_source
 
     run = RunFolder(run_folder(arguments))
@@ -157,7 +166,7 @@ def run_with_settings(arguments: argparse.Namespace, data: dict[str, str]) -> Pa
     if run.latest_step() is None or source is None or (arguments.mode != "train" and source != describe_source(data)):
         return None
     log.info("settings: those of the run in %s", run.path)
-    return run.path
+    return run.config
 
 
 def preset_without_images(arguments: argparse.Namespace) -> str | Path:
@@ -196,7 +205,7 @@ def check_images_of_run(arguments: argparse.Namespace, config: Any, run: "RunFol
     if before != now:
         if arguments.workdir and not finished:
             return
-        other, words = f"other images, {before}", ["--config", run.path, "--workdir", run.path]
+        other, words = f"other images, {before}", ["--config", run.config, "--workdir", run.path]
     else:
         names = run.image_names() if finished and config.data.path else None
         if names is None or names == set(open_source(config.data.path).names):
@@ -250,10 +259,10 @@ def train(config: Any, workdir: Path) -> int:
     try:
         train_and_evaluate(config, str(workdir))
     except Diverged as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}")
         return 1
     except Interrupted as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         return 128 + error.signal_number
     return 0
 

@@ -34,9 +34,13 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"{entry.name}: {entry.content}")
             print(f"    {f'present: {path}' if path else 'not present'}")
             print(f"    for {entry.use}; license {entry.license}; {entry.megabytes:g} MB; sha256 {entry.sha256 or '-'}")
-            print(f"    {entry.address or entry.package_cure or 'to be imported: no address is known'}")
+            print(
+                f"    {entry.address or entry.package_cure or f'to be imported, no address is known: {entry.filename}'}"
+            )
     elif arguments.fetch:
         network = NETWORKS.get(arguments.fetch)
+        if network and not network.files:
+            print(f"{arguments.fetch} needs no file")
         for name in network.files if network else (arguments.fetch,):
             path = store.local_path(name)
             print(f"present: {path}" if path else store.fetch(name))

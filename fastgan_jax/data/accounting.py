@@ -56,12 +56,14 @@ class Accounting:
 
     def warnings(self) -> list[str]:
         """Each skipped file with its reason, and what was odd about files that were read, for the log."""
-        lines = [f"skipped {printable(file.name)} ({printable(file.reason)})" for file in self.skipped]
-        alike = collections.defaultdict(list)  # notes that differ in numbers or in what stands in brackets
-        for file in self.read:
-            for note in file.notes:
-                alike[re.sub(r"\d+|\(.*", "", note)].append((file.name, note))
-        for noted in alike.values():
+        lines = []
+        for unread in _alike((file.name, file.reason) for file in self.skipped):
+            if len(unread) <= NAMED:
+                lines += [f"skipped {printable(name)} ({printable(reason)})" for name, reason in unread]
+            else:
+                reason, names = printable(unread[0][1]), named(name for name, _ in unread)
+                lines.append(f"skipped {len(unread)} files such as {names} ({reason})")
+        for noted in _alike((file.name, note) for file in self.read for note in file.notes):
             if len(noted) <= NAMED:
                 lines += [f"{printable(name)} was decoded with a warning: {printable(note)}" for name, note in noted]
             else:
@@ -83,6 +85,14 @@ class Accounting:
         }
         counts = {"read": len(self.read), "skipped": len(self.skipped), "left_out": len(self.left_out)}
         return {"source": self.source, "counts": counts, "classes": dict(self.classes), **unused, "read": read}
+
+
+def _alike(said: Iterable[tuple[str, str]]) -> Iterable[list[tuple[str, str]]]:
+    """Pairs (file, what is said of it) in groups that differ in numbers or in what stands in brackets."""
+    groups = collections.defaultdict(list)
+    for name, text in said:
+        groups[re.sub(r"\d+|\(.*", "", text)].append((name, text))
+    return groups.values()
 
 
 def named(names: Iterable[str]) -> str:

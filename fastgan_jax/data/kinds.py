@@ -8,10 +8,12 @@ from typing import BinaryIO
 # Folders of systems, with thumbnails or deleted files in them; case does not matter.
 SYSTEM_FOLDERS = {
     *("@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot", "__macosx", "$recycle.bin"),
-    *("recycler", "recycled", "system volume information", "lost+found", "lost.dir", "found.000"),
-    *("trash", "trashbin", "thumbnails", "thumbs"),
+    *("recycler", "system volume information", "lost+found", "lost.dir", "found.000"),
 }
+SYSTEM_WORDS = {"recycled", "trash", "trashbin", "thumbnails", "thumbs"}  # such folders too, but some are classes
 SYSTEM_ENDINGS = (".lrdata",)  # previews of Lightroom, in a folder of their own
+PHOTOS_LIBRARY, PHOTOS_COPIES = ".photoslibrary", "resources"  # Apple's Photos has small copies in there
+BACKUP_ENDINGS = ("~", ".bak", ".orig", "_original")  # of editors and of exiftool, after the image's own
 SYSTEM_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini"}
 
 # Formats whose files Pillow opens but that hold no image it can load here.
@@ -64,14 +66,18 @@ def image_endings() -> frozenset[str]:
 def reason_to_leave_out(name: str) -> str | None:
     """Why a file is no part of a set by its path, with / between folders; None if nothing in the path says so."""
     *folders, file = name.split("/")
-    for folder in folders:
-        lower = folder.lower()
-        if lower in SYSTEM_FOLDERS or lower.endswith(SYSTEM_ENDINGS):
+    for above, folder in zip(["", *folders], folders, strict=False):
+        lower, copies = folder.lower(), above.lower().endswith(PHOTOS_LIBRARY) and folder.lower() == PHOTOS_COPIES
+        if lower in SYSTEM_FOLDERS or lower.endswith(SYSTEM_ENDINGS) or copies:
             return f"in {folder}"
+        if lower in SYSTEM_WORDS:
+            return f"in {folder}: rename this folder to use it"
         if folder.startswith("."):
             return "in a hidden folder"
     if file.startswith("."):
         return "hidden"
+    if ending(file).endswith(BACKUP_ENDINGS):
+        return "a backup copy"
     return "of the system" if file.lower() in SYSTEM_FILES else None
 
 

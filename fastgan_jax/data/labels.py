@@ -73,7 +73,10 @@ def _json_rows(text: str, where: str) -> list[tuple[Any, Any]]:
 def _csv_rows(text: str, names: Sequence[str], where: str) -> list[tuple[str, Any]]:
     lines = [line for line in text.splitlines() if line.strip()]
     delimiter = max(",;\t", key=lines[0].count) if lines else ","
-    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    except csv.Error as error:
+        raise UserError(f"{where}: each line must be of the form file,label ({error})") from None
     if wrong := next((line for line, row in zip(lines, rows, strict=False) if len(row) != 2), None):
         raise UserError(f"{where}: each line must be of the form file,label, and one is {printable(wrong[:80])}")
     # Titles name no image, and have no ending where files have one, or no number where labels are numbers.

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from fastgan_jax.data.kinds import NoRoom, Refused
+from fastgan_jax.errors import UserError
 
 BYTES_PER_PIXEL = 12  # while one is decoded: as it is loaded, converted and prepared for the resize
 BYTES_PER_COEFFICIENT = 6  # more per pixel of a progressive JPEG, which is held whole, before it is made smaller
@@ -37,6 +38,12 @@ def threads_for_files() -> Iterator[ThreadPoolExecutor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def check_room(needed: int, cure: str) -> None:
+    """Raises a UserError that ends with `cure` if so many bytes are not free."""
+    if needed > (free := free_memory()):
+        raise UserError(f"this needs {needed / 1e9:.1f} GB of main memory, of which {free / 1e9:.1f} are free: {cure}")
 
 
 def free_memory() -> int:

@@ -18,7 +18,8 @@ from fastgan_jax.utils.files import is_bomb, user_path
 
 EMPTY_FOLDER = "an empty folder"
 UTF8_NAME = 0x800  # the flag of a file in a zip whose name is in UTF-8; without it zipfile reads code page 437
-RUN_FOLDER = {"checkpoints", "config.json"}  # what a run folder holds before it holds images that are generated
+# What a run folder holds before it holds images that are generated; some users delete its checkpoints.
+RUN_FOLDER = ({"checkpoints", "config.json"}, {"metrics.jsonl", "config.json"})
 MADE = "a run folder, whose images are made"
 
 log = logging.getLogger(__name__)
@@ -219,6 +220,7 @@ def _name_of(member: zipfile.ZipInfo) -> str:
 def _run_folders(names: set[str]) -> tuple[str, ...]:
     """The beginnings of the names of files in run folders."""
     folders = {name.partition("/checkpoints/")[0] for name in names if "/checkpoints/" in name}
+    folders |= {name.removesuffix("/metrics.jsonl") for name in names if name.endswith("/metrics.jsonl")}
     return tuple(f"{folder}/" for folder in folders if f"{folder}/config.json" in names)
 
 
@@ -269,7 +271,11 @@ class _Listing:
             log.warning("folder %s cannot be listed (%s): its images are missing", printable(str(folder)), reason)
             self.left_out.append(Unused(name, f"a folder that cannot be listed: {reason}"))
             return
-        if name and {entry.name for entry in entries} >= RUN_FOLDER:
+        if any({entry.name for entry in entries} >= names for names in RUN_FOLDER):
+            if not name:
+                goes_on = f"fastgan train --config {folder} --workdir {folder} goes on with it"
+                cure = "name the folder of the images (and move them out of this one, if they are here)"
+                raise UserError(f"data.path={folder} is a run folder, with images that were made: {cure}; {goes_on}")
             self.left_out.append(Unused(name, MADE))
             return
         if name and not entries and not reason_to_leave_out(f"{name}/"):

@@ -23,6 +23,7 @@ from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils import files
 from fastgan_jax.utils.grids import image_grid
 from fastgan_jax.utils.images import rgb
+from fastgan_jax.utils.plots import import_matplotlib
 
 COLUMNS, CHART_INCHES = 3, 3.5  # of charts: beside each other, and their width
 PAUSE = 10  # times the usual interval between lines of the log: the run stood still, its time does not count
@@ -130,6 +131,7 @@ def write_json(path: Path, runs: Sequence[Compared]) -> None:
 
 def draw(path: Path, runs: Sequence[Compared]) -> None:
     """Draws the samples of each run, a chart of every number over iterations, and the table."""
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     names, lines = names_of(runs), cells(runs)

@@ -14,10 +14,14 @@ RULE = "nearer than its 5th nearest other real image"
 
 
 def coverage_report(nearest: Nearest, names: Sequence[str]) -> dict[str, Any]:
-    """For JSON: how many of the real images are covered, by which rule, and the names of the others, farthest first."""
+    """For JSON: how many real images are covered, by which rule, and the names of the others, farthest first.
+
+    Also how many are the nearest of any sample: a spread that is seen where samples are still too far to cover any.
+    """
     order = np.argsort(-nearest.distances, kind="stable")
     uncovered = [names[row] for row in order if not nearest.covered[row]]
-    return {"rule": f"covered: a sample is {RULE}", "covered": int(nearest.covered.sum()), "uncovered": uncovered}
+    counts = {"covered": int(nearest.covered.sum()), "nearest_of_samples": int(nearest.approached.sum())}
+    return {"rule": f"covered: a sample is {RULE}", **counts, "uncovered": uncovered}
 
 
 def coverage_grid(real: Any, samples: Any, nearest: Nearest, title: str) -> np.ndarray:

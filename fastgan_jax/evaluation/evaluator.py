@@ -15,7 +15,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import better_networks
 from fastgan_jax.evaluation.coverage import RULE, coverage_grid, coverage_report
 from fastgan_jax.evaluation.features import FeatureExtractor, alternatives, is_own_network
-from fastgan_jax.inference.restore import load, load_training_set
+from fastgan_jax.inference.restore import IMAGES_CHANGED, load, load_training_set
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.metrics.precision_recall import nearest_fakes
 from fastgan_jax.metrics.registry import METRICS, Numbers, Reference, Samples
@@ -131,7 +131,7 @@ class Evaluator:
         report = coverage_report(nearest, names) | {"step": sampler.step}
         title = (
             f"iteration {sampler.step}: {report['covered']} of {len(names)} real images have one of "
-            f"{self._num_samples} samples {RULE}"
+            f"{self._num_samples} samples {RULE}; {report['nearest_of_samples']} are the nearest of any sample"
         )
         return report, coverage_grid(self._real, self._generated(sampler), nearest, title)
 
@@ -242,8 +242,7 @@ def evaluate_run(
     real, remarks = TRAINING_SET if images is None else str(user_path(images).resolve()), []
     known = image_fingerprint(run)
     if images is None and known not in (None, data.fingerprint):
-        remarks.append("the images, or how they are decoded, are not those that the run was trained on")
-        log.warning("%s", remarks[-1])
+        remarks.append(IMAGES_CHANGED)
     trained_on = images is None or known == data.fingerprint  # perhaps moved
     if config.model.num_classes and not data.files.classes:
         if label is not None:

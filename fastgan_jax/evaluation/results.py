@@ -11,6 +11,7 @@ from fastgan_jax.evaluation.diagnosis import diagnose, ranking
 from fastgan_jax.evaluation.evaluator import TRAINING_SET, Evaluation
 from fastgan_jax.metrics.registry import beside, output, rank
 from fastgan_jax.utils import files
+from fastgan_jax.utils.plots import check_matplotlib, import_matplotlib
 
 Row = dict[str, Any]  # {"step": iteration, output: number}
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
@@ -85,10 +86,12 @@ def check_plot(path: Path) -> None:
     """Checks that a plot can be written in the format that a file's name says; a UserError if not."""
     if path.suffix.lower() not in PLOT_SUFFIXES:
         raise UserError(f"--plot {path}: must end in {', '.join(PLOT_SUFFIXES)}")
+    check_matplotlib()
 
 
 def plot(path: Path, evaluation: Evaluation) -> None:
     """Draws every metric against the iteration, the best value marked, beside what it is to be compared with."""
+    import_matplotlib()
     from matplotlib.figure import Figure
 
     rows = evaluation.rows

@@ -1,4 +1,4 @@
-"""The generator as serialized StableHLO, parameters inside: jax alone can call it, without this package.
+"""The generator as serialized StableHLO, parameters inside: jax and flatbuffers can call it, without this package.
 
 exported = jax.export.deserialize(open("g.stablehlo", "rb").read())
 images = exported.call(z)  # float32 [N, nz] -> float32 [N, H, W, C], nominally in [-1, 1]

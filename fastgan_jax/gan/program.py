@@ -17,7 +17,8 @@ from fastgan_jax.utils.devices import memory_advice, on_all
 
 LONGEST_CALL = 10  # iterations per call where the configuration leaves it open: dispatch is invisible from here on
 TRAINING_CURE = (
-    "lower train.batch_size, or set train.accumulate, train.remat=full, train.precision=bfloat16 or data.resident=false"
+    "lower train.batch_size, or set train.accumulate, train.remat=blocks, train.precision=bfloat16 or "
+    "data.resident=false"
 )
 
 GUARDED = ("loss/d", "loss/g", "grad_norm/d", "grad_norm/g")  # metrics that are not finite once anything is not

@@ -14,12 +14,14 @@ from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.pretrained.choice import present
 from fastgan_jax.pretrained.networks import load_perceptual
-from fastgan_jax.runs.checkpoint import find_checkpoint, load_sampler, load_state
+from fastgan_jax.runs.checkpoint import find_checkpoint, image_fingerprint, load_sampler, load_state
+from fastgan_jax.runs.config import SOURCES
 from fastgan_jax.runs.folder import RunFolder, run_of
 from fastgan_jax.runs.hub import download_run, is_on_hub
 from fastgan_jax.utils.files import user_path
 
 STATISTICS = ("standing", "running")
+IMAGES_CHANGED = "the images, or how they are decoded, are not those that the run was trained on"
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +83,7 @@ def load_discriminator(path: str | Path, step: int | str = "latest") -> TrainedD
 
 
 def load_training_set(path: str | Path, config: Any, data: str | Path | None = None) -> ImageSet:
-    """The images that a run was trained on.
+    """The images that a run was trained on; if they have changed since, the log says so.
 
     Args:
         path: as for `find_checkpoint`; demo images are cached in the run folder.
@@ -97,15 +99,18 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
     if data is not None:
         if not user_path(data).exists():
             raise UserError(f"--data {data}: no such folder or zip")
-        source.update(path=str(data), tfds=None, hf=None, demo_images=None)
+        source.update(dict.fromkeys(SOURCES) | {"path": str(data)})
         num_classes = _choose_classes(source, num_classes, run)
-    elif all(source[name] is None for name in ("path", "tfds", "hf", "demo_images")):
+    elif all(source[name] is None for name in SOURCES):
         raise UserError(f"{path} does not record its training images: give their folder with --data")
     elif source.path is not None and not user_path(source.path).exists():
         gone = f"the training images of {path} are no longer in data.path={source.path}"
         raise UserError(f"{gone}: give their folder with --data")
     size = {"resolution": model.resolution, "channels": model.channels}
-    return load_image_set(source, **size, num_classes=num_classes, run_dir=run.path)
+    found = load_image_set(source, **size, num_classes=num_classes, run_dir=run.path)
+    if data is None and image_fingerprint(path) not in (None, found.fingerprint):
+        log.warning("%s", IMAGES_CHANGED)
+    return found
 
 
 def _choose_classes(source: Any, num_classes: int, run: RunFolder) -> int:

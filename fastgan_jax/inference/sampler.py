@@ -6,6 +6,7 @@ else is sampled with it.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from typing import Any
@@ -21,6 +22,8 @@ from fastgan_jax.utils.checks import check_seed
 from fastgan_jax.utils.images import OverBatches, to_uint8
 
 CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
+
+log = logging.getLogger(__name__)
 
 
 class Sampler:
@@ -155,7 +158,8 @@ class Sampler:
         Args:
             content: latents [M, z_dim].
             style: latents [N, z_dim].
-            resolutions: sides of the excited maps that take the style, of `style_resolutions`; None: all.
+            resolutions: sides of the excited maps that take the style; None: all of `style_resolutions`. Those that
+                only larger models have are left out, which the log says.
             labels: class of all images, for a conditional generator.
             noise_seed: as for `generate`; with None, maps have the noise of the latent that they come from.
 
@@ -163,13 +167,10 @@ class Sampler:
             uint8 [M, N, H, W, C].
 
         Raises:
-            UserError: if a resolution is not one of `style_resolutions`, or latents do not fit.
+            UserError: if a resolution is no side of an excited map, none is left, or latents do not fit.
         """
         content, style = self._check_latents(content), self._check_latents(style)
-        chosen = self.style_resolutions if resolutions is None else tuple(sorted(set(resolutions)))
-        known = ", ".join(map(str, self.style_resolutions)) or "none"
-        for side in set(chosen) - set(self.style_resolutions):
-            raise UserError(f"style resolution {side}: must be one of {known}")
+        chosen = self.style_resolutions if resolutions is None else self.check_style_resolutions(resolutions)
         rows, columns = np.repeat(content, len(style), 0), np.tile(style, (len(content), 1))
         class_labels = self.check_labels(None if labels is None else [labels] * len(rows), len(rows))
         arrays = (rows, noise_keys(rows, noise_seed), columns, noise_keys(columns, noise_seed), class_labels)
@@ -187,6 +188,20 @@ class Sampler:
             raise UserError(f"latents have shape {list(z.shape)}; this generator takes [N, {self.z_dim}]")
         return z
 
+    def check_style_resolutions(self, resolutions: Iterable[int]) -> tuple[int, ...]:
+        """Those of these sides of excited maps that this generator has, ascending.
+
+        Raises:
+            UserError: for a side that no generator has, or if none is left. The log names those that are left out.
+        """
+        given, known = set(resolutions), set(self.style_resolutions)
+        absent, here = sorted(given - known), ", ".join(map(str, sorted(known))) or "none"
+        for side in absent:
+            if side not in SKIP_PAIRS or not given & known:
+                raise UserError(f"style resolution {side}: must be one of {here}")
+            log.warning("style resolution %d is left out: only larger models have it, this one has %s", side, here)
+        return tuple(sorted(given & known))
+
     def check_labels(self, labels: Sequence[int] | None, count: int) -> np.ndarray:
         """The class of each of `count` images, int32 [count]; zeros for an unconditional generator.
 
@@ -198,12 +213,12 @@ class Sampler:
             if classes:
                 raise UserError(f"this generator is conditional: pass {count} labels from 0 to {classes - 1}")
             return np.zeros(count, np.int32)
-        labels = np.asarray(labels, np.int32)
+        labels = np.asarray(labels, np.int64)
         if not classes:
             raise UserError("this generator is unconditional: leave labels out")
         if labels.shape != (count,) or (count and not (labels.min() >= 0 and labels.max() < classes)):
             raise UserError(f"labels {labels.tolist()} do not fit: pass {count} numbers from 0 to {classes - 1}")
-        return labels
+        return labels.astype(np.int32)
 
 
 def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
@@ -220,7 +235,9 @@ def draw_noise(generator: Generator, keys: jax.Array) -> tuple[jax.Array, ...]:
 
     def of_one(key_data: jax.Array) -> tuple[jax.Array, ...]:
         key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
-        return tuple(jax.random.normal(jax.random.fold_in(key, i), (side, side, 1)) for i, side in enumerate(sides))
+        return tuple(
+            jax.random.normal(jax.random.fold_in(key, i), (side, side, 1), "float32") for i, side in enumerate(sides)
+        )
 
     return jax.vmap(of_one)(keys)
 

@@ -15,6 +15,7 @@ from fastgan_jax.utils.files import check_outputs, replacing, user_path
 from fastgan_jax.utils.grids import save_png
 from fastgan_jax.utils.images import rgb
 
+LEAST_FPS = 0.01  # a gif shows no frame for more than 655 seconds
 MOST_FPS = {".mp4": 100, ".gif": 50, ".webp": 100}  # browsers show a gif's frame of under 20 ms for 100
 FRAME = "frame_{:06d}.png"  # in a folder
 MP4_QUALITY = "18"  # constant rate factor of x264, from 0 (lossless) to 51; 18 looks lossless
@@ -33,7 +34,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> i
         path: its suffix, one of MOST_FPS, is the format; without a suffix, a folder of numbered PNGs, where the frames
             of an earlier video are replaced.
         frames: the frames; those of an mp4 and of a folder are not held in memory.
-        fps: frames per second, above 0 and at most MOST_FPS.
+        fps: frames per second, from LEAST_FPS to MOST_FPS.
 
     Raises:
         UserError: for another suffix or speed, if there are no frames, a package is missing, or the disk is full.
@@ -78,8 +79,8 @@ def _check_format(path: Path, fps: float) -> None:
     if suffix and suffix not in MOST_FPS:
         raise UserError(f"{path}: a video ends in {', '.join(MOST_FPS)}, or has no suffix for a folder of PNGs")
     most = MOST_FPS.get(suffix, 100)
-    if not 0 < fps <= most:
-        raise UserError(f"{fps:g} frames per second: must be above 0 and at most {most} for {suffix or 'PNGs'}")
+    if not LEAST_FPS <= fps <= most:
+        raise UserError(f"{fps:g} frames per second: must be from {LEAST_FPS} to {most} for {suffix or 'PNGs'}")
 
 
 def _frames_in(folder: Path) -> list[Path]:

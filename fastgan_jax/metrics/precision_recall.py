@@ -72,6 +72,7 @@ class Nearest(NamedTuple):
     rows: np.ndarray  # of the fakes, int [N]
     distances: np.ndarray  # in units of the radius of the real image's ball, float64 [N]
     covered: np.ndarray  # whether it lies in that ball, bool [N]
+    approached: np.ndarray  # whether the real image is the nearest one of any fake, bool [N]
 
 
 def nearest_fakes(real: Array, fake: Array, neighbors: int = 5) -> Nearest:
@@ -79,9 +80,14 @@ def nearest_fakes(real: Array, fake: Array, neighbors: int = 5) -> Nearest:
     real, fake, tie = _prepare(real, fake)
     radii = _radii("real", real, neighbors)
     rows, nearest = np.empty(len(real), int), np.empty(len(real))
+    nearest_real, least = np.zeros(len(fake), int), np.full(len(fake), np.inf)
     for part, distances in squared_distances(real, fake):
         rows[part], nearest[part] = distances.argmin(1), distances.min(1)
-    return Nearest(rows, np.sqrt(nearest / np.maximum(radii, max(tie, np.finfo(float).tiny))), nearest < radii - tie)
+        nearest_real = np.where(distances.min(0) < least, part.start + distances.argmin(0), nearest_real)
+        least = np.minimum(least, distances.min(0))
+    approached = np.isin(np.arange(len(real)), nearest_real)
+    relative = np.sqrt(nearest / np.maximum(radii, max(tie, np.finfo(float).tiny)))
+    return Nearest(rows, relative, nearest < radii - tie, approached)
 
 
 def _prepare(real: Array, fake: Array) -> tuple[np.ndarray, np.ndarray, float]:

@@ -28,38 +28,39 @@ def convolve(
     *,
     stride: int = 1,
     padding: int | Padding = 0,
-    groups: int = 1,
     products: str = "never",
 ) -> jax.Array:
-    """Cross-correlation of [B, H, W, in] with [kh, kw, in / groups, out], zero padded by `padding` on every side.
+    """Cross-correlation of [B, H, W, in] with [kh, kw, in, out], zero padded by `padding` on every side.
 
     Args:
         x: [B, H, W, in].
-        kernel: [kh, kw, in / groups, out].
+        kernel: [kh, kw, in, out].
         stride: of the result.
         padding: pixels on every side, or ((above, below), (left, right)).
-        groups: of channels.
         products: "never": as XLA convolves and differentiates; "by_size": by matrix products, the same to rounding, all
             of it for 1x1 kernels and small maps (`_multiply_patches`), the kernel's gradient for large maps of many
-            channels (`_kernel_gradient`). Depthwise and grouped convolutions have the first way only.
+            channels (`_kernel_gradient`).
     """
-    if isinstance(padding, int):
-        padding = ((padding, padding), (padding, padding))
-    if groups == 1 and products == "by_size":
+    padding = _on_each_side(padding)
+    if products == "by_size":
         if _is_product(x, kernel, stride, padding):
             return _multiply_patches(x, kernel, stride, padding)
         if _is_large(x, kernel, stride):
             return _convolve_with_products(x, kernel, stride, padding)
-    return _convolve(x, kernel, stride, padding, groups)
+    return _convolve(x, kernel, stride, padding)
 
 
-def depthwise_convolve(x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding) -> jax.Array:
+def depthwise_convolve(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int | Padding = 0) -> jax.Array:
     """Each channel of [B, H, W, C] by its own kernel, [k, k, 1, C], as a sum of shifted maps: [B, H', W', C].
 
     So is its gradient; as JAX differentiates, it would be a sum of k * k padded maps. XLA's grouped convolution takes
     CPUs longer than either (docs/performance.md).
     """
-    return _depthwise_convolve(x, kernel, stride, padding)
+    return _depthwise_convolve(x, kernel, stride, _on_each_side(padding))
+
+
+def _on_each_side(padding: int | Padding) -> Padding:
+    return ((padding, padding), (padding, padding)) if isinstance(padding, int) else padding
 
 
 def _sum_of_shifted(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
@@ -90,10 +91,8 @@ def _depthwise_backward(stride: int, padding: Padding, kept: tuple, gradient: ja
 _depthwise_convolve.defvjp(_depthwise_forward, _depthwise_backward)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding, groups: int = 1) -> jax.Array:
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS, feature_group_count=groups
-    )
+def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=DIMENSIONS)
 
 
 def _is_large(x: jax.Array, kernel: jax.Array, stride: int) -> bool:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
-# name of a leaf: (mean, standard deviation) of its normally distributed initial values (paper's reference: section 1)
+# name of a leaf: (mean, standard deviation) of its normally distributed initial values
 DISTRIBUTIONS = {
     "kernel": (0.0, 0.02),
     "scale": (1.0, 0.02),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fastgan_jax.models import spectral_norm as spectral
-from fastgan_jax.models.conv import convolve, downsample_convolve, upsample_convolve
+from fastgan_jax.models.conv import convolve, depthwise_convolve, downsample_convolve, upsample_convolve
 from fastgan_jax.models.init import initializer
 from fastgan_jax.models.variants import REFERENCE, Compute
 
@@ -120,9 +120,10 @@ class SpectralConv(SpectralModule):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        groups = x.shape[-1] if self.depthwise else 1
-        options = {"stride": self.stride, "padding": self.padding, "groups": groups}
-        shape = (self.kernel_size, self.kernel_size, x.shape[-1] // groups, self.features)
+        shape = (self.kernel_size, self.kernel_size, 1 if self.depthwise else x.shape[-1], self.features)
+        options = {"stride": self.stride, "padding": self.padding}
+        if self.depthwise:
+            return self.normalized(x, shape, partial(depthwise_convolve, **options))
         return self.normalized(x, shape, partial(convolve, products=self.compute.products, **options))
 
 

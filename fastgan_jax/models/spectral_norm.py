@@ -97,11 +97,6 @@ def power_iterate(params: dict, spectral: dict, steps: int = 1, *, norms: bool =
     )
 
 
-def normalize(vector: jax.Array) -> jax.Array:
-    """The vector [n] scaled to unit length."""
-    return vector / jnp.maximum(jnp.linalg.norm(vector), EPSILON)
-
-
 def _lengths(vectors: Sequence[jax.Array]) -> list[jax.Array]:
     """Lengths of vectors of several sizes, by one reduction for all."""
     longest = max(vector.size for vector in vectors)

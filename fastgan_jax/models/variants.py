@@ -26,7 +26,7 @@ class Compute:
 
     Attributes:
         dtype: of the computation; None: that of the parameters.
-        remat: recompute each block in the backward pass instead of keeping its activations.
+        remat: recompute each block (but the decoders') in the backward pass instead of keeping its activations.
     """
 
     upsample: str = "repeat"

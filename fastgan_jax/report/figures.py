@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from fastgan_jax.utils.plots import import_matplotlib
+
 INCHES = (4.6, 2.2)  # of a chart; text is 12 pixels high where it is shown 331 pixels wide
 MOST_POINTS = 400
 LARGEST_SIDE = 1000  # pixels of an embedded image
@@ -49,6 +51,7 @@ def line_chart(title: str, series: dict[str, Points], mark: tuple[float, float] 
 
 def _drawn(curves: list[list[tuple[float, float]]], mark: tuple[float, float] | None) -> str:
     """The curves as a file in SVG, black where they have no color of their own."""
+    import_matplotlib()
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -21,7 +21,7 @@ from fastgan_jax.report.figures import embedded_image, line_chart
 from fastgan_jax.report.html import STYLE, figure, folded, paragraph, side_by_side, table
 from fastgan_jax.runs.checkpoint import checkpoint_steps
 from fastgan_jax.runs.config import split_names
-from fastgan_jax.runs.folder import RunFolder, run_of
+from fastgan_jax.runs.folder import RunFolder, describe_source, run_of
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils.files import user_path, write_text
 
@@ -37,14 +37,17 @@ log = logging.getLogger(__name__)
 
 
 def write_report(run: str | Path, out: str | Path | None = None) -> Path:
-    """Writes the page about a run folder; what is missing or damaged in it is left out, and the page says so.
+    """Writes the page about a run; what is missing or damaged in it is left out, and the page says so.
 
-    The file is `out`; None: `report.html` in the run folder. It is returned.
+    `run` is its folder, that of its checkpoints or one of these. The file is `out`; None: `report.html` in the run
+    folder. It is returned.
 
     Raises:
         UserError: if it is not a run folder, or the file cannot be written.
     """
     folder = RunFolder(user_path(run))
+    if not folder.config.is_file():
+        folder = run_of(run)
     if not folder.config.is_file():
         raise UserError(f"{run} is not a run folder: there is no config.json in it")
     record = _attempt(lambda: _read_record(folder.config))
@@ -80,7 +83,7 @@ def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
     folder = run_of(run)
     shown = {path.resolve() for path in (folder.evaluation, folder.coverage, folder.nearest)}
     is_part = folder.config.is_file() and any(path.resolve() in shown for path in written)
-    if is_part and importlib.util.find_spec("matplotlib") is None:  # as where sampling alone is installed
+    if is_part and importlib.util.find_spec("matplotlib") is None:
         log.warning("report.html is not refreshed: pip install matplotlib, and fastgan report --run %s", run)
         return None
     as_given = user_path(run).resolve() == folder.path
@@ -148,12 +151,11 @@ def _status(folder: RunFolder, record: dict) -> str:
     train, model, data = (record["config"].get(group, {}) for group in ("train", "model", "data"))
     steps = _attempt(lambda: checkpoint_steps(folder.path))
     done = f"{steps[-1]} of {train.get('iterations')}" if steps else "no checkpoint"
-    source = data.get("path") or data.get("tfds") or data.get("hf") or f"{data.get('demo_images')} demo images"
     versions = record.get("versions") or {}
     facts = {
         "Iteration": f"{done}, batch {train.get('batch_size')}",
         "State": "finished" if steps and steps[-1] >= train.get("iterations", math.inf) else "not finished",
-        "Images": f"{source}, {model.get('resolution')} pixels",
+        "Images": f"{describe_source(data)}, {model.get('resolution')} pixels",
         "Device": record.get("device"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Commit": record.get("git_commit"),

@@ -260,6 +260,8 @@ def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
         UserError: if there is none, naming those that are there, or `path` is a checkpoint and `step` names another.
     """
     path = user_path(path)
+    if isinstance(step, str) and step.isdecimal():
+        step = int(step)
     if path.name.isdecimal() and (path / "sampler").is_dir():
         if step not in ("latest", int(path.name)):
             raise UserError(f"{path} is one checkpoint, not {step}: give the run folder, or leave the step out")
@@ -297,8 +299,7 @@ def _ranks(folder: Path, steps: list[int]) -> dict[int, float]:
         if metrics.is_file():
             config = read_config(folder / str(step))
             try:
-                name = config["eval"]["best_metric"]
-                ranks[step] = rank(name, _read_metrics(metrics).get(name))
+                ranks[step] = _ranking(config["eval"]["best_metric"])(_read_metrics(metrics))
             except (OSError, ValueError, LookupError, TypeError) as error:
                 raise _unreadable(folder / str(step), "metrics", error) from None
     return ranks
@@ -474,6 +475,8 @@ def _preservation(keep: int | None, rank_of: Callable[[Mapping[str, float]], flo
 
 
 def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:
+    """The rank of a checkpoint by its numbers: by `name` if that is among them, else by the first that can rank."""
+
     def ranked(metrics: Mapping[str, float]) -> float:
         known = next((other for other in (name, *metrics) if other in metrics and output(other).better), name)
         return rank(known, metrics.get(known))

@@ -113,22 +113,27 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
     Raises:
         UserError: for an unknown field (naming the nearest) or a value of another type.
     """
-    fields, named, reconstructed = flatten(config), set(), config.loss.reconstruction != "none"
+    base, fields, named, reconstructed = (
+        load_config("base"),
+        flatten(config),
+        set(),
+        config.loss.reconstruction != "none",
+    )
+    usual = flatten(base)
     for given, text in overrides:
         name = present_name(given)
         if name is None:
             continue
         named.add(name)
-        if name not in fields:
+        if name not in fields or name not in usual:
             near = difflib.get_close_matches(name, fields, n=2, cutoff=0.4)
             near = near or [field for field in fields if field.split(".")[-1] == name.split(".")[-1]]
             hint = f"; nearest: {', '.join(near)}" if near else "; fields are listed in configs/base.py"
             raise UserError(f"--config.{name}={text}: there is no field {name}{hint}")
-        group, _, field = name.rpartition(".")
-        holder = config[group] if group else config
+        group, field = name.split(".")
         # None is a value of fields that are None by default, and of those whose rule allows it.
-        optional = holder[field] is None or (name in rules() and rules()[name].optional)
-        holder[field] = _read(name, text, holder.get_type(field), optional=optional)
+        optional = usual[name] is None or (name in rules() and rules()[name].optional)
+        config[group][field] = _read(name, text, base[group].get_type(field), optional=optional)
     if "model.decoders" not in named:
         _settle_decoders(config, reconstructed)
 
@@ -266,15 +271,18 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True, to
         raise UserError(f"{problem}; use loss.reconstruction=l1")
     if to_train and config.loss.reconstruction == "lpips" and config.loss.perceptual_net == PIXELS:
         raise UserError(f"loss.perceptual_net={PIXELS} is no network: use loss.reconstruction=l2")
-    _validate_metrics(config.eval)
+    _validate_metrics(config.eval, model.resolution)
     if model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")
     if fields.get("data.labels") is not None and not model.num_classes:
         problem = f"data.labels={fields['data.labels']} with model.num_classes=0: the model has no classes"
         raise UserError(f"{problem}; set model.num_classes to their number")
     if to_train:
+        if model.channels == 4 and model.discriminator == "projected":
+            problem = "model.channels=4 with model.discriminator=projected, which sees images on white, not their alpha"
+            raise UserError(f"{problem}: use model.discriminator=both")
         _validate_regularizers(config)
-    sources = {name: fields[name] for name in SOURCES}
+    sources = {f"data.{name}": config.data[name] for name in SOURCES}
     given = [name for name, value in sources.items() if value is not None]
     if check_source and len(given) != 1:
         listed = ", ".join(f"{name}={value}" for name, value in sources.items())
@@ -337,7 +345,7 @@ def _validate_tasks(model: ml_collections.ConfigDict, loss: ml_collections.Confi
         raise UserError(f"loss.reconstruction=none with model.decoders={model.decoders}: set model.decoders to nothing")
 
 
-def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
+def _validate_metrics(evaluation: ml_collections.ConfigDict, resolution: int) -> None:
     metrics, features = split_names(evaluation.metrics), evaluation.features
     given = f"eval.metrics={evaluation.metrics}"
     if "fid" in metrics and features != "inception":
@@ -346,6 +354,8 @@ def _validate_metrics(evaluation: ml_collections.ConfigDict) -> None:
     if "frechet" in metrics and features == "inception":
         raise UserError(f"{given} with eval.features=inception: use fid")
     values = [each.name for metric in metrics for each in METRICS[metric].outputs]
+    # Patches are compared at scales up to the images' own.
+    values = [name for name in values if not (name.startswith("swd_") and int(name[4:]) > resolution)]
     if evaluation.every and evaluation.best_metric not in values:
         choices = ", ".join(value for value in values if output(value).better)
         problem = f"eval.best_metric={evaluation.best_metric}: must be one of what {given} gives"
@@ -420,7 +430,7 @@ SEED = Rule(f"a number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LA
 POSITIVE = Rule("a number above 0", lambda value: value > 0 and math.isfinite(value))
 NOT_NEGATIVE = Rule("a number of at least 0", lambda value: value >= 0 and math.isfinite(value))
 BELOW_ONE = Rule("a number from 0 to below 1", lambda value: 0 <= value < 1)
-SOURCES = ("data.path", "data.tfds", "data.hf", "data.demo_images")  # of images
+SOURCES = ("path", "tfds", "hf", "demo_images")  # of images: fields of the group `data`
 PATHS = (
     *("data.path", "data.labels", "data.cache_dir"),
     *("model.feature_weights", "loss.perceptual_weights", "eval.feature_weights"),
@@ -450,6 +460,7 @@ def rules() -> dict[str, Rule]:
         **dict.fromkeys(("model.num_classes", "model.num_instances"), _at_least(0)),
         **dict.fromkeys(PATHS, LOCAL_PATH),
         "train.freeze_discriminator": _at_least(0),
+        "train.init_from": _optionally(Rule("a run or a .pth file, or None", bool)),
         "data.background": Rule("a CSS color name such as white, or #rrggbb", _is_color),
         "data.fit": _one_of("squash", "crop", "pad"),
         "data.resident": _one_of("auto", "true", "false"),

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib.metadata
+import itertools
 import json
 import logging
 import os
@@ -69,6 +70,22 @@ class RunFolder:
             classes = json.loads(self.data.read_text(encoding="utf-8"))["classes"]
             return sorted(classes, key=classes.get)
         return []
+
+    def set_former_aside(self) -> None:
+        """Moves what a run left that has no checkpoint any more into a folder `former`, and the log says so."""
+        if self.latest_step() is not None or not (self.metrics.exists() and self.metrics.stat().st_size):
+            return
+        folder = next(path for i in itertools.count(1) if not (path := self.path / f"former{i}").exists())
+        log.warning(
+            "%s has no checkpoint any more, so a new run begins; what the old one left is in %s", self.path, folder
+        )
+        folder.mkdir()
+        written = (self.metrics, self.path / "metrics.csv", self.tensorboard, self.samples, self.reconstructions)
+        for path in (*written, self.evaluation, self.nearest, self.coverage, self.path / "report.html"):
+            if path.exists():
+                path.rename(folder / path.name)
+        for own in (self.samples, self.reconstructions):
+            own.mkdir()
 
     @contextlib.contextmanager
     def of_other_process(self) -> Iterator["RunFolder"]:

@@ -13,7 +13,7 @@ import sys
 import time
 import types
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,12 +135,16 @@ class WeightsAndBiases(Logger):
         except ImportError:
             cure = "pip install 'fastgan_jax[wandb]', or leave wandb out of train.loggers"
             raise UserError(f"train.loggers=wandb needs the package wandb: {cure}") from None
-        if wandb.setup().settings.mode in ("online", "shared"):
-            try:
+        try:
+            if wandb.setup().settings.mode in ("online", "shared"):
                 wandb.login()
-            except wandb.Error as error:
-                cure = "or set WANDB_MODE=offline, and send the run later with wandb sync"
-                raise UserError(f"train.loggers=wandb: {str(error).splitlines()[0].rstrip('.')}, {cure}") from None
+        except Exception as error:  # noqa: BLE001 (of its settings too)
+            raise cls._refused(error) from None
+
+    @staticmethod
+    def _refused(error: Exception) -> UserError:
+        cure = "or set WANDB_MODE=offline, and send the run later with wandb sync"
+        return UserError(f"train.loggers=wandb: {_first_line(error).rstrip('.')}, {cure}")
 
     def __init__(self, run: RunFolder, resume_step: int):
         import wandb
@@ -160,22 +164,36 @@ class WeightsAndBiases(Logger):
                 config=json.loads(run.config.read_text(encoding="utf-8"))["config"],
                 settings=wandb.Settings(console="off"),  # it would take over the screen
             )
+        except Exception as error:  # noqa: BLE001 (its server, project and settings fail each in their own way)
+            raise self._refused(error) from None
         finally:
             sys.argv = arguments
         # As a number of its own: wandb's step could not go back to where a killed run resumes.
         self._run.define_metric("*", step_metric="iteration")
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log({"iteration": step, **values})
+        self._send(lambda run: run.log({"iteration": step, **values}))
 
     def image(self, step: int, tag: str, image: np.ndarray) -> None:
         import wandb
 
-        self._run.log({"iteration": step, tag: wandb.Image(image[..., 0] if image.shape[-1] == 1 else image)})
+        shown = image[..., 0] if image.shape[-1] == 1 else image
+        self._send(lambda run: run.log({"iteration": step, tag: wandb.Image(shown)}))
 
     def close(self) -> None:
         with self._link:
-            self._run.finish()
+            self._send(lambda run: run.finish())
+
+    def _send(self, action: Callable[[Any], None]) -> None:
+        """Sends something; after the first failure nothing more: a run does not end for a server's sake."""
+        if self._run is not None:
+            try:
+                action(self._run)
+            except Exception as error:  # noqa: BLE001 (its process and its server fail each in their own way)
+                self._run = None
+                log.warning(
+                    "Weights & Biases failed (%s): training goes on without; metrics.jsonl has all", _first_line(error)
+                )
 
 
 LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "csv": Csv}
@@ -232,6 +250,10 @@ class MetricsWriter:
     def _explained(self) -> contextlib.AbstractContextManager[None]:
         problem = f"the log of {self._path.parent} cannot be written"
         return explained(problem, "free some space; the same command then resumes")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -54,10 +54,29 @@ def escape_output() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
+def say(text: str) -> None:
+    """Writes a line to stderr. If that is gone (a closed terminal, a pipe without a reader), work goes on unseen."""
+    if sys.stderr is None:
+        return
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # ValueError: it is closed
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # where what it still holds goes too
+
+
+def on_terminal() -> bool:
+    """Whether stderr is a terminal, where lines can change in place."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # there is none, or it is closed
+        return False
+
+
 @contextlib.contextmanager
 def announced(text: str) -> Iterator[None]:
     """Says what is being done, if that takes longer than SHOWN_AFTER_SECONDS."""
-    timer = threading.Timer(SHOWN_AFTER_SECONDS, print, (f"{text} ...",), {"file": sys.stderr, "flush": True})
+    timer = threading.Timer(SHOWN_AFTER_SECONDS, say, (f"{text} ...",))
     timer.daemon = True
     timer.start()
     try:
@@ -121,8 +140,9 @@ def _started(function: Callable[[], Result]) -> tuple["concurrent.futures.Future
 def _leave(thread: threading.Thread, code: int) -> None:
     """Ends the process with this exit code if the thread is still at work: Python would wait, or crash."""
     if thread.is_alive():
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
         os._exit(code)
 
 
@@ -144,14 +164,14 @@ class _Elapsed:
         seconds = time.perf_counter() - self._start
         if seconds < self._next:
             return
-        if sys.stderr.isatty():
+        if on_terminal():
             from tqdm import tqdm
 
             self._next += BAR_SECONDS
             self._bar = self._bar or tqdm(bar_format="{desc}", leave=False)
             self._bar.set_description_str(f"{self._title} ... {seconds:.0f} s")
         else:
-            print(f"{self._title} ... {seconds:.0f} s", file=sys.stderr, flush=True)
+            say(f"{self._title} ... {seconds:.0f} s")
             self._next += LINE_SECONDS
 
 
@@ -204,12 +224,12 @@ class Progress:
         self._done = self._shown = initial
         self._shown_at = time.perf_counter()
         self._note, self._bar, self._open = "", None, contextlib.ExitStack()
-        if sys.stderr.isatty() or in_notebook():
+        if on_terminal() or in_notebook():
             from tqdm import tqdm
             from tqdm.contrib.logging import logging_redirect_tqdm
 
             delay = SHOWN_AFTER_SECONDS if passing else 0
-            width = {"dynamic_ncols": True} if sys.stderr.isatty() else {"ncols": NOTEBOOK_COLUMNS}
+            width = {"dynamic_ncols": True} if on_terminal() else {"ncols": NOTEBOOK_COLUMNS}
             options = {"leave": not passing, "delay": delay, "mininterval": BAR_SECONDS, **width}
             self._bar = self._open.enter_context(tqdm(total=self._total, initial=initial, desc=title, **options))
             self._open.enter_context(logging_redirect_tqdm())  # log lines go above the bar, not into it
@@ -255,5 +275,5 @@ class Progress:
         else:
             minutes, left = divmod(round((self._total - self._done) / max(rate, 1e-9)), 60)
             shown = [f"{self._title} {self._done}/{self._total}", f"{rate:.2f}/s", f"{minutes}:{left:02d} left", *notes]
-            print("  ".join(shown), file=sys.stderr, flush=True)
+            say("  ".join(shown))
         self._shown, self._shown_at = self._done, time.perf_counter()

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,6 +16,8 @@ from fastgan_jax.utils.files import cache_folder
 
 BATCH_AXIS = "data"  # of a mesh: its devices have one part each of a batch
 AUTOMATIC = "(set JAX_PLATFORMS='' to automatically choose an available backend)"  # JAX's own advice
+# In errors of a driver, of CUDA's libraries, or of a GPU that is taken.
+DRIVER_ERRORS = "(?i)dnn library|cudnn|cublas|cusolver|cufft|cuda_error|ptxas|libdevice|failed_precondition"
 
 
 log = logging.getLogger(__name__)
@@ -110,6 +113,18 @@ def memory_advice(cure: str, needed: int | None = None) -> Iterator[None]:
             raise
         estimate = f" (this program needs about {needed / 1e9:.1f} GB)" if needed else ""
         raise UserError(f"out of device memory on {jax.devices()[0].device_kind}{estimate}: {cure}") from error
+
+
+@contextlib.contextmanager
+def driver_advice() -> Iterator[None]:
+    """Turns an error of a device's driver or libraries into a UserError that says what to try."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not re.search(DRIVER_ERRORS, str(error)):
+            raise
+        cure = "update its driver, end other programs that use it, unset LD_LIBRARY_PATH, or set JAX_PLATFORMS=cpu"
+        raise UserError(f"the device does not work ({str(error).strip().splitlines()[0][:200]}): {cure}") from error
 
 
 def check_device() -> None:

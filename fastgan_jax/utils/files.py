@@ -114,7 +114,8 @@ def cache_folder(kind: str, *, to_write: bool = False) -> Path:
     its end; the log says so once.
     """
     try:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastgan_jax" / kind
+        named = os.environ.get("XDG_CACHE_HOME")
+        folder = (Path(named).expanduser() if named else Path.home() / ".cache") / "fastgan_jax" / kind
         folder.mkdir(parents=True, exist_ok=True)
         if to_write and not os.access(folder, os.W_OK):
             raise OSError(f"{folder} is read-only")

@@ -11,8 +11,10 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import partial
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.console import watched
 
 AUTOMATIC = "auto"
 LAUNCHERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")  # that start several processes say so here
@@ -44,6 +46,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     Raises:
         UserError: if an argument is missing or the others do not come.
     """
+    if coordinator is None and processes == 1:  # alone, whatever launched it
+        return
     automatic = coordinator == AUTOMATIC or (coordinator is None and launched_together())
     given = {"--coordinator": coordinator, "--num-processes": processes, "--process-id": process}
     missing = [name for name, value in given.items() if value is None]
@@ -68,7 +72,8 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         "shutdown_timeout_seconds": END_SECONDS,
     }
     try:
-        jax.distributed.initialize(coordinator, processes, process, **seconds)
+        meet = partial(jax.distributed.initialize, coordinator, processes, process, **seconds)
+        watched("waiting for the other processes", meet)
     except (RuntimeError, ValueError) as error:
         cure = f"start all within {START_SECONDS} s, with a free port that they reach"
         reason = str(error).strip().splitlines()[0]

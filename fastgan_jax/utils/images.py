@@ -12,9 +12,9 @@ from jax.sharding import Mesh, PartitionSpec
 from fastgan_jax.utils.devices import BATCH_AXIS, along_batch, local_mesh, on_all
 
 
-def to_unit(images: jax.Array, dtype: jnp.dtype = jnp.float32) -> jax.Array:
-    """Maps uint8 in [0, 255] to floating point in [-1, 1]."""
-    return images.astype(dtype) / 127.5 - 1
+def to_unit(images: jax.Array) -> jax.Array:
+    """Maps uint8 in [0, 255] to float32 in [-1, 1]."""
+    return images.astype(jnp.float32) / 127.5 - 1
 
 
 def to_uint8(images: jax.Array) -> jax.Array:

@@ -119,6 +119,13 @@ def test_a_field_may_name_what_to_train_on(images, tmp_path, monkeypatch):
     assert configured(f"--config.data.hf={name}").model.ngf == 9, "the run's own settings"
     arguments = parse("train", [f"--config.data.path={images}"])
     assert read_config(arguments).data.path == str(images) and default_name(arguments) == images.name
+    monkeypatch.chdir(images.parent)
+    assert configured("--preset", "demo", f"--config.data.path={images.name}").data.path == str(images)
+    assert configured("--preset", "demo", "--config.data.path=None").data.demo_images == 400, "its own"
+    with pytest.raises(UserError, match="nothing to train on"):
+        configured("--config.data.path=None")
+    with pytest.raises(UserError, match=f"{images} and --config.data.path=other: name one set of images"):
+        configured(images, "--config.data.path=other")
 
 
 def test_the_configuration_of_a_run_is_taken_from_its_folder(smoke_run):
@@ -141,6 +148,8 @@ def test_a_run_goes_on_with_its_own_settings(started, images):
     make_run(Path("runs/my cats.v2"), images, 5, ["0.png", "1.png"])
     assert run("train", images) == 0 and started["config"].model.ngf == 9
     assert run("train", images, "--preset", "cpu128") == 0 and started["config"].model.ngf == 32
+    make_run(Path("demo"), images, 5, ["0.png", "1.png"])
+    assert run("train", images, "--workdir", "demo") == 0 and started["config"].model.ngf == 9, "not the preset demo"
 
 
 def test_a_run_on_other_images_is_refused_with_two_commands(started, images, tmp_path, capsys):
@@ -152,7 +161,7 @@ def test_a_run_on_other_images_is_refused_with_two_commands(started, images, tmp
     assert line == (
         f"error: {folder} is a run on other images, {other}, at iteration 5: to train a new model on these images: "
         f"fastgan train {shlex.quote(images.name)} --config.train.seed=5 --workdir 'runs/my cats.v2-2'; "
-        "to train that one further: fastgan train --config 'runs/my cats.v2' --workdir 'runs/my cats.v2'"
+        "to train that one further: fastgan train --config 'runs/my cats.v2/config.json' --workdir 'runs/my cats.v2'"
     )
     assert run("train", *shlex.split(line.split("images: fastgan train ")[1].split(";")[0])) == 0
     assert started["run"] == "runs/my cats.v2-2" and started["config"].data.path == str(images)
@@ -172,6 +181,17 @@ def test_a_finished_run_is_not_taken_for_one_on_new_images(started, images, caps
         assert "other images than are in" in line and "finished (10 iterations)" in line
     assert run("train", *shlex.split(line.split("further: fastgan train ")[1])) == 0
     assert started["run"] == str(folder) and started["config"].train.iterations == 20
+
+
+def test_a_run_does_not_lie_among_its_own_images(started, images, capsys):
+    assert run("train", images, "--workdir", images) == 2 and not started
+    assert f"the run folder {images} is that of the images: choose another --workdir" in capsys.readouterr().err
+
+
+def test_all_files_of_a_folder_are_refused_in_a_short_line(capsys):
+    assert run("train", *(f"{number}.jpg" for number in range(1000))) == 2
+    line = capsys.readouterr().err
+    assert "more: give a folder for its files" in line and len(line) < 1000
 
 
 def test_inputs_are_checked_before_jax_is_imported(images):

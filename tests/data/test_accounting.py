@@ -52,3 +52,12 @@ def test_the_record_names_every_file():
 
 def test_names_are_printable():
     assert printable("日本 é\t\n\udce9") == r"日本 é\t\n\udce9"
+
+
+def test_many_files_that_cannot_be_read_are_one_line():
+    skipped = [Unused(f"{number}.jpg", f"cannot be read: byte {number}") for number in range(1000)]
+    files = Accounting("folder x", [], [*skipped, Unused("a.png", "damaged")], [])
+    assert files.warnings() == [
+        "skipped 1000 files such as 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ... (cannot be read: byte 0)",
+        "skipped a.png (damaged)",
+    ]

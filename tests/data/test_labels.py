@@ -61,6 +61,7 @@ def test_names_of_classes_are_numbered_in_sorted_order():
         ("a.png,0\nb/a.png,0\nb/c.png,2", r"no image has the label 1"),
         ("a.png,x\nb/a.png,y\nb/c.png,x", r"has 2 labels \(x, y\); set model\.num_classes=2"),
         ("a.png,0,1", "each line must be of the form file,label, and one is a.png,0,1"),
+        ('a.png,"0' + "0" * 2**17, "each line must be of the form file,label .field larger than field limit"),
         ('[["a.png", 0.5]]', "the label of a.png is 0.5: it must be the number or name of a class"),
         ('{"labels": ', "is not of the form"),
         ('{"labels": [1]}', "is not of the form"),

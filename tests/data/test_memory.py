@@ -13,6 +13,7 @@ from raw_images import RGB, png
 from fastgan_jax.data import decode as decoding
 from fastgan_jax.data import memory
 from fastgan_jax.data.decode import Format, decode
+from fastgan_jax.errors import UserError
 
 
 def test_images_wait_until_their_pixels_fit(monkeypatch):
@@ -90,3 +91,10 @@ def test_free_memory_heeds_the_container(monkeypatch, tmp_path):
 def test_threads_follow_the_affinity(monkeypatch):
     monkeypatch.setattr(memory.os, "sched_getaffinity", lambda _: {1, 5, 7}, raising=False)
     assert memory.cpu_threads() == 3
+
+
+def test_what_does_not_fit_is_refused_with_a_cure(monkeypatch):
+    monkeypatch.setattr(memory, "free_memory", lambda: 2 * 10**9)
+    memory.check_room(2 * 10**9, "")
+    with pytest.raises(UserError, match=r"this needs 3\.0 GB of main memory, of which 2\.0 are free: write a \.zip"):
+        memory.check_room(3 * 10**9, "write a .zip")

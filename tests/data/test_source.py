@@ -73,10 +73,16 @@ def test_a_run_folder_among_the_images_is_left_out(folder):
     assert [file.reason for file in source.left_out if file.name == "runs/mine"] == [
         "a run folder, whose images are made"
     ]
-    assert len(open_source(str(run)).names) == 3, "named itself, it is a folder of images"
+    with pytest.raises(
+        UserError, match=f"{run} is a run folder, with images that were made: name the folder of the im"
+    ):
+        open_source(str(run))
     zipped = open_source(shutil.make_archive(str(folder.with_name("zipped")), "zip", folder))
     assert zipped.names == before
     zipped.close()
+    shutil.rmtree(run / "checkpoints")  # as some users do to save room
+    (run / "metrics.jsonl").touch()
+    assert open_source(str(folder)).names == before
 
 
 def test_names_in_a_zip_are_utf8_where_they_can_be(tmp_path):
@@ -145,7 +151,10 @@ def test_folders_and_files_of_systems_are_left_out_and_counted(tmp_path):
         "sub/$RECYCLE.BIN/b.jpg": "in $RECYCLE.BIN",
         "#recycle/b.jpg": "in #recycle",
         "System Volume Information/b.jpg": "in System Volume Information",
-        "Trash/b.jpg": "in Trash",
+        "Trash/b.jpg": "in Trash: rename this folder to use it",
+        "My.photoslibrary/resources/derivatives/b.jpg": "in resources",
+        "a.jpg_original": "a backup copy",
+        "sub/a.jpg~": "a backup copy",
         "x Previews.lrdata/b.jpg": "in x Previews.lrdata",
         ".thumbnails/b.jpg": "in a hidden folder",
         "sub/.b.jpg": "hidden",

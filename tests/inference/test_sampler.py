@@ -76,7 +76,7 @@ def test_noise_belongs_to_the_latent_unless_a_seed_is_given(sampler):
     assert not np.array_equal(sampler.generate(z, noise_seed=4), sampler.generate(z, noise_seed=5))
 
 
-def test_style_mix_with_itself_is_the_image_itself(sampler):
+def test_style_mix_with_itself_is_the_image_itself(sampler, caplog):
     z = sampler.latents(2, seed=1)
     mixed = sampler.style_mix(z, z)
     assert mixed.shape == (2, 2, 64, 64, 3)
@@ -85,6 +85,8 @@ def test_style_mix_with_itself_is_the_image_itself(sampler):
         np.testing.assert_array_equal(mixed[index, index], own[index])
     assert not np.array_equal(mixed[0, 1], own[0])
     np.testing.assert_array_equal(sampler.style_mix(z, z, resolutions=())[0, 1], own[0])
+    np.testing.assert_array_equal(sampler.style_mix(z, z, resolutions=(64, 128, 256)), mixed)
+    assert "128 is left out: only larger models have it, this one has 64" in caplog.text and "256" in caplog.text
 
 
 def test_a_style_mix_of_given_noise_is_that_of_images_with_this_noise(sampler):
@@ -113,8 +115,11 @@ def test_bad_arguments_are_named(sampler):
         sampler.generate(np.zeros((2, 5)))
     with pytest.raises(UserError, match="unconditional"):
         sampler.sample(2, labels=[0, 1])
-    with pytest.raises(UserError, match="128: must be one of 64"):
-        sampler.style_mix(np.zeros((1, 8)), np.zeros((1, 8)), resolutions=(64, 128))
+    with pytest.raises(UserError, match="unconditional"):
+        sampler.sample(1, labels=[10**12])
+    for sides in ((128,), (64, 100), (32,)):
+        with pytest.raises(UserError, match=f"{sides[-1]}: must be one of 64"):
+            sampler.style_mix(np.zeros((1, 8)), np.zeros((1, 8)), resolutions=sides)
     for options, message in (
         ({"easing": "fast"}, "easing='fast': must be one of linear, smooth"),
         ({"frames": 0}, "0 frames between 1 keyframes"),

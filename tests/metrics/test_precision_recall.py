@@ -118,6 +118,7 @@ def test_the_nearest_fake_of_each_real_image():
     assert found.rows.tolist() == [1, 2, 2, 0, 0]
     np.testing.assert_allclose(found.distances, [1 / 2, 1.25 / 1, 0.25 / 2, 1.5 / 8, 0.5 / 10])
     assert found.covered.tolist() == [True, False, True, True, True]
+    assert found.approached.tolist() == [True, False, True, False, True]  # of -1, 2.25 and 11.5
     real, fake = sets(9)
     assert nearest_fakes(real, fake).covered.mean() == density_coverage(real, fake)["coverage"]
     same = nearest_fakes(np.zeros((7, 2)), np.zeros((3, 2)))  # balls of radius 0 cover nothing

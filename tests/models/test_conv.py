@@ -20,23 +20,17 @@ def normal(seed: int, *shape: int) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
-@pytest.mark.parametrize(
-    ("kernel_size", "stride", "padding", "groups"),
-    [(3, 1, 1, 1), (4, 2, 1, 1), (4, 1, 0, 1), (1, 1, 0, 1), (3, 1, 1, 6)],
-)
-def test_convolve_equals_pytorch(kernel_size, stride, padding, groups):
+@pytest.mark.parametrize(("kernel_size", "stride", "padding"), [(3, 1, 1), (4, 2, 1), (4, 1, 0), (1, 1, 0)])
+def test_convolve_equals_pytorch(kernel_size, stride, padding):
     torch = pytest.importorskip("torch", reason="needs PyTorch as the oracle")
     with jax.enable_x64(True):
-        x, kernel = normal(0, 2, 9, 8, 6), normal(1, kernel_size, kernel_size, 6 // groups, 12)
-        result = convolution.convolve(
-            jnp.asarray(x), jnp.asarray(kernel), stride=stride, padding=padding, groups=groups
-        )
+        x, kernel = normal(0, 2, 9, 8, 6), normal(1, kernel_size, kernel_size, 6, 12)
+        result = convolution.convolve(jnp.asarray(x), jnp.asarray(kernel), stride=stride, padding=padding)
         expected = torch.nn.functional.conv2d(
             torch.from_numpy(to_nchw(x)),
             torch.from_numpy(np.transpose(kernel, (3, 2, 0, 1)).copy()),
             stride=stride,
             padding=padding,
-            groups=groups,
         )
         # float64: sums of up to 96 terms of size one
         assert_close(to_nchw(result), expected.numpy(), rtol=1e-13)
@@ -124,15 +118,15 @@ def test_products_give_the_convolution_and_its_gradients(size, stride, padding, 
 
 
 def test_products_are_chosen_by_size(monkeypatch):
-    """Counts the matrix products in the gradients of a wide, of a narrow and of a grouped convolution."""
+    """Counts the matrix products in the gradients of a wide and of a narrow convolution."""
 
-    def products(channels: int, groups: int = 1, side: int = 16, batch: int = 1, size: int = 3) -> int:
-        x, kernel = jnp.zeros((batch, side, side, channels)), jnp.zeros((size, size, channels // groups, channels))
-        options = {"padding": size // 2, "groups": groups, "products": "by_size"}
+    def products(channels: int, side: int = 16, batch: int = 1, size: int = 3) -> int:
+        x, kernel = jnp.zeros((batch, side, side, channels)), jnp.zeros((size, size, channels, channels))
+        options = {"padding": size // 2, "products": "by_size"}
         gradient = jax.grad(lambda k: convolution.convolve(x, k, **options).sum())
         return str(jax.make_jaxpr(gradient)(kernel)).count("dot_general")
 
-    assert products(16) == 9 and products(15) == 0 and products(16, groups=16) == 0
+    assert products(16) == 9 and products(15) == 0
     assert products(16, side=15) == products(16, side=8, batch=32) == 0
     assert products(1, side=99, size=1) == 3  # the result, and both gradients
     monkeypatch.setattr(convolution, "LARGE_KERNEL", 9 * 16 * 16)

@@ -1,6 +1,9 @@
 """Charts as inline SVG: what is drawn, in the colors of the page, and nothing that the page does not need."""
 
+import os
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -69,3 +72,14 @@ def test_axes_have_a_few_different_labels_and_whole_iterations(low, high, last):
 def test_large_images_are_reduced(tmp_path):
     save_png(tmp_path / "x.png", np.full((30, 4000, 3), 200, np.uint8))
     assert 'width="1000" height="8"' in embedded_image(tmp_path / "x.png", "a")
+
+
+def test_charts_need_nothing_of_a_notebooks_setting():
+    program = (
+        "from fastgan_jax.report.figures import line_chart; print(line_chart('a', {'b': [(0, 1.0), (1, 2.0)]})[:4])"
+    )
+    environment = os.environ | {"MPLBACKEND": "one-that-is-not-installed"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert result.stdout == "<svg\n"

@@ -106,7 +106,7 @@ def test_everything_of_the_run_is_there(run):
     assert captions[:3] == [f"Samples at iteration {step}" for step in (4, 2, 0)] and len(captions) == 5
     charts = [attributes["aria-label"] for attributes in found.all("svg")]
     assert charts == ["fid", "Losses", "Reconstruction of real images", "Mean logits", "Gradient norms"]
-    assert "4 of 4, batch 4" in found.text and "20 demo images, 64 pixels" in found.text
+    assert "4 of 4, batch 4" in found.text and "the demo images, 64 pixels" in found.text
     assert "Over-training: fid was best at iteration 1 (3) and has risen to 6.5" in found.text
     assert "learning_rate" in found.text and "not finished" not in found.text
     assert "samples. inception, legacy resize. Large numbers" in found.text  # fid needs no perceptual distance
@@ -316,6 +316,10 @@ def test_names_that_are_no_unicode_do_not_fail_a_run(run):
     set_setting(run, "data", "path", "/images/\udcff")
     odd = run.rename(run.parent / os.fsdecode(b"a\xffb"))
     assert "a?b" in page(write_report(odd)).text
+
+
+def test_a_run_is_found_from_its_checkpoints(run):
+    assert write_report(run / "checkpoints") == run / "report.html"
 
 
 def test_what_is_no_run_is_named(tmp_path, capsys):

@@ -33,11 +33,11 @@ def make_state(step: int) -> State:
     return State(jnp.int32(step), {"a": {"kernel": jnp.asarray(values)}}, jax.random.key(step))
 
 
-def save(checkpoints: Checkpoints, step: int, **metrics: float) -> State:
+def save(checkpoints: Checkpoints, step: int, config: dict = {"x": 1}, **metrics: float) -> State:  # noqa: B006
     state = make_state(step)
     data = {"iteration": step}
     checkpoints.save(
-        step, state=state, sampler=state.weights, config={"x": 1}, data=data, metrics=metrics if metrics else None
+        step, state=state, sampler=state.weights, config=config, data=data, metrics=metrics if metrics else None
     )
     return state
 
@@ -75,6 +75,16 @@ def test_the_best_stays_when_a_run_goes_on_without_evaluation(tmp_path):
         assert checkpoints.steps() == [0, 1, 4]
 
 
+def test_the_best_is_found_by_the_metric_that_keeps_it(tmp_path):
+    with Checkpoints(tmp_path, keep=1, best_metric="fid") as checkpoints:
+        for step, swd in enumerate([0.3, 0.1, 0.2, 0.4]):
+            config = {"eval": {"best_metric": "fid"}}  # which the evaluations lack
+            save(checkpoints, step, config, swd=swd)
+        checkpoints.wait()
+        assert checkpoints.steps() == [0, 1, 3]
+    assert find_checkpoint(tmp_path, "best").name == "1"
+
+
 def test_newest_and_first_are_kept(tmp_path):
     with Checkpoints(tmp_path / "checkpoints", keep=2) as checkpoints:
         assert checkpoints.latest_step() is None and newest_config(tmp_path / "checkpoints") is None
@@ -105,6 +115,7 @@ def test_arrays_may_be_donated_while_a_checkpoint_is_written(tmp_path):
 def test_sampler_is_found_by_run_folder_or_step(run):
     for path, step, expected in [
         (run, "latest", 2),
+        (run, "1", 1),
         (run / "checkpoints", 1, 1),
         (run / "checkpoints" / "1", "latest", 1),
     ]:

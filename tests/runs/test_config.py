@@ -224,6 +224,44 @@ def test_files_that_are_not_a_configuration_are_named(tmp_path):
             configuration.load_config(str(tmp_path / "wrong.py"))
 
 
+def test_none_can_be_set_and_taken_back_where_it_has_a_meaning(tmp_path):
+    config = demo.get_config()
+    given = {
+        "train.keep": "None",
+        "train.init_from": "runs/other",
+        "data.hf_column": "photo",
+        "model.output_tanh": "false",
+    }
+    configuration.apply_overrides(config, given.items())
+    assert (config.train.keep, config.train.init_from, config.model.output_tanh) == (None, "runs/other", False)
+    configuration.apply_overrides(config, [("train.keep", "5"), *((name, "None") for name in list(given)[1:])])
+    assert config.train.keep == 5
+    assert config.train.init_from is config.data.hf_column is config.model.output_tanh is None
+    with pytest.raises(UserError, match="train.batch_size=None: train.batch_size takes a whole number"):
+        configuration.apply_overrides(config, [("train.batch_size", "None")])
+
+
+def test_checkpoints_are_ranked_by_a_number_that_there_will_be():
+    config = demo.get_config()
+    config.eval.update(metrics="swd", best_metric="swd_64", every=100)
+    configuration.validate(config)
+    config.eval.best_metric = "swd_128"
+    with pytest.raises(
+        UserError, match="best_metric=swd_128: must be one of what eval.metrics=swd gives, swd, swd_64, swd_32"
+    ):
+        configuration.validate(config)
+
+
+def test_a_projected_discriminator_alone_cannot_see_transparency():
+    config = demo.get_config()
+    config.model.update(channels=4, discriminator="projected")
+    configuration.validate(config, to_train=False)
+    with pytest.raises(UserError, match="model.channels=4 .* use model.discriminator=both"):
+        configuration.validate(config)
+    config.model.discriminator = "both"
+    configuration.validate(config)
+
+
 def test_only_fields_that_the_state_depends_on_must_stay():
     saved = configuration.to_dict(demo.get_config())
     free = copy.deepcopy(saved)

@@ -105,3 +105,27 @@ def test_paths_sort_by_step(tmp_path):
     run = RunFolder(tmp_path)
     assert run.sample_path(1000).name == "000001000.png"
     assert run.reconstruction_path(2).parent == run.reconstructions
+
+
+def test_what_is_left_of_a_run_without_checkpoints_is_set_aside(tmp_path, caplog):
+    run = RunFolder(tmp_path)
+    with run.lock():
+        run.set_former_aside()
+        run.metrics.write_text("")
+        run.set_former_aside()
+        assert not caplog.messages, "nothing was begun"
+        for number in (1, 2):
+            run.metrics.write_text('{"step": 5}\n')
+            run.evaluation.write_text("{}")
+            run.sample_path(5).write_bytes(b"")
+            (run.checkpoints / "5").mkdir()
+            run.set_former_aside()
+            assert run.metrics.exists(), "it goes on"
+            (run.checkpoints / "5").rmdir()
+            run.set_former_aside()
+            former = tmp_path / f"former{number}"
+            assert f"a new run begins; what the old one left is in {former}" in caplog.text
+            assert {entry.name for entry in former.iterdir()} == {
+                *("metrics.jsonl", "evaluation.json", "samples", "reconstructions"),
+            }
+            assert run.samples.is_dir() and not any(run.samples.iterdir()) and not run.evaluation.exists()

@@ -176,6 +176,22 @@ def test_wandb_must_know_who_logs(monkeypatch, tmp_path):
         logging.LOGGERS["wandb"].check()
 
 
+def test_a_run_goes_on_when_wandb_fails(caplog):
+    sent = []
+
+    def failing(values: dict) -> None:
+        sent.append(values)
+        raise ConnectionError("Broken pipe\nmore")
+
+    logger = logging.WeightsAndBiases.__new__(logging.WeightsAndBiases)
+    logger._run = SimpleNamespace(log=failing)
+    for step in range(3):
+        logger.scalars(step, {"loss/d": 1.0})
+    assert len(sent) == 1 and caplog.messages == [
+        "Weights & Biases failed (Broken pipe): training goes on without; metrics.jsonl has all"
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["run", os.fsdecode(b"caf\xe9")])
 def test_wandb_keeps_a_run_offline(tmp_path, monkeypatch, name):

@@ -164,3 +164,35 @@ def test_an_image_in_a_notebook_is_replaced_by_the_next(notebook, monkeypatch):
 def test_without_a_notebook_no_image_is_shown(plain, capsys):
     NotebookImage().show(np.zeros((4, 4, 3), np.uint8))
     assert capsys.readouterr().out == ""
+
+
+def test_work_goes_on_when_the_terminal_is_gone(tmp_path):
+    """As after Ctrl-C in `fastgan train ... 2>&1 | tee log`, which ends tee too: what follows is to be saved."""
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from fastgan_jax.utils import console\n"
+        "console.SHOWN_AFTER_SECONDS = console.LINE_SECONDS = console.WATCH_SECONDS = 0.01\n"
+        "print('ready', file=sys.stderr, flush=True)\n"
+        "sys.stdin.read()\n"
+        "console.watched('saving', lambda: time.sleep(0.2))\n"
+        "progress = console.Progress(title='iteration', total=2)\n"
+        "with progress, console.announced('writing'):\n"
+        "    time.sleep(0.1)\n"
+        "    progress.update()\n"
+        "Path(sys.argv[1]).touch()\n"
+        "console.say('done')\n"
+    )
+    saved = tmp_path / "saved"
+    command = [sys.executable, "-c", program, str(saved)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr.readline() == b"ready\n"
+        process.stderr.close()
+        process.stdin.close()
+        assert process.wait(60) == 0 and saved.exists()
+
+
+def test_a_process_without_stderr_says_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    console.say("nobody hears it")
+    assert not console.on_terminal()

@@ -7,7 +7,13 @@ import pytest
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils import devices
-from fastgan_jax.utils.devices import check_device, in_full_precision, keep_compiled_programs, memory_advice
+from fastgan_jax.utils.devices import (
+    check_device,
+    driver_advice,
+    in_full_precision,
+    keep_compiled_programs,
+    memory_advice,
+)
 
 
 def test_out_of_memory_says_what_to_lower():
@@ -18,6 +24,17 @@ def test_out_of_memory_says_what_to_lower():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
     with pytest.raises(UserError, match=r"out of device memory on [^(]*: lower it$"), memory_advice("lower it"):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+
+def test_a_driver_that_fails_is_told_from_a_bug():
+    error = "FAILED_PRECONDITION: DNN library initialization failed. Look at the errors above for more details.\nmore"
+    with (
+        pytest.raises(UserError, match=r"does not work \(FAILED.* details.\): update its driver.*CPU|cpu"),
+        driver_advice(),
+    ):
+        raise jax.errors.JaxRuntimeError(error)
+    with pytest.raises(jax.errors.JaxRuntimeError), driver_advice():
+        raise jax.errors.JaxRuntimeError("INTERNAL: broken")
 
 
 @pytest.mark.parametrize("error", [jax.errors.JaxRuntimeError("INTERNAL: broken"), ValueError("RESOURCE_EXHAUSTED")])

@@ -26,6 +26,8 @@ def test_a_process_on_its_own_joins_nothing(alone, monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
     monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "localhost")
     hosts.join(None, None, None)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")  # four runs of one process, by one srun
+    hosts.join(None, 1, None)
     assert alone == []
     assert hosts.agreed(15) == 15 and hosts.agreed(None) is None
     hosts.check_same("anything", "this")

@@ -25,7 +25,6 @@ def test_the_ends_of_the_range_are_minus_one_and_one():
     units = image_ops.to_unit(jnp.array([0, 255], jnp.uint8))
     np.testing.assert_array_equal(units, [-1.0, 1.0])
     assert units.dtype == jnp.float32
-    assert image_ops.to_unit(jnp.zeros(1, jnp.uint8), jnp.bfloat16).dtype == jnp.bfloat16
 
 
 def test_to_uint8_rounds_to_the_nearest_and_clips():
