@@ -59,7 +59,7 @@ def get_config() -> ml_collections.ConfigDict:
     loss.lecam = 0.0  # weight of LeCam regularization of the discriminator's logits (Tseng et al. 2021); 0: none
     loss.r1 = 0.0  # weight of the gradient penalty on real images (Mescheder et al. 2018), half the squared length
     loss.r2 = 0.0  # the same on generated images; both of what D takes: full and small image, or feature maps
-    loss.penalty_every = 1  # iterations per computation, weighing as much more (lazy, Karras et al. 2020; no faster on CPUs)
+    loss.penalty_every = 1  # iterations per computation, weighing as much more (Karras et al. 2020); no faster on CPUs
     loss.smoothing = 0.2  # margins of the hinge are uniform from 1 - this to 1: 0.2 (reference) | 0 (paper)
     loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2 | none: as model.decoders=""
     loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference's sum)

@@ -13,7 +13,7 @@ Limits:    made for photographs. On drawings (emoji faces, flags) D wins and G's
 
 import ml_collections
 
-from fastgan_jax.configs import projected256
+from fastgan_jax.configs import base, projected256
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -33,5 +33,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.log_every = 25
     config.train.sample_every = 125
     config.train.checkpoint_every = 125
-    config.eval.every = None
+    config.eval = base.get_config().eval  # none while it trains, which takes minutes here
     return config

@@ -1,7 +1,7 @@
 """Multiplications and additions of a training iteration, counted from the networks: what a benchmark divides by time.
 
 A multiply-add is two operations. Counted are convolutions (positions in the zero padding included) and matrix products.
-Not counted, since they are small: depthwise convolutions of a feature network, spectral normalization, batch norm,
+Not counted, since they are small: depthwise convolutions, spectral normalization, batch norm,
 activations, augmentation, optimizer. XLA's own figure for a compiled program counts the body of a loop once.
 """
 

@@ -55,9 +55,11 @@ def run(arguments: argparse.Namespace) -> None:
             evaluation = None if config is None else _evaluated(path, config, arguments)
             runs.append(comparison.read_run(path, arguments.step, arguments.samples, arguments.seed, evaluation))
     runs = comparison.with_own_names(runs, arguments.runs)
-    comparison.write_json(beside, runs)
-    comparison.draw(out, runs)
-    print("\n".join([comparison.table(runs), *comparison.remarks(runs)]))
+    try:
+        comparison.write_json(beside, runs)
+        comparison.draw(out, runs)
+    finally:
+        print("\n".join([comparison.table(runs), *comparison.remarks(runs)]))
     print(f"{out}\n{beside}")
 
 

@@ -104,18 +104,19 @@ def show(
     from fastgan_jax.utils.grids import save_png
 
     remarks = results.warnings(evaluation, config.eval.best_metric)
-    if json:
-        results.write_json(json, evaluation, remarks)
-    if plot:
-        results.plot(plot, evaluation)
-    if coverage and evaluation.coverage is not None:
-        save_png(coverage, evaluation.coverage)
-    # Once everything is written: stdout may be a pipe without a reader.
-    print("\n".join([results.summary(evaluation), results.table(evaluation), *remarks]))
     written = [path for path in (json, plot, coverage) if path]
-    for path in (*written, refresh_report(run_folder, written)):
-        if path:
-            print(path)
+    try:
+        if json:
+            results.write_json(json, evaluation, remarks)
+        if plot:
+            results.plot(plot, evaluation)
+        if coverage and evaluation.coverage is not None:
+            save_png(coverage, evaluation.coverage)
+        written.append(refresh_report(run_folder, written))
+    finally:  # also if the disk is full; before, stdout may turn out to be a pipe without a reader
+        print("\n".join([results.summary(evaluation), results.table(evaluation), *remarks]))
+    for path in filter(None, written):
+        print(path)
 
 
 def with_options(message: str) -> str:

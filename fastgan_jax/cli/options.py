@@ -19,11 +19,9 @@ if TYPE_CHECKING:
 
 MOST_SEEDS = 1_000_000  # more are a slip of the keyboard
 OVERRIDE = "--config."
+MOST_WORDS = 60  # of an error
 
 log = logging.getLogger(__name__)
-
-
-MOST_WORDS = 60  # of an error
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,7 +32,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         named = re.sub("^argument ([^:]+):", r"\1", message)  # "argument --num: 0: must ..."
-        if len(words := named.split()) > MOST_WORDS:  # such as all files of a folder
+        if len(words := named.split()) > MOST_WORDS and words[0] == "unrecognized":  # such as all files of a folder
             named = (
                 f"{' '.join(words[:MOST_WORDS])} ... and {len(words) - MOST_WORDS} more: give a folder for its files"
             )

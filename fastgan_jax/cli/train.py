@@ -19,6 +19,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import announced, muted, say, show_log
 from fastgan_jax.utils.files import user_path
 from fastgan_jax.utils.hosts import ending_together, join
+from fastgan_jax.utils.plots import check_matplotlib
 
 if TYPE_CHECKING:
     from fastgan_jax.runs.folder import RunFolder
@@ -28,7 +29,11 @@ HOSTS = {  # options for a run of several processes
         "metavar": "HOST:PORT",
         "help": "train with other processes, which meet here: the first one's host (auto: as the cluster says)",
     },
-    "--num-processes": {"type": options.count, "metavar": "N", "help": "how many processes there are"},
+    "--num-processes": {
+        "type": options.count,
+        "metavar": "N",
+        "help": "how many processes there are; 1: this one is alone",
+    },
     "--process-id": {"type": options.index, "metavar": "I", "help": "which of them this is, from 0"},
 }
 DEFAULT_PRESET = "fewshot256"  # where there are no images to choose by
@@ -66,6 +71,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains, evaluates or prints the configuration, and returns the exit code."""
+    from fastgan_jax.data.source import open_source
     from fastgan_jax.runs import config as configuration
     from fastgan_jax.runs.folder import RunFolder
 
@@ -81,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ending_together():
         config, workdir = read_config(arguments), run_folder(arguments)
         if config.data.get("path") == str(workdir.resolve()):
+            open_source(config.data.path).close()  # which refuses a run folder, and says how to go on with it
             raise UserError(f"the run folder {workdir} is that of the images: choose another --workdir")
         if arguments.mode == "train":
             check_images_of_run(arguments, config, RunFolder(workdir))
@@ -279,6 +286,7 @@ def evaluate(config: Any, workdir: Path, given: Collection[str] = ()) -> int:
     from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint, read_config
     from fastgan_jax.runs.folder import RunFolder
 
+    check_matplotlib()
     steps = checkpoint_steps(workdir)
     configuration.check_resumable(read_config(find_checkpoint(workdir)), configuration.to_dict(config))
     choose_networks(config, given)

@@ -55,7 +55,7 @@ class Accounting:
         return lines
 
     def warnings(self) -> list[str]:
-        """Each skipped file with its reason, and what was odd about files that were read, for the log."""
+        """Skipped files with their reasons, and what was odd about files that were read, for the log."""
         lines = []
         for unread in _alike((file.name, file.reason) for file in self.skipped):
             if len(unread) <= NAMED:

@@ -5,13 +5,14 @@ import contextlib
 import hashlib
 import logging
 import os
+import shlex
 import stat
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastgan_jax.data.accounting import NOT_AN_IMAGE, Unused, counted_reasons, named, printable
-from fastgan_jax.data.kinds import heif_support, holds_image, is_image_name, reason_to_leave_out
+from fastgan_jax.data.kinds import PHOTOS_LIBRARY, heif_support, holds_image, is_image_name, reason_to_leave_out
 from fastgan_jax.data.memory import threads_for_files
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import is_bomb, user_path
@@ -143,6 +144,8 @@ class ZipSource(Source):
         self._members: dict[str, zipfile.ZipInfo] = {}
         listed = [(_name_of(member), member) for member in self._zip.infolist()]
         runs = _run_folders({name for name, _ in listed})
+        if "/" in runs:
+            raise UserError(f"data.path={path} holds {MADE}: give a folder or zip of your own images")
         self._others: dict[str, zipfile.ZipInfo] = {}
         left_out, replaced = [], []
         for name, member in listed:
@@ -218,10 +221,17 @@ def _name_of(member: zipfile.ZipInfo) -> str:
 
 
 def _run_folders(names: set[str]) -> tuple[str, ...]:
-    """The beginnings of the names of files in run folders."""
+    """The beginnings of the names of files in run folders; "/" if the zip is one."""
+    names = {f"/{name}" for name in names}
     folders = {name.partition("/checkpoints/")[0] for name in names if "/checkpoints/" in name}
     folders |= {name.removesuffix("/metrics.jsonl") for name in names if name.endswith("/metrics.jsonl")}
-    return tuple(f"{folder}/" for folder in folders if f"{folder}/config.json" in names)
+    return tuple(f"{folder}/".removeprefix("/") or "/" for folder in folders if f"{folder}/config.json" in names)
+
+
+def _is_run_folder(path: Path) -> UserError:
+    goes_on = shlex.join(["fastgan", "train", "--config", str(path / "config.json"), "--workdir", str(path)])
+    cure = "name the folder of the images (and move them out of this one, if they are here)"
+    return UserError(f"data.path={path} is a run folder, with images that were made: {cure}; {goes_on} goes on with it")
 
 
 def open_source(path: str) -> Source:
@@ -250,6 +260,7 @@ class _Listing:
     def __init__(self, root: Path):
         """Lists all files below `root`: as `names` of images, and as `left_out`."""
         heif_support()
+        self._before = f"{root.name}/" if root.name.lower().endswith(PHOTOS_LIBRARY) else ""
         self.names: list[str] = []
         self.left_out: list[Unused] = []
         self._files: dict[object, str] = {}  # identity of a file: its name
@@ -273,12 +284,10 @@ class _Listing:
             return
         if any({entry.name for entry in entries} >= names for names in RUN_FOLDER):
             if not name:
-                goes_on = f"fastgan train --config {folder} --workdir {folder} goes on with it"
-                cure = "name the folder of the images (and move them out of this one, if they are here)"
-                raise UserError(f"data.path={folder} is a run folder, with images that were made: {cure}; {goes_on}")
+                raise _is_run_folder(folder)
             self.left_out.append(Unused(name, MADE))
             return
-        if name and not entries and not reason_to_leave_out(f"{name}/"):
+        if name and not entries and not reason_to_leave_out(f"{self._before}{name}/"):
             self.left_out.append(Unused(name, EMPTY_FOLDER))
         for entry in entries:
             inside, true_entry = f"{name}/{entry.name}" if name else entry.name, f"{true_path}/{entry.name}"
@@ -293,13 +302,13 @@ class _Listing:
         true_path = os.path.realpath(link)
         if not os.path.isdir(link):
             self._add(link, name, true_path)
-        elif reason := reason_to_leave_out(f"{name}/"):
+        elif reason := reason_to_leave_out(f"{self._before}{name}/"):
             self.left_out.append(Unused(name, reason))
         else:
             self._walk(link, name, true_path)
 
     def _add(self, file: Path, name: str, true_path: str) -> None:
-        reason = reason_to_leave_out(name) or self._problem(file, name, true_path)
+        reason = reason_to_leave_out(self._before + name) or self._problem(file, name, true_path)
         if reason is None:
             self.names.append(name)
         else:

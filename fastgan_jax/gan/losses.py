@@ -114,7 +114,9 @@ def gradient_penalty(logits_of: Callable[..., jax.Array], inputs: tuple[jax.Arra
     R2 (Mescheder et al. 2018), without their weight.
     """
     gradients = jax.grad(lambda inputs: logits_of(inputs).mean(1).sum())(inputs)
-    return sum(jnp.square(x.astype(jnp.float32)).sum() for x in gradients) / (2 * len(inputs[0]))
+    return sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32))).sum() for x in gradients) / (
+        2 * len(inputs[0])
+    )
 
 
 def l1(first: jax.Array, second: jax.Array) -> jax.Array:

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import importlib.util
 import logging
-import sys
 import tempfile
 import urllib.request
 from pathlib import Path
@@ -13,6 +12,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained.formats import Arrays, read_arrays, write_arrays
 from fastgan_jax.pretrained.layouts import convert
 from fastgan_jax.pretrained.registry import registered
+from fastgan_jax.utils.console import on_terminal
 from fastgan_jax.utils.files import cache_folder, user_path
 
 TIMEOUT_SECONDS = 20
@@ -116,7 +116,7 @@ def _download(address: str, path: Path) -> str:
     digest = hashlib.sha256()
     with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as response, open(path, "wb") as file:
         length = int(response.headers.get("Content-Length") or 0)
-        hidden = not sys.stderr.isatty()
+        hidden = not on_terminal()
         with tqdm(total=length or None, unit="B", unit_scale=True, desc=path.name, disable=hidden) as bar:
             while block := response.read(1 << 20):
                 digest.update(block)

@@ -1,6 +1,5 @@
 """One self-contained page about a run: settings, curves, images and warnings, readable anywhere without network."""
 
-import importlib.util
 import json
 import logging
 import math
@@ -24,6 +23,7 @@ from fastgan_jax.runs.config import split_names
 from fastgan_jax.runs.folder import RunFolder, describe_source, run_of
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils.files import user_path, write_text
+from fastgan_jax.utils.plots import check_matplotlib
 
 MOST_GRIDS = 6
 CURVES = {
@@ -83,9 +83,12 @@ def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
     folder = run_of(run)
     shown = {path.resolve() for path in (folder.evaluation, folder.coverage, folder.nearest)}
     is_part = folder.config.is_file() and any(path.resolve() in shown for path in written)
-    if is_part and importlib.util.find_spec("matplotlib") is None:
-        log.warning("report.html is not refreshed: pip install matplotlib, and fastgan report --run %s", run)
-        return None
+    if is_part:
+        try:
+            check_matplotlib()
+        except UserError as error:
+            log.warning("report.html is not refreshed: %s, and fastgan report --run %s", error, run)
+            return None
     as_given = user_path(run).resolve() == folder.path
     return write_report(run if as_given else folder.path) if is_part else None
 
@@ -155,7 +158,7 @@ def _status(folder: RunFolder, record: dict) -> str:
     facts = {
         "Iteration": f"{done}, batch {train.get('batch_size')}",
         "State": "finished" if steps and steps[-1] >= train.get("iterations", math.inf) else "not finished",
-        "Images": f"{describe_source(data)}, {model.get('resolution')} pixels",
+        "Images": f"{describe_source(data) or 'not recorded'}, {model.get('resolution')} pixels",
         "Device": record.get("device"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "Commit": record.get("git_commit"),

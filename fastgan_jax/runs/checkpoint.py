@@ -292,7 +292,7 @@ def _steps_in(folder: Path) -> list[int]:
 
 
 def _ranks(folder: Path, steps: list[int]) -> dict[int, float]:
-    """{step: rank by the metric that the configuration names} of those that were evaluated, in the order of `steps`."""
+    """{step: rank by the configuration's metric, see `_ranking`} of those evaluated, in the order of `steps`."""
     ranks = {}
     for step in steps:
         metrics = folder / str(step) / "metrics" / "metrics"

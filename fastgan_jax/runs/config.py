@@ -113,21 +113,17 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
     Raises:
         UserError: for an unknown field (naming the nearest) or a value of another type.
     """
-    base, fields, named, reconstructed = (
-        load_config("base"),
-        flatten(config),
-        set(),
-        config.loss.reconstruction != "none",
-    )
-    usual = flatten(base)
+    base, named, reconstructed = load_config("base"), set(), config.loss.reconstruction != "none"
+    present = flatten(config).keys()
+    usual = {name: value for name, value in flatten(base).items() if name in present}
     for given, text in overrides:
         name = present_name(given)
         if name is None:
             continue
         named.add(name)
-        if name not in fields or name not in usual:
-            near = difflib.get_close_matches(name, fields, n=2, cutoff=0.4)
-            near = near or [field for field in fields if field.split(".")[-1] == name.split(".")[-1]]
+        if name not in usual:
+            near = difflib.get_close_matches(name, usual, n=2, cutoff=0.4)
+            near = near or [field for field in usual if field.split(".")[-1] == name.split(".")[-1]]
             hint = f"; nearest: {', '.join(near)}" if near else "; fields are listed in configs/base.py"
             raise UserError(f"--config.{name}={text}: there is no field {name}{hint}")
         group, field = name.split(".")
@@ -460,7 +456,7 @@ def rules() -> dict[str, Rule]:
         **dict.fromkeys(("model.num_classes", "model.num_instances"), _at_least(0)),
         **dict.fromkeys(PATHS, LOCAL_PATH),
         "train.freeze_discriminator": _at_least(0),
-        "train.init_from": _optionally(Rule("a run or a .pth file, or None", bool)),
+        "train.init_from": _optionally(Rule("a run or a .pth file", bool)),
         "data.background": Rule("a CSS color name such as white, or #rrggbb", _is_color),
         "data.fit": _one_of("squash", "crop", "pad"),
         "data.resident": _one_of("auto", "true", "false"),

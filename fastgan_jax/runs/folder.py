@@ -72,20 +72,26 @@ class RunFolder:
         return []
 
     def set_former_aside(self) -> None:
-        """Moves what a run left that has no checkpoint any more into a folder `former`, and the log says so."""
+        """Moves what a run left that has no checkpoint any more into a folder `former1`, and the log says so.
+
+        Raises:
+            UserError: if it cannot be moved.
+        """
         if self.latest_step() is not None or not (self.metrics.exists() and self.metrics.stat().st_size):
             return
         folder = next(path for i in itertools.count(1) if not (path := self.path / f"former{i}").exists())
         log.warning(
             "%s has no checkpoint any more, so a new run begins; what the old one left is in %s", self.path, folder
         )
-        folder.mkdir()
-        written = (self.metrics, self.path / "metrics.csv", self.tensorboard, self.samples, self.reconstructions)
-        for path in (*written, self.evaluation, self.nearest, self.coverage, self.path / "report.html"):
-            if path.exists():
-                path.rename(folder / path.name)
-        for own in (self.samples, self.reconstructions):
-            own.mkdir()
+        names = ("config.json", "data.json", "reals.png", "samples", "reconstructions", "tensorboard", "metrics.csv")
+        made = ("wandb", "evaluation.json", "evaluation.png", "nearest.png", "coverage.png", "report.html")
+        with explained(f"{self.path} cannot be changed", "choose another --workdir"):
+            folder.mkdir()
+            for name in (*names, *made, self.metrics.name):  # the one that is asked for above at last
+                if (self.path / name).exists():
+                    (self.path / name).rename(folder / name)
+            for own in (self.samples, self.reconstructions):
+                own.mkdir(exist_ok=True)
 
     @contextlib.contextmanager
     def of_other_process(self) -> Iterator["RunFolder"]:

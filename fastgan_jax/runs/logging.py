@@ -152,7 +152,7 @@ class WeightsAndBiases(Logger):
         identity = run.path / "wandb" / "id.txt"
         if not identity.exists():
             write_text(identity, uuid.uuid4().hex)
-        self._link = contextlib.ExitStack()
+        self._link, self._run = contextlib.ExitStack(), None
         arguments, sys.argv = sys.argv, list(map(as_unicode, sys.argv))  # wandb sends these, and takes Unicode alone
         try:
             self._run = wandb.init(
@@ -165,11 +165,13 @@ class WeightsAndBiases(Logger):
                 settings=wandb.Settings(console="off"),  # it would take over the screen
             )
         except Exception as error:  # noqa: BLE001 (its server, project and settings fail each in their own way)
-            raise self._refused(error) from None
+            if resume_step == 0:
+                raise self._refused(error) from None
+            self._give_up(error)
         finally:
             sys.argv = arguments
         # As a number of its own: wandb's step could not go back to where a killed run resumes.
-        self._run.define_metric("*", step_metric="iteration")
+        self._send(lambda run: run.define_metric("*", step_metric="iteration"))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._send(lambda run: run.log({"iteration": step, **values}))
@@ -190,10 +192,11 @@ class WeightsAndBiases(Logger):
             try:
                 action(self._run)
             except Exception as error:  # noqa: BLE001 (its process and its server fail each in their own way)
-                self._run = None
-                log.warning(
-                    "Weights & Biases failed (%s): training goes on without; metrics.jsonl has all", _first_line(error)
-                )
+                self._give_up(error)
+
+    def _give_up(self, error: Exception) -> None:
+        self._run = None
+        log.warning("Weights & Biases failed (%s): training goes on without; metrics.jsonl has all", _first_line(error))
 
 
 LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "csv": Csv}

@@ -59,10 +59,12 @@ def say(text: str) -> None:
     if sys.stderr is None:
         return
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
     except (OSError, ValueError):  # ValueError: it is closed
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # where what it still holds goes too
+            descriptor = sys.stderr.fileno()
+            with open(os.devnull, "wb") as nowhere:  # where what it still holds goes too
+                os.dup2(nowhere.fileno(), descriptor)
 
 
 def on_terminal() -> bool:

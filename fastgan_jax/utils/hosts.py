@@ -40,7 +40,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
     Args:
         coordinator: HOST:PORT of the first process, "auto" to let JAX find all out, None for that if the processes were
             launched together.
-        processes: how many there are.
+        processes: how many there are; 1: this one is alone, whatever launched it.
         process: which of them this is, from 0.
 
     Raises:

@@ -186,6 +186,9 @@ def test_a_finished_run_is_not_taken_for_one_on_new_images(started, images, caps
 def test_a_run_does_not_lie_among_its_own_images(started, images, capsys):
     assert run("train", images, "--workdir", images) == 2 and not started
     assert f"the run folder {images} is that of the images: choose another --workdir" in capsys.readouterr().err
+    folder = make_run(Path("runs/mine"), images, 5, ["0.png", "1.png"])
+    assert run("train", folder) == 2 and not started
+    assert "is a run folder, with images that were made: name the folder of the images" in capsys.readouterr().err
 
 
 def test_all_files_of_a_folder_are_refused_in_a_short_line(capsys):

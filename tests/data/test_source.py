@@ -80,6 +80,8 @@ def test_a_run_folder_among_the_images_is_left_out(folder):
     zipped = open_source(shutil.make_archive(str(folder.with_name("zipped")), "zip", folder))
     assert zipped.names == before
     zipped.close()
+    with pytest.raises(UserError, match="holds a run folder, whose images are made: give a folder or zip of your own"):
+        open_source(shutil.make_archive(str(folder.with_name("run")), "zip", run))
     shutil.rmtree(run / "checkpoints")  # as some users do to save room
     (run / "metrics.jsonl").touch()
     assert open_source(str(folder)).names == before
@@ -168,6 +170,9 @@ def test_folders_and_files_of_systems_are_left_out_and_counted(tmp_path):
     source = open_source(str(tmp_path / "images"))
     assert source.names == ["a.jpg", "sub/trash.jpg"]
     assert reasons(source) == outside | {"nothing": "an empty folder"}
+    library = shutil.copytree(tmp_path / "images" / "My.photoslibrary", tmp_path / "My.photoslibrary")
+    picture(library / "originals" / "c.jpg", "JPEG")
+    assert open_source(str(library)).names == ["originals/c.jpg"]
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
         for path in (tmp_path / "images").rglob("*"):
             file.write(path, path.relative_to(tmp_path / "images"))

@@ -159,7 +159,11 @@ def test_a_page_is_refreshed_where_its_curves_can_be_drawn(run, monkeypatch, cap
     assert refresh_report(run / "checkpoints", written) == run / "report.html"
     assert refresh_report(run, [run / "other.json"]) is None and not caplog.records
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert refresh_report(run, written) is None and "not refreshed: pip install matplotlib" in caplog.text
+    assert (
+        refresh_report(run, written) is None
+        and "not refreshed: charts need the package matplotlib: pip install matplotlib, and fastgan report"
+        in caplog.text
+    )
 
 
 def test_every_warning_stands_before_the_images(run):

@@ -117,6 +117,7 @@ def test_what_is_left_of_a_run_without_checkpoints_is_set_aside(tmp_path, caplog
         for number in (1, 2):
             run.metrics.write_text('{"step": 5}\n')
             run.evaluation.write_text("{}")
+            run.config.write_text("{}")
             run.sample_path(5).write_bytes(b"")
             (run.checkpoints / "5").mkdir()
             run.set_former_aside()
@@ -126,6 +127,6 @@ def test_what_is_left_of_a_run_without_checkpoints_is_set_aside(tmp_path, caplog
             former = tmp_path / f"former{number}"
             assert f"a new run begins; what the old one left is in {former}" in caplog.text
             assert {entry.name for entry in former.iterdir()} == {
-                *("metrics.jsonl", "evaluation.json", "samples", "reconstructions"),
+                *("metrics.jsonl", "config.json", "evaluation.json", "samples", "reconstructions"),
             }
             assert run.samples.is_dir() and not any(run.samples.iterdir()) and not run.evaluation.exists()
