@@ -1,4 +1,4 @@
-"""Times training on synthetic images: the same program that training runs, for any configuration.
+"""Times training on synthetic images: the same program that training runs on one device, for any configuration.
 
 Parameters of a perceptual network are random here, since time does not depend on them.
 """

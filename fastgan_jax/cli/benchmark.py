@@ -100,8 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
         check_device()
 
         work = workload.make_workload(config)
-        if not arguments.on_command:
-            work.check_block(arguments.iterations)
+        work.check_block(arguments.iterations)
         runner = workload.Runner(work)
         time_blocks(runner, arguments)
         if arguments.profile:
@@ -126,7 +125,8 @@ def commands_of(arguments: argparse.Namespace) -> dict[str, list[str]]:
     from fastgan_jax.benchmark import paired
 
     variations = paired.variations(arguments.config, arguments.overrides, arguments.against)
-    return {name: paired.command_of("benchmark", arguments.config, own) for name, own in variations.items()}
+    block = ["--iterations", str(arguments.iterations)]
+    return {name: [*paired.command_of("benchmark", arguments.config, own), *block] for name, own in variations.items()}
 
 
 def compile_for_target(arguments: argparse.Namespace) -> None:

@@ -97,3 +97,14 @@ def test_bad_arguments_are_refused(module, arguments, message, monkeypatch, caps
     monkeypatch.chdir(ROOT)
     assert module.main(arguments) == 2
     assert f"error: {message}" in capsys.readouterr().err
+
+
+def test_a_side_refuses_blocks_before_it_compiles(monkeypatch, capsys):
+    """As `--against` starts it: each side is told the number of iterations."""
+    monkeypatch.setattr(workload, "Runner", lambda work: pytest.fail("compiled"))
+    arguments = tool.parse(
+        ["--config", "smoke", "--config.train.log_every=2", "--iterations", "3", "--against", "train.scan=2"]
+    )
+    _, variation = tool.commands_of(arguments).values()
+    assert tool.main(variation[4:]) == 2
+    assert "--iterations 3: one call makes 2 iteration(s); give a multiple" in capsys.readouterr().err
