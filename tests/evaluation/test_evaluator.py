@@ -276,7 +276,7 @@ def test_a_checkpoint_that_cannot_be_read_is_left_out(smoke_run, config, tmp_pat
 
 
 @pytest.mark.slow
-def test_real_images_are_called_by_what_they_are(smoke_run, config, tmp_path, monkeypatch, caplog):
+def test_real_images_are_called_by_what_they_are(smoke_run, config, tmp_path, monkeypatch):
     config = config.copy_and_resolve_references()
     config.eval.metrics = "layout"
     own = load_training_set(smoke_run, config)
@@ -290,9 +290,8 @@ def test_real_images_are_called_by_what_they_are(smoke_run, config, tmp_path, mo
     path = str(tmp_path.resolve())
     assert facts(None, own.fingerprint) == ("training set", True, 0)
     assert facts(tmp_path, own.fingerprint) == (path, True, 0), "moved"
-    assert facts(tmp_path, "other") == (path, False, 0) and not caplog.records
+    assert facts(tmp_path, "other") == (path, False, 0)
     assert facts(None, "other") == ("training set", True, 1)
-    assert "are not those that the run was trained on" in caplog.text
 
 
 @pytest.mark.slow

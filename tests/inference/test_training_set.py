@@ -25,6 +25,13 @@ def test_a_moved_training_set_is_named(smoke_run, config, tmp_path):
         load_training_set(smoke_run, moved)
 
 
+def test_a_training_set_that_has_changed_is_named(smoke_run, config, monkeypatch, caplog):
+    assert len(load_training_set(smoke_run, config).images) == 20 and not caplog.messages
+    monkeypatch.setattr(restore, "image_fingerprint", lambda path: "another")
+    load_training_set(smoke_run, config)
+    assert caplog.messages == [restore.IMAGES_CHANGED]
+
+
 def test_the_training_set_of_a_checkpoints_folder_is_that_of_its_run(smoke_run, config):
     real = load_training_set(smoke_run, config).images
     for path in (smoke_run / "checkpoints", smoke_run / "checkpoints" / "4"):
