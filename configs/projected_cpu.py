@@ -33,5 +33,5 @@ def get_config() -> ml_collections.ConfigDict:
     config.train.log_every = 25
     config.train.sample_every = 125
     config.train.checkpoint_every = 125
-    config.eval = base.get_config().eval  # none while it trains, which takes minutes here
+    config.eval = base.get_config().eval  # none while it trains, which would take its time
     return config

@@ -28,6 +28,7 @@ class Output:
     meaning: str = ""  # in a sentence or two
     better: str | None = None
     role: str = "value"
+    from_side: int = 0  # pixels of the smallest images of which it is given
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,10 @@ METRICS: dict[str, Metric] = {
                 "Sliced Wasserstein distance of small patches, times 1000, mean over the scales: texture. No network.",
                 "lower",
             ),
-            *(Output(f"swd_{side}", f"That of patches at {side} pixels.", "lower") for side in (256, 128, 64, 32)),
+            *(
+                Output(f"swd_{side}", f"That of patches at {side} pixels.", "lower", from_side=side)
+                for side in (256, 128, 64, 32)
+            ),
         ),
         _swd,
         needs="images",

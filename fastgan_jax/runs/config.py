@@ -349,9 +349,8 @@ def _validate_metrics(evaluation: ml_collections.ConfigDict, resolution: int) ->
         raise UserError(f"{problem}; use frechet for others")
     if "frechet" in metrics and features == "inception":
         raise UserError(f"{given} with eval.features=inception: use fid")
-    values = [each.name for metric in metrics for each in METRICS[metric].outputs]
-    # Patches are compared at scales up to the images' own.
-    values = [name for name in values if not (name.startswith("swd_") and int(name[4:]) > resolution)]
+    outputs = [each for metric in metrics for each in METRICS[metric].outputs]
+    values = [each.name for each in outputs if each.from_side <= resolution]
     if evaluation.every and evaluation.best_metric not in values:
         choices = ", ".join(value for value in values if output(value).better)
         problem = f"eval.best_metric={evaluation.best_metric}: must be one of what {given} gives"

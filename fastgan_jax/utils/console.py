@@ -58,8 +58,9 @@ def say(text: str) -> None:
     """Writes a line to stderr. If that is gone (a closed terminal, a pipe without a reader), work goes on unseen."""
     if sys.stderr is None:
         return
+    encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
     try:
-        print(text.encode(sys.stderr.encoding or "utf-8", "backslashreplace").decode(), file=sys.stderr, flush=True)
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
     except (OSError, ValueError):  # ValueError: it is closed
         with contextlib.suppress(OSError, ValueError, AttributeError):
             descriptor = sys.stderr.fileno()

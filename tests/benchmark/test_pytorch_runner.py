@@ -179,15 +179,11 @@ def test_compare_starts_both_sides_with_the_same_configuration(runner, monkeypat
     assert ours[1:4] == ["-m", "fastgan_jax", "benchmark"]
     assert theirs[1:4] == ["-m", "fastgan_jax", "benchmark-pytorch"]
     ours, changed, theirs = ([command[0], *command[3:]] for command in commands)
-    given, on_command, block = (
-        ["--config", CONFIG, "--config.train.batch_size=2"],
-        ["--on-command"],
-        ["--iterations", "10"],
-    )
-    assert ours[2:] == [*given, *on_command, *block]
+    given = ["--config", CONFIG, "--config.train.batch_size=2"]
+    assert ours[2:] == [*given, "--on-command", "--iterations", "10"]
     assert changed[:2] == ours[:2]
-    assert changed[2:] == [*given, "--config.train.remat=full", "--config.optim.beta1=0", *on_command, *block]
-    assert theirs[2:] == [*given, *on_command, "--variant", "compiled"]
+    assert changed[2:] == [*given, "--config.train.remat=full", "--config.optim.beta1=0", *ours[5:]]
+    assert theirs[2:] == [*given, "--on-command", "--variant", "compiled"]
     assert json.loads(path.read_text())["ratios"]["pytorch compiled"]["blocks"] == [3.0, 3.0]
     printed = capsys.readouterr().out
     assert "time of pytorch compiled / time of fastgan_jax: median 3.000" in printed

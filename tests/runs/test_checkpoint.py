@@ -33,11 +33,11 @@ def make_state(step: int) -> State:
     return State(jnp.int32(step), {"a": {"kernel": jnp.asarray(values)}}, jax.random.key(step))
 
 
-def save(checkpoints: Checkpoints, step: int, config: dict = {"x": 1}, **metrics: float) -> State:  # noqa: B006
+def save(checkpoints: Checkpoints, step: int, config: dict | None = None, **metrics: float) -> State:
     state = make_state(step)
     data = {"iteration": step}
     checkpoints.save(
-        step, state=state, sampler=state.weights, config=config, data=data, metrics=metrics if metrics else None
+        step, state=state, sampler=state.weights, config=config or {"x": 1}, data=data, metrics=metrics or None
     )
     return state
 

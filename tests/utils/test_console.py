@@ -196,3 +196,13 @@ def test_a_process_without_stderr_says_nothing(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     console.say("nobody hears it")
     assert not console.on_terminal()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"), [("ascii", rb"\xe4\u732b"), ("latin-1", b"\xe4\\u732b"), ("utf-8", "ä猫".encode())]
+)
+def test_what_the_screen_cannot_show_is_escaped(monkeypatch, encoding, written):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(shown, encoding))
+    console.say("ä猫")
+    assert shown.getvalue() == written + b"\n"
