@@ -374,8 +374,9 @@ class _Training:
             generator, size, g = self.spec.generator, self.spec.latent_size, self.state.generator
             averaged = own_copy((self.state.ema_params, g.batch_stats, g.spectral))
             own = (*averaged, jax.random.key(STANDING_SEED))
-            batch_size = self.config.train.batch_size
-            variables = standing_statistics(generator, *own, latent_size=size, batch_size=batch_size)
+            shape = {"latent_size": size, "batch_size": self.config.train.batch_size}
+            labels = self.data.labels if generator.num_classes else None
+            variables = standing_statistics(generator, *own, **shape, labels=labels)
             self.sampler = Sampler(generator, variables, z_dim=size, step=self.step)
         return self.sampler
 

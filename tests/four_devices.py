@@ -24,7 +24,6 @@ from fastgan_jax.gan.state import TrainState, create_train_state
 from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.inference.projection import project
 from fastgan_jax.inference.sampler import Sampler
-from fastgan_jax.models.generator import input_shapes
 from fastgan_jax.models.init import initial_variables
 from fastgan_jax.runs.checkpoint import Checkpoints
 from fastgan_jax.utils.devices import batch_mesh, placed
@@ -85,7 +84,8 @@ def sampler() -> Sampler:
     """A generator with random weights."""
     config = smoke.get_config()
     generator = build_generator(config.model)
-    variables = initial_variables(jax.random.key(1), generator, *input_shapes(generator, config.model.nz), train=True)
+    latents, _ = generator.call_shapes(config.model.nz)
+    variables = initial_variables(jax.random.key(1), generator, *latents, train=True)
     return Sampler(generator, variables, z_dim=config.model.nz)
 
 

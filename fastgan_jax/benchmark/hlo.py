@@ -134,14 +134,15 @@ class Program:
 
         def share(name: str) -> float:
             whole = size_of(inner[name].shape, on_chip=True)
-            return sum(
-                size_of(user.shape, on_chip=True) / whole
-                if user.op in PARTIAL_READERS and place == 0
-                else share(user.name)
-                if user.op in SAME_ELEMENTS and user.name in users
-                else 1
-                for user, place in users[name]
-            )
+            total = 0.0
+            for user, place in users[name]:
+                if user.op in PARTIAL_READERS and place == 0:
+                    total += size_of(user.shape, on_chip=True) / whole
+                elif user.op in SAME_ELEMENTS and user.name in users:
+                    total += share(user.name)
+                else:
+                    total += 1
+            return total
 
         parameters = (one for one in inner.values() if one.op == "parameter" and one.name in users)
         return {int(one.text.split(")")[0]): share(one.name) for one in parameters}

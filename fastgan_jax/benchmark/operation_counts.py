@@ -16,7 +16,6 @@ import jax.numpy as jnp
 
 from fastgan_jax.gan.spec import Pretrained, Spec
 from fastgan_jax.models import discriminator as d_shapes
-from fastgan_jax.models import generator as g_shapes
 from fastgan_jax.models.variants import REFERENCE
 
 Shapes = Any  # a tree of jax.ShapeDtypeStruct
@@ -29,7 +28,7 @@ def count_iteration(spec: Spec, pretrained: Pretrained) -> dict[str, int]:
     in the G step too, though nothing uses them, and the features of one target for each decoder. "perceptual" parts are
     0 for distances without a network. `pretrained` has the shapes of pretrained parameters.
     """
-    latents = g_shapes.input_shapes(spec.generator, spec.latent_size, batch=1)
+    latents, _ = spec.generator.call_shapes(spec.latent_size, batch=1)
     inputs, named = spec.discriminator.call_shapes(batch=1)
     generate, g_params, g_state = _training_pass(spec.generator, *latents)
     discriminate, d_params, d_state = _training_pass(spec.discriminator, *inputs, **named)

@@ -33,8 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     if arguments.images is None:
         raise UserError("nothing to look at: give a folder or zip of images")
-    if arguments.images.is_dir() and arguments.out.resolve().is_relative_to(arguments.images.resolve()):
-        raise UserError(f"--out {arguments.out} lies among the images, and would be one of them: choose another folder")
+    options.check_not_among(arguments.out, [arguments.images])
     check_outputs([arguments.out], arguments.overwrite)
     show_log(logging.INFO)
     config = read_config(arguments)

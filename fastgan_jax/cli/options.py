@@ -3,8 +3,9 @@
 import argparse
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from fastgan_jax.errors import UserError
@@ -182,6 +183,17 @@ def refuse(arguments: argparse.Namespace, *names: str, with_: str) -> None:
     for name in names:
         if getattr(arguments, name[2:].replace("-", "_")) is not None:
             raise UserError(f"{name} has no effect with {with_}: leave it out")
+
+
+def check_not_among(out: Path, images: Sequence[Path]) -> None:
+    """Checks that what is written does not become an image of these folders; other paths do not matter.
+
+    Raises:
+        UserError: if it would.
+    """
+    for folder in images:
+        if folder.is_dir() and out.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"--out {out} lies among the images, and would be one of them: choose another folder")
 
 
 def fetch_run(arguments: argparse.Namespace) -> None:

@@ -62,6 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
         options.refuse(arguments, "--net", "--weights", with_="--distance l2")
     if arguments.images:
         options.refuse(arguments, "--data", with_="--images")
+    options.check_not_among(arguments.out, arguments.images or [])
     training = arguments.training
     files = [Path(f"training_{n:06d}") for n in training] if training else image_files(arguments.images)
     search = dataclasses.replace(search, batch_size=min(search.batch_size, len(files)))
@@ -73,8 +74,9 @@ def run(arguments: argparse.Namespace) -> None:
     paths += [out / "iterations.json"] if several else []
     check_outputs(paths, arguments.overwrite)
     means = []
-    for arguments.step, folder in folders.items():
-        means.append(project_by(arguments, search, files, folder))
+    for step, folder in folders.items():
+        one = argparse.Namespace(**vars(arguments) | {"step": step})
+        means.append(project_by(one, search, files, folder))
     if several:
         write_json(out / "iterations.json", {"iterations": means})
         print("\n".join(["iteration  before   after", *map("{step:9}  {before:.4f}  {after:.4f}".format_map, means)]))

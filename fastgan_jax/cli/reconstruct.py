@@ -74,6 +74,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.inference.restore import load_discriminator
     from fastgan_jax.utils.devices import keep_compiled_programs
 
+    options.check_not_among(arguments.out, arguments.images or [])
     files = None if arguments.probe else image_files(arguments.images)
     beside = arguments.out.with_suffix(".json")
     check_outputs([arguments.out] if files else [arguments.out, beside], arguments.overwrite)

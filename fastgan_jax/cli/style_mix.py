@@ -57,10 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
     given = [latents_of(sampler, part, arguments.truncation) for part in chosen]
     label = options.label_of(arguments, sampler, given[0])
     content, style = (latents.z for latents in given)
-    contents, styles = (
-        sampler.generate(z, labels=None if label is None else [label] * len(z), noise_seed=noise_seed)
-        for z in (content, style)
-    )
+    contents, styles = (sampler.generate(z, labels=label, noise_seed=noise_seed) for z in (content, style))
     rows = [np.stack([np.full_like(styles[0], 255), *styles])]
     for z, own in Progress(list(zip(content, contents, strict=True)), title="rows"):
         mixed = sampler.style_mix(z[None], style, resolutions, labels=label, noise_seed=noise_seed)[0]

@@ -131,8 +131,12 @@ def read_config(arguments: argparse.Namespace) -> Any:
     elif given:  # in place of the settings' own
         config.data.update(dict.fromkeys(configuration.SOURCES))
     configuration.apply_overrides(config, arguments.overrides)
-    if config.data.get("path"):  # which commands read in other folders too
-        config.data.path = str(user_path(config.data.path).resolve())
+    # Commands in other folders read them too. What is not here may be a file in a zip, or a set on the hub.
+    for field in (*configuration.PATHS, "data.hf", "train.init_from"):
+        group, name = field.split(".")
+        value = config[group].get(name)
+        if value and (field == "data.path" or ("://" not in value and user_path(value).exists())):
+            config[group][name] = str(user_path(value).resolve())
     return config
 
 

@@ -155,7 +155,7 @@ def check_instances(num_instances: int, image_set: ImageSet) -> None:
 
 def _classes(source: Source, data: Any, num_classes: int) -> tuple[list[int], list[str]]:
     """The class of each file, by folders or by data.labels, and the names of the classes."""
-    if data.get("labels") is None:
+    if data.labels is None:
         return source.labels(num_classes), source.class_names(num_classes)
     where, path = f"data.labels={data.labels}", user_path(data.labels)
     try:

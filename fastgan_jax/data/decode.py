@@ -21,7 +21,7 @@ from fastgan_jax.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-DECODER_VERSION = 4  # part of the cache's key: raise it when the same file would decode to other pixels
+DECODER_VERSION = 5  # part of the cache's key: raise it when the same file would decode to other pixels
 FITS = ("squash", "crop", "pad")
 CHANNELS = (1, 3, 4)
 EXIF_ORIENTATION = 0x0112

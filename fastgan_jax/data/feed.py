@@ -1,8 +1,10 @@
 """How batches reach the training step: as rows of a set that lives on the device, or streamed from the host."""
 
 import contextlib
+import errno
 import itertools
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -44,10 +46,11 @@ def feed(
     what its own devices need.
     """
     images, labels = image_set.images, image_set.facts() if facts else image_set.labels
+    size = len(images)
     own = slice(None) if mesh is None else _own_part(mesh, batch_size)
 
     def rows(call: int) -> np.ndarray:
-        return batch_indices(seed, first_iteration + call * per_call, per_call, batch_size, len(images))[:, own]
+        return batch_indices(seed, first_iteration + call * per_call, per_call, batch_size, size)[:, own]
 
     def put(array: np.ndarray) -> jax.Array:
         if mesh is None:
@@ -56,19 +59,42 @@ def feed(
         return jax.make_array_from_process_local_data(along_batch(mesh, axis=1), array, shape)
 
     if resident:
-        whole = (np.ascontiguousarray(images), labels)
+        whole = (np.array(images), labels)  # a copy: CPUs would go on reading the file that is mapped
         arrays = jax.device_put(whole) if mesh is None else placed(whole, mesh)
         yield ((*arrays, put(rows(call))) for call in itertools.count())
         return
 
     import grain.python as grain
 
-    def read(call: int) -> tuple[np.ndarray, Any]:
-        return images[rows(call)], jax.tree.map(lambda x: x[rows(call)], labels)
+    with reader(images) as read_images:
 
-    options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
-    with contextlib.closing(iter(grain.MapDataset.range(ENDLESS).map(read).to_iter_dataset(options))) as batches:
-        yield (jax.tree.map(put, batch) for batch in batches)
+        def read(call: int) -> tuple[np.ndarray, Any]:
+            return read_images(rows(call)), jax.tree.map(lambda x: x[rows(call)], labels)
+
+        options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
+        with contextlib.closing(iter(grain.MapDataset.range(ENDLESS).map(read).to_iter_dataset(options))) as batches:
+            yield (jax.tree.map(put, batch) for batch in batches)
+
+
+@contextlib.contextmanager
+def reader(images: np.ndarray) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+    """A function of rows [...] that returns those images of a set [N, H, W, C]: [..., H, W, C].
+
+    Of a memory map the file is read, which raises an OSError where the storage fails; a map ends the process.
+    """
+    if not isinstance(images, np.memmap):
+        yield lambda rows: images[rows]
+        return
+    with open(images.filename, "rb") as file:
+
+        def read(rows: np.ndarray) -> np.ndarray:
+            batch = np.empty((rows.size, *images.shape[1:]), images.dtype)
+            for image, row in zip(batch, rows.ravel().tolist(), strict=True):
+                if os.preadv(file.fileno(), [image], images.offset + row * image.nbytes) != image.nbytes:
+                    raise OSError(errno.EIO, "the cached set is shorter than it was", images.filename)
+            return batch.reshape(*rows.shape, *images.shape[1:])
+
+        yield read
 
 
 def _own_part(mesh: Mesh, size: int) -> slice:

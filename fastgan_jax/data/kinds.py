@@ -29,7 +29,7 @@ RAW_ENDINGS = (
 # Images by their endings that are refused whatever Pillow makes of them: of raw files it sees the preview.
 REFUSED = {
     **dict.fromkeys(RAW_ENDINGS, "a camera's raw file: export it as TIFF, PNG or JPEG"),
-    **dict.fromkeys((".svg", ".svgz", ".ai", ".cdr"), "vector graphics: export it as PNG"),
+    **dict.fromkeys((".svg", ".svgz", ".ai", ".cdr", ".eps", ".ps"), "vector graphics: export it as PNG"),
     **dict.fromkeys((".jxl", ".xcf", ".kra", ".exr", ".hdr"), "a format that Pillow does not read: export it as PNG"),
 }
 

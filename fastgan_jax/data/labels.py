@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import itertools
 import json
 import logging
 import unicodedata
@@ -55,19 +56,25 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
             used |= {path for path, _ in near}
     if without := [name for name in names if name not in labels]:
         raise UserError(f"{where}: {len(without)} of {len(names)} images have no label ({named(without)}): add theirs")
-    if absent := sorted({path for path, _ in sum(by_end.values(), [])} - used):
+    if absent := sorted({path for path, _ in itertools.chain.from_iterable(by_end.values())} - used):
         log.warning("%s names %d files that are not images of the set: %s", where, len(absent), named(absent))
     return _numbered([labels[name] for name in names], num_classes, where)
 
 
 def _json_rows(text: str, where: str) -> list[tuple[Any, Any]]:
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_unique)
         rows = content.get("labels", content) if isinstance(content, dict) else content
         pairs = list(rows.items()) if isinstance(rows, dict) else [(file, label) for file, label in rows or []]
     except (ValueError, TypeError) as error:
         raise UserError(f'{where} is not of the form {{"labels": [["a.png", 0], ...]}} ({error})') from None
     return [(file, label[0] if isinstance(label, list) and len(label) == 1 else label) for file, label in pairs]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if repeated := [name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1]:
+        raise ValueError(f"{named(repeated)} stands in it more than once")
+    return dict(pairs)
 
 
 def _csv_rows(text: str, names: Sequence[str], where: str) -> list[tuple[str, Any]]:
@@ -85,12 +92,15 @@ def _csv_rows(text: str, names: Sequence[str], where: str) -> list[tuple[str, An
         endings = [bool(PurePosixPath(file).suffix) for file, _ in rows[:2]]
         if endings == [False, True] or (_are_numbers(rows[1:]) and not _are_numbers(rows[:1])):
             rows = rows[1:]
-    numbers = _are_numbers(rows)
-    return [(file, int(label) if numbers else label) for file, label in rows]
+    return [(file, label) for file, label in rows]
 
 
 def _are_numbers(rows: Sequence[Sequence[str]]) -> bool:
-    return all(label.isascii() and label.isdecimal() for _, label in rows)
+    return all(_is_number(label) for _, label in rows)
+
+
+def _is_number(label: int | str) -> bool:
+    return isinstance(label, int) or (label.isascii() and label.isdecimal())
 
 
 def _composed(path: str) -> str:
@@ -108,7 +118,7 @@ def _common_folders(one: str, other: str) -> int:
 
 def _numbered(labels: list[Any], num_classes: int, where: str) -> tuple[list[int], list[str]]:
     problem = f"model.num_classes={num_classes}:"
-    if not all(isinstance(label, int) for label in labels):
+    if not all(map(_is_number, labels)):
         classes = sorted({str(label) for label in labels})
         if len(classes) != num_classes:
             raise UserError(
@@ -116,6 +126,7 @@ def _numbered(labels: list[Any], num_classes: int, where: str) -> tuple[list[int
             )
         numbers = {name: number for number, name in enumerate(classes)}
         return [numbers[str(label)] for label in labels], classes
+    labels = [int(label) for label in labels]
     if min(labels) < 0 or max(labels) >= num_classes:
         some, count = f"{where} has labels from {min(labels)} to {max(labels)}", len(set(labels))
         cure = f"set model.num_classes={count}" if {*labels} == {*range(count)} else "number classes from 0 on"

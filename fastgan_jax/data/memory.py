@@ -14,14 +14,11 @@ BYTES_PER_PIXEL = 12  # while one is decoded: as it is loaded, converted and pre
 BYTES_PER_COEFFICIENT = 6  # more per pixel of a progressive JPEG, which is held whole, before it is made smaller
 SHARE = 0.5  # of the free memory that decoding may take
 UNKNOWN_MEMORY = 4 * 2**30  # where the system does not say what is free
-CGROUPS = (  # of a container's memory, in versions 2 and 1: limit, use, and what of it is which
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        "/sys/fs/cgroup/memory/memory.stat",
-    ),
-)
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
+# Files of a control group about memory, by what names its hierarchy: limit, use, and what of it is which.
+VERSION_2 = ("memory.max", "memory.current", "memory.stat")
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat")
 FILE_CACHE = {"active_file", "inactive_file", "total_active_file", "total_inactive_file"}  # in use, and free at need
 
 
@@ -52,10 +49,27 @@ def free_memory() -> int:
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free.append(1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
-    for limit, used, kinds in CGROUPS:
+    for limit, used, kinds in _control_groups():
         with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            free.append(int(Path(limit).read_text()) - int(Path(used).read_text()) + _file_cache(Path(kinds)))
+            free.append(int(limit.read_text()) - int(used.read_text()) + _file_cache(kinds))
     return max(0, min(free, default=UNKNOWN_MEMORY))
+
+
+def _control_groups() -> Iterator[list[Path]]:
+    """The files about memory of the control groups that this process is in, of those around them, and of the root.
+
+    A container sees its own group as the root; a job on a cluster is in one far below.
+    """
+    groups = {(CGROUPS, VERSION_2), (CGROUPS / "memory", VERSION_1)}
+    with contextlib.suppress(OSError, ValueError):
+        for line in OWN_CGROUPS.read_text(encoding="utf-8").splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers or "memory" in controllers.split(","):
+                root, names = (CGROUPS / "memory", VERSION_1) if controllers else (CGROUPS, VERSION_2)
+                own = root / path.lstrip("/")
+                groups |= {(group, names) for group in (own, *own.parents) if group.is_relative_to(root)}
+    for group, names in sorted(groups):
+        yield [group / name for name in names]
 
 
 def _machine_memory() -> int:

@@ -1,6 +1,5 @@
 """Several runs side by side: samples of the same latents, evaluations over iterations, and a table of the last ones."""
 
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.diagnosis import History, evaluations
 from fastgan_jax.evaluation.evaluator import TRAINING_SET, Evaluation
-from fastgan_jax.evaluation.results import as_text, best_row, finite, of_training_set, upgraded
+from fastgan_jax.evaluation.results import as_text, best_row, finite, of_training_set, read_json
 from fastgan_jax.inference.restore import load
 from fastgan_jax.metrics.registry import METRICS, output
 from fastgan_jax.pretrained.registry import PERCEPTUAL
@@ -220,9 +219,8 @@ def _training_set(data: Any) -> str:
 
 def _recorded(path: Path) -> dict[str, Any]:
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        return upgraded(facts) if all("step" in row for row in facts["checkpoints"]) else {}["step"]
-    except (ValueError, KeyError, TypeError) as error:
+        return read_json(path)
+    except ValueError as error:
         raise UserError(f"{path} is damaged ({error}): delete it, and evaluate the run again") from None
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fastgan_jax.metrics.registry import beside, output, rank
+from fastgan_jax.metrics.registry import beside, output, rank, ranked_by
 
 RISING_FOR = 3  # evaluations in a row, all worse than the best by more than MARGIN: over-training
 MARGIN = 0.05  # share of the best value; a smaller difference is chance, as is one within the value's spread
@@ -40,8 +40,7 @@ def diagnose(history: History, best_metric: str, *, mirrored: bool, trained_on: 
 
 def ranking(history: History, best_metric: str) -> str:
     """The metric that ranks checkpoints: `best_metric` if it is among their numbers, else the first that can."""
-    names = list(dict.fromkeys(name for row in history for name in row))
-    return next((name for name in (best_metric, *names) if name in names and output(name).better), best_metric)
+    return ranked_by(dict.fromkeys(name for row in history for name in row), best_metric)
 
 
 def baselines(numbers: Mapping[str, float | None], mirrored: bool) -> dict[str, float]:

@@ -102,7 +102,7 @@ class Evaluator:
         self._needed = {metric.needs for metric in self._metrics.values()}
         if "features" in self._needed:
             network = (evaluation.features, evaluation.resize, evaluation.feature_weights)
-            discriminator = config.model.get("discriminator", "fastgan")
+            discriminator = config.model.discriminator
             self._extract = FeatureExtractor(*network, discriminator=discriminator)
             if is_own_network(evaluation.features, discriminator):
                 log.warning(
@@ -139,12 +139,28 @@ class Evaluator:
         return Generated(sampler, self._num_samples, self._seed, self._labels)
 
     def evaluate_images(self, images: np.ndarray | Generated) -> Numbers:
-        """The metrics of images uint8 [M, H, W, C]: {output: number}."""
+        """The metrics of images uint8 [M, S, S, C], of the real images' side S: {output: number}.
+
+        Raises:
+            UserError: if the images are others, or too few for a metric.
+        """
+        if not isinstance(images, Generated):
+            self._check(images)
         self.samples, reference, numbers = self._samples(images), self._reference, {}
         for metric in Progress(list(self._metrics.values()), title="metrics", passing=True):
             self._go_on()
             numbers |= metric.compute(reference, self.samples)
         return numbers
+
+    def _check(self, images: np.ndarray) -> None:
+        side = self._real.shape[1]
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:3] != (side, side):
+            found = f"images to evaluate are {images.dtype} {list(images.shape)}"
+            raise UserError(f"{found}: give uint8 [M, {side}, {side}, C], the size of the real ones")
+        for name, metric in self._metrics.items():
+            if len(images) < metric.fewest[0]:
+                problem = f"{len(images)} image(s) to evaluate, and {name} needs {metric.fewest[0]}"
+                raise UserError(f"{problem}: give more, or leave it out of eval.metrics")
 
     def _samples(self, images: np.ndarray | Generated) -> Samples:
         """What the metrics need of images uint8 [M, H, W, C], each of which is made once."""

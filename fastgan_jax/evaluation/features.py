@@ -1,6 +1,8 @@
 """Feature vectors of images, on which generated and real sets are compared."""
 
+import functools
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -52,7 +54,7 @@ class FeatureExtractor:
             digest.update(key.encode() + np.ascontiguousarray(arrays[key]).tobytes())
         self.identity = digest.hexdigest()
         self._params = jax.device_put(by_layer(arrays))
-        self._apply = jax.jit(in_full_precision(self._network.features))
+        self._apply = _compiled(self._network.features)
         self._on_all = OverBatches(self._apply, CHUNK, fixed=(self._params,))
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -66,6 +68,12 @@ class FeatureExtractor:
         else:
             features = self._on_all(map_batches(resized, CHUNK, rgb(images)))
         return scaled(features) if self._network.unit_features else features
+
+
+@functools.cache
+def _compiled(features: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A network's features as a program that is compiled once in a process."""
+    return jax.jit(in_full_precision(features))
 
 
 def features_in_words(name: str, resize: str, discriminator: str) -> str:

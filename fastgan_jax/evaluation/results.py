@@ -1,5 +1,6 @@
 """Evaluations of several checkpoints as a table, as JSON, as a plot, and in words."""
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -22,6 +23,20 @@ def upgraded(facts: dict[str, Any]) -> dict[str, Any]:
     networks = "; ".join(filter(None, (facts.get("features"), facts.get("distance"))))
     facts = {"networks": networks, "real": TRAINING_SET, "protocol": {}} | facts
     return {"trained_on": of_training_set(facts["real"])} | facts
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The evaluation.json at `path`, in the words of this version.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is damaged, or of no checkpoint.
+    """
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    rows = facts.get("checkpoints") if isinstance(facts, dict) else None
+    if not (isinstance(rows, list) and rows and all(isinstance(row, dict) and "step" in row for row in rows)):
+        raise ValueError("it holds no list of checkpoints with their steps")
+    return upgraded(facts)
 
 
 def best_row(rows: Sequence[Row], name: str) -> Row | None:

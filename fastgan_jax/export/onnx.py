@@ -22,6 +22,7 @@ from fastgan_jax.models import generator as g_sizes
 from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, stage_sides
 from fastgan_jax.models.layers import BATCH_NORM_EPSILON, LEAKY_SLOPE
 from fastgan_jax.utils.devices import in_full_precision
+from fastgan_jax.utils.files import user_path
 
 OPSET = 17  # the oldest that has all that is needed with today's meaning, for the sake of older runtimes
 IR_VERSION = 8
@@ -80,7 +81,9 @@ def onnx_bytes(sampler: Sampler, *, batch: int | None = None, style_mix: bool = 
     return model.SerializeToString()
 
 
-def check_onnx(path: str | Path, sampler: Sampler, *, batch: int | None, style_mix: bool, noise_seed: int) -> float:
+def check_onnx(
+    path: str | Path, sampler: Sampler, *, batch: int | None = None, style_mix: bool = False, noise_seed: int = 0
+) -> float:
     """Largest difference between the images of a written model in onnxruntime and those of JAX, in [-1, 1].
 
     The arguments are those of `onnx_bytes`; two images are compared if the model takes any number.
@@ -93,7 +96,7 @@ def check_onnx(path: str | Path, sampler: Sampler, *, batch: int | None, style_m
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns that the noise can be replaced, which is meant
-    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(user_path(path).read_bytes(), options, providers=["CPUExecutionProvider"])
     inputs = example_inputs(sampler, style_mix, batch or 2)
     wider = {name: array.astype(np.int64) if name == "labels" else array for name, array in inputs.items()}
     (found,) = session.run(["image"], wider)

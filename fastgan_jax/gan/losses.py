@@ -108,10 +108,11 @@ def lecam(real: jax.Array, fake: jax.Array, averages: Mapping[str, jax.Array]) -
 
 
 def gradient_penalty(logits_of: Callable[..., jax.Array], inputs: tuple[jax.Array, ...]) -> jax.Array:
-    """Half the mean squared length of the gradient of each image's mean logit with respect to what D takes of it.
+    """Half the mean squared length of the gradient of the images' mean logits with respect to what D takes of each.
 
-    That is the full and the small image, each for itself, or feature maps. On real images this is R1, on generated ones
-    R2 (Mescheder et al. 2018), without their weight.
+    That is the full and the small image, each for itself, or feature maps. The gradient is of the sum over the batch,
+    whose images D's batch norm connects: what shifts or scales all of them alike costs nothing. On real images this is
+    R1, on generated ones R2 (Mescheder et al. 2018), without their weight.
     """
     gradients = jax.grad(lambda inputs: logits_of(inputs).mean(1).sum())(inputs)
     return sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32))).sum() for x in gradients) / (

@@ -11,7 +11,6 @@ import optax
 from flax import struct
 
 from fastgan_jax.gan.spec import Spec
-from fastgan_jax.models import generator as g_shapes
 from fastgan_jax.models.init import initial_variables
 from fastgan_jax.models.spectral_norm import divided
 
@@ -66,7 +65,8 @@ class RegularizedTrainState(TrainState):
 def create_train_state(key: jax.Array, spec: Spec) -> TrainState:
     """The state before the first iteration; `key` gives the initial values and the run's later draws."""
     g_key, d_key, rng = jax.random.split(key, 3)
-    g = create_network(g_key, spec.generator, spec.optimizer, *g_shapes.input_shapes(spec.generator, spec.latent_size))
+    latents, _ = spec.generator.call_shapes(spec.latent_size)
+    g = create_network(g_key, spec.generator, spec.optimizer, *latents)
     inputs, named = spec.discriminator.call_shapes()
     d = create_network(d_key, spec.discriminator, spec.optimizer, *inputs, named=named)
     # A copy: the averaged parameters must not share buffers with those that they average, since the state is donated.

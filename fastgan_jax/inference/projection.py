@@ -58,7 +58,7 @@ def project(
     params: dict[str, Any] | None = None,
     options: ProjectionOptions | None = None,
     *,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int] | int | None = None,
     on_progress: Callable[[int], None] = lambda updates: None,
 ) -> Projection:
     """Finds latents whose images come near to given ones.
@@ -69,7 +69,7 @@ def project(
         network: a name of `pretrained.networks.PERCEPTUAL`; None: the mean squared difference alone is minimized.
         params: the network's parameters; None: found by `load_perceptual`.
         options: None: the defaults.
-        labels: class of each image, for a conditional generator.
+        labels: class of each image, or one of all, for a conditional generator.
         on_progress: called after each update with the number of batches that made it, one on each device; of
             `updates * ceil(N / batch_size)` in all.
 
@@ -96,7 +96,7 @@ def project(
     @functools.cache
     def candidates(label: int) -> np.ndarray:
         """The images of one class of all latents at which a search may begin."""
-        return generate(latents, labels=None if labels is None else [label] * len(latents))
+        return generate(latents, labels=None if labels is None else label)
 
     def nearest(target: np.ndarray, label: int) -> int:
         images = candidates(label)

@@ -18,7 +18,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.inference.interpolation import interpolate_keyframes
 from fastgan_jax.inference.latents import SMALLEST_TRUNCATION, draw_latent
 from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator
-from fastgan_jax.utils.checks import check_seed
+from fastgan_jax.utils.checks import check_at_least_one, check_seed
 from fastgan_jax.utils.images import OverBatches, to_uint8
 
 CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
@@ -31,7 +31,8 @@ class Sampler:
 
     def __init__(self, generator: Generator, variables: dict, *, z_dim: int, step: int = 0, config: Any = None):
         """Wraps `generator` with `variables` {"params", "batch_stats", "spectral"}."""
-        self.generator, self.variables = generator, variables
+        self.generator = generator
+        self.variables = variables
         self.resolution = generator.resolution  # side of the images in pixels
         self.z_dim = z_dim  # length of a latent
         self.step = step  # iterations of training behind the variables
@@ -40,6 +41,16 @@ class Sampler:
     def __repr__(self) -> str:
         side, channels = self.resolution, self.generator.channels
         return f"<Sampler of {side}x{side}x{channels} images from latents [N, {self.z_dim}], iteration {self.step}>"
+
+    @property
+    def variables(self) -> dict:
+        """The generator's variables {"params", "batch_stats", "spectral"}; to change them, set others."""
+        return self._variables
+
+    @variables.setter
+    def variables(self, variables: dict) -> None:
+        self._variables = variables
+        self.__dict__.pop("_generate", None)  # which holds them on each device
 
     @property
     def style_resolutions(self) -> tuple[int, ...]:
@@ -54,6 +65,8 @@ class Sampler:
         """
         if not SMALLEST_TRUNCATION <= truncation <= 1:
             raise UserError(f"truncation={truncation}: must be a number from {SMALLEST_TRUNCATION} to 1")
+        if num < 0:
+            raise UserError(f"num={num}: must be at least 0")
         check_seed(seed, "seed")
         check_seed(first, "first")
         check_seed(first + max(num, 1) - 1, "the last index")
@@ -67,7 +80,7 @@ class Sampler:
         *,
         first: int = 0,
         truncation: float = 1.0,
-        labels: Sequence[int] | None = None,
+        labels: Sequence[int] | int | None = None,
     ) -> np.ndarray:
         """Images of the indices first, ..., first + num - 1 of a seed: uint8 [num, H, W, C].
 
@@ -86,24 +99,25 @@ class Sampler:
         """
         if not self.generator.num_classes:
             return self.sample(num, seed), None
+        check_at_least_one(num=num)
         rows = min(num, self.generator.num_classes)
         columns = num // rows
         z = np.tile(self.latents(columns, seed), (rows, 1))
         return self.generate(z, labels=np.repeat(np.arange(rows), columns)), columns
 
     def generate(
-        self, z: np.ndarray, *, labels: Sequence[int] | None = None, noise_seed: int | None = None
+        self, z: np.ndarray, *, labels: Sequence[int] | int | None = None, noise_seed: int | None = None
     ) -> np.ndarray:
         """Images uint8 [N, H, W, C] of given latents [N, z_dim].
 
         Args:
             z: the latents.
-            labels: class of each image, for a conditional generator.
+            labels: class of each image, or one of all, for a conditional generator.
             noise_seed: None: each latent has noise of its own, always the same; a number: all images share one noise
                 drawn from it, so that an interpolation does not flicker.
 
         Raises:
-            UserError: if the shape of z or the labels do not fit the generator.
+            UserError: if z is not finite, or its shape, the labels or `noise_seed` do not fit.
         """
         z = self._check_latents(z)
         labels = self.check_labels(labels, len(z))
@@ -118,7 +132,7 @@ class Sampler:
         closed: bool = True,
         spherical: bool = True,
         easing: str = "linear",
-        labels: int | None = None,
+        labels: Sequence[int] | int | None = None,
         noise_seed: int = 0,
         stations: np.ndarray | None = None,
     ) -> np.ndarray:
@@ -127,7 +141,7 @@ class Sampler:
         Args:
             keyframes: latents [N, z_dim].
             frames, closed, spherical, easing: see `interpolation.interpolate_keyframes`.
-            labels: class of all images, for a conditional generator.
+            labels: class of all images, or of each, for a conditional generator.
             noise_seed: of the noise.
             stations: the former name of `keyframes`.
 
@@ -139,8 +153,7 @@ class Sampler:
         """
         keyframes = self._check_latents(stations if keyframes is None else keyframes)
         path = interpolate_keyframes(keyframes, frames, closed=closed, spherical=spherical, easing=easing)
-        classes = None if labels is None else [labels] * len(path)
-        return self.generate(path, labels=classes, noise_seed=noise_seed)
+        return self.generate(path, labels=labels, noise_seed=noise_seed)
 
     def style_mix(
         self,
@@ -148,7 +161,7 @@ class Sampler:
         style: np.ndarray,
         resolutions: Iterable[int] | None = None,
         *,
-        labels: int | None = None,
+        labels: Sequence[int] | int | None = None,
         noise_seed: int | None = None,
     ) -> np.ndarray:
         """Every content with every style (paper, section 4.3): the style's early maps excite the content's late ones.
@@ -160,19 +173,21 @@ class Sampler:
             style: latents [N, z_dim].
             resolutions: sides of the excited maps that take the style; None: all of `style_resolutions`. Those that
                 only larger models have are left out, which the log says.
-            labels: class of all images, for a conditional generator.
+            labels: class of all images, or of each of the M * N row by row, for a conditional generator.
             noise_seed: as for `generate`; with None, maps have the noise of the latent that they come from.
 
         Returns:
             uint8 [M, N, H, W, C].
 
         Raises:
-            UserError: if a resolution is no side of an excited map, none is left, or latents do not fit.
+            UserError: if a resolution is no side of an excited map, none is left, or latents or labels do not fit.
         """
         content, style = self._check_latents(content), self._check_latents(style)
+        if resolutions is None and not self.style_resolutions:
+            raise UserError("this generator has no skip-layer excitation, through which style would enter")
         chosen = self.style_resolutions if resolutions is None else self.check_style_resolutions(resolutions)
         rows, columns = np.repeat(content, len(style), 0), np.tile(style, (len(content), 1))
-        class_labels = self.check_labels(None if labels is None else [labels] * len(rows), len(rows))
+        class_labels = self.check_labels(labels, len(rows))
         arrays = (rows, noise_keys(rows, noise_seed), columns, noise_keys(columns, noise_seed), class_labels)
         static = {"static": (self.generator, chosen), "fixed": (self.variables,)}
         mixed = OverBatches(_style_mix, CHUNK, **static)(*arrays)
@@ -186,6 +201,8 @@ class Sampler:
         z = np.asarray(z, np.float32)
         if z.ndim != 2 or z.shape[1] != self.z_dim:
             raise UserError(f"latents have shape {list(z.shape)}; this generator takes [N, {self.z_dim}]")
+        if not np.isfinite(z).all():
+            raise UserError("latents hold numbers that are not finite: give others")
         return z
 
     def check_style_resolutions(self, resolutions: Iterable[int]) -> tuple[int, ...]:
@@ -202,8 +219,10 @@ class Sampler:
             log.warning("style resolution %d is left out: only larger models have it, this one has %s", side, here)
         return tuple(sorted(given & known))
 
-    def check_labels(self, labels: Sequence[int] | None, count: int) -> np.ndarray:
+    def check_labels(self, labels: Sequence[int] | int | None, count: int) -> np.ndarray:
         """The class of each of `count` images, int32 [count]; zeros for an unconditional generator.
+
+        `labels` are one class for each image, or one for all.
 
         Raises:
             UserError: if they do not fit.
@@ -213,17 +232,22 @@ class Sampler:
             if classes:
                 raise UserError(f"this generator is conditional: pass {count} labels from 0 to {classes - 1}")
             return np.zeros(count, np.int32)
-        labels = np.asarray(labels, np.int64)
         if not classes:
             raise UserError("this generator is unconditional: leave labels out")
-        if labels.shape != (count,) or (count and not (labels.min() >= 0 and labels.max() < classes)):
-            raise UserError(f"labels {labels.tolist()} do not fit: pass {count} numbers from 0 to {classes - 1}")
-        return labels.astype(np.int32)
+        labels = np.asarray(labels)
+        if labels.ndim and labels.shape != (count,):
+            problem = f"labels have shape {list(labels.shape)} for {count} image(s)"
+            raise UserError(f"{problem}: pass one class for all, or one for each")
+        for label in labels.ravel().tolist():
+            if label not in range(classes):
+                raise UserError(f"label {label!r}: must be a class, a whole number from 0 to {classes - 1}")
+        return np.broadcast_to(labels, count).astype(np.int32)
 
 
 def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
     """Key data uint32 [N, 2] of the noise of latents float32 [N, nz]: a hash of each, or the same seed for all."""
     if noise_seed is not None:
+        check_seed(noise_seed, "noise_seed")
         return np.tile(np.asarray([0, noise_seed], np.uint32), (len(z), 1))
     digests = [hashlib.blake2b(np.ascontiguousarray(row, "<f4").tobytes(), digest_size=8).digest() for row in z]
     return np.frombuffer(b"".join(digests), "<u4").astype(np.uint32).reshape(len(z), 2)

@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
@@ -25,6 +26,7 @@ def standing_statistics(
     latent_size: int,
     batch_size: int = 8,
     batches: int = STANDING_BATCHES,
+    labels: np.ndarray | None = None,
 ) -> dict:
     """Variables for evaluation of a generator whose parameters were averaged, such as the EMA generator.
 
@@ -42,12 +44,14 @@ def standing_statistics(
         latent_size: length of a latent.
         batch_size: latents per batch.
         batches: number of batches.
+        labels: classes of the training images, int32 [N], in whose proportions classes are drawn; None: each as often.
 
     Returns:
         {"params", "batch_stats", "spectral"}.
     """
     spectral = _settle(params, spectral, STANDING_POWER_ITERATIONS)
-    of_batch = partial(_batch_statistics, generator, latent_size, batch_size, params, batch_stats, spectral)
+    classes = np.arange(max(generator.num_classes, 1), dtype=np.int32) if labels is None else labels
+    of_batch = partial(_batch_statistics, generator, latent_size, batch_size, params, batch_stats, spectral, classes)
     statistics = [of_batch(jax.random.fold_in(key, index)) for index in range(batches)]
     return {"params": params, "batch_stats": _pool_statistics(statistics), "spectral": spectral}
 
@@ -60,6 +64,7 @@ def _batch_statistics(
     params: dict,
     batch_stats: dict,
     spectral: dict,
+    classes: jax.Array,
     key: jax.Array,
 ) -> dict:
     """Mean and unbiased variance at every batch norm in one batch of latents, a tree like `batch_stats`."""
@@ -68,7 +73,7 @@ def _batch_statistics(
     noise = tuple(
         jax.random.normal(jax.random.fold_in(noise_key, i), (batch_size, side, side, 1)) for i, side in enumerate(sides)
     )
-    labels = jax.random.randint(label_key, (batch_size,), 0, max(generator.num_classes, 1))
+    labels = classes[jax.random.randint(label_key, (batch_size,), 0, len(classes))]
     z = jax.random.normal(z_key, (batch_size, latent_size))
     variables = {"params": params, "batch_stats": jax.tree.map(jnp.zeros_like, batch_stats), "spectral": spectral}
     _, mutated = generator.apply(variables, z, noise, labels, train=True, mutable=["batch_stats"])

@@ -1,1 +1,1 @@
-"""Exchange of checkpoints with the PyTorch program that the method was published with."""
+"""Checkpoints of the PyTorch program that the method was published with, and initial values from other models."""

@@ -132,13 +132,11 @@ def _write(out: Path, step: int, state: TrainState, sampler: dict, config: dict[
     """Writes the run folder, in place of one that is there with all that is known of its model."""
     run = RunFolder(out)
     with run.lock():
-        for folder in (run.checkpoints, run.samples, run.reconstructions, run.tensorboard):
-            shutil.rmtree(folder, ignore_errors=True)
-        for result in (run.metrics, run.data, run.reals, run.evaluation, run.nearest, run.coverage):
-            for path in (result, result.with_suffix(".png"), result.with_suffix(".json")):
+        for path in (run.checkpoints, *run.leftovers()):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 path.unlink(missing_ok=True)
-        for name in ("report.html", "metrics.csv"):
-            (run.path / name).unlink(missing_ok=True)
         run.write_config(config, device=jax.devices()[0].device_kind)
         # Which images the file was trained on is not known, so the run starts a first epoch on its own.
         data = {"iteration": step, "epoch": 0, "position": 0, "fingerprint": None}

@@ -75,8 +75,7 @@ def expected_shapes(net: str, module: g_sizes.Generator | d_sizes.Discriminator,
 
 def variable_shapes(module: g_sizes.Generator | d_sizes.Discriminator, nz: int) -> dict:
     """Shapes of the variables of a network for latents of length nz."""
-    is_generator = isinstance(module, g_sizes.Generator)
-    inputs, named = (g_sizes.input_shapes(module, nz), {}) if is_generator else module.call_shapes()
+    inputs, named = module.call_shapes(nz) if isinstance(module, g_sizes.Generator) else module.call_shapes()
     return jax.eval_shape(partial(module.init, train=True), jax.random.key(0), *inputs, **named)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -98,20 +99,12 @@ BLOCKS = {
 }
 
 
-def _max_pool(x: jax.Array, stride: int = 1, padding: str = "SAME") -> jax.Array:
-    """Maximum over 3x3 windows; padding never wins."""
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 1), (1, stride, stride, 1), padding)
-
-
-def _average_pool(x: jax.Array) -> jax.Array:
-    """Mean over those pixels of each 3x3 window that lie inside the map."""
-    window, strides = (1, 3, 3, 1), (1, 1, 1, 1)
-    total = lax.reduce_window(x, 0.0, lax.add, window, strides, "SAME")
-    count = lax.reduce_window(jnp.ones((1, *x.shape[1:3], 1), x.dtype), 0.0, lax.add, window, strides, "SAME")
-    return total / count
-
-
-POOLINGS = {"average": _average_pool, "max": _max_pool, "shrink": partial(_max_pool, stride=2, padding="VALID")}
+_max_pool = partial(nn.max_pool, window_shape=(3, 3))
+POOLINGS = {
+    "average": partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False),
+    "max": partial(_max_pool, padding="SAME"),
+    "shrink": partial(_max_pool, strides=(2, 2)),
+}
 
 
 def _run(x: Any, convolve: Callable[[Conv, Any], Any], pool: Callable[[str, Any], Any], join: Callable) -> Any:

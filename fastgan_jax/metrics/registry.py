@@ -3,7 +3,7 @@
 Quick to import: what computes a metric is imported when it is first used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -282,6 +282,12 @@ def beside(name: str, role: str) -> list[str]:
     """The names of the outputs in this role that belong to the output `name`."""
     owner = next((metric for metric in METRICS.values() if metric.outputs[0].name == name), None)
     return [each.name for each in owner.outputs if each.role == role] if owner else []
+
+
+def ranked_by(names: Iterable[str], best_metric: str) -> str:
+    """The output that ranks checkpoints with numbers of these `names`: `best_metric` if it is one, else the first."""
+    names = list(names)
+    return next((name for name in (best_metric, *names) if name in names and output(name).better), best_metric)
 
 
 def rank(name: str, value: float | None) -> float:

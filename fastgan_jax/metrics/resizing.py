@@ -14,6 +14,8 @@ import numpy as np
 
 from fastgan_jax.errors import UserError
 
+CONVENTIONS = ("legacy", "clean")
+
 
 def resize_for_network(images: jax.Array | np.ndarray, side: int, convention: str) -> jax.Array:
     """Resizes images uint8 [B, H, W, 3] to [B, side, side, 3] and maps them to the value range of the network, float32.
@@ -28,8 +30,8 @@ def resize_for_network(images: jax.Array | np.ndarray, side: int, convention: st
     Raises:
         UserError: for an unknown convention, or images that are not uint8 [B, H, W, 3].
     """
-    if convention not in ("legacy", "clean"):
-        raise UserError(f"resize convention {convention!r} is unknown: must be one of legacy, clean")
+    if convention not in CONVENTIONS:
+        raise UserError(f"resize convention {convention!r} is unknown: must be one of {', '.join(CONVENTIONS)}")
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8:
         raise UserError(
             f"images to resize are {images.dtype} {tuple(images.shape)}: give uint8 [B, H, W, 3] (gray repeated to "

@@ -70,6 +70,6 @@ def sliced_wasserstein(real: np.ndarray, fake: np.ndarray, seed: int = 3) -> flo
 
 
 def distances(real: Patches, fake: Patches) -> dict[str, float]:
-    """1000 times the distance at each scale that both have, as "swd_SCALE", and their mean as "swd"."""
+    """1000 times the distance at each scale of the real ones, as "swd_SCALE", and their mean as "swd"."""
     found = {f"swd_{side}": 1000 * sliced_wasserstein(real[side], fake[side]) for side in real}
     return {"swd": float(np.mean(list(found.values()))), **found}

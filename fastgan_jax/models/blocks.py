@@ -78,7 +78,8 @@ class SkipLayerExcitation(nn.Module):
         gate = SpectralConv(features=features, kernel_size=4, compute=self.compute, name="conv_0")(gate)
         gate = SLE_ACTIVATIONS[self.activation](gate)
         gate = SpectralConv(features=features, kernel_size=1, compute=self.compute, name="conv_1")(gate)
-        return high * nn.sigmoid(gate)
+        wide = jnp.promote_types(high.dtype, jnp.float32)  # the gate's gradient is a sum over all pixels
+        return (high.astype(wide) * nn.sigmoid(gate.astype(wide))).astype(high.dtype)
 
 
 class EfficientAttention(nn.Module):

@@ -130,9 +130,4 @@ def _row(bias: jax.Array) -> jax.Array:
 
 def _same(x: jax.Array, kernel_size: int, stride: int) -> Padding:
     """TensorFlow's SAME padding of a map [B, H, W, C]."""
-
-    def of_axis(side: int) -> tuple[int, int]:
-        total = max((-(-side // stride) - 1) * stride + kernel_size - side, 0)
-        return total // 2, total - total // 2
-
-    return of_axis(x.shape[1]), of_axis(x.shape[2])
+    return tuple(jax.lax.padtype_to_pads(x.shape[1:3], (kernel_size,) * 2, (stride,) * 2, "SAME"))

@@ -50,13 +50,6 @@ def unit_mean_square(z: jax.Array) -> jax.Array:
     return z * jax.lax.rsqrt(jnp.square(z).mean(1, keepdims=True) + LATENT_EPSILON)
 
 
-def input_shapes(generator: "Generator", latent_size: int, batch: int = 2) -> tuple:
-    """Shapes of the arguments of a generator's call: latents, noise maps and labels."""
-    noise = (jax.ShapeDtypeStruct((batch, side, side, 1), jnp.float32) for side in generator.noise_sides)
-    labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
-    return jax.ShapeDtypeStruct((batch, latent_size), jnp.float32), tuple(noise), labels
-
-
 class Generator(nn.Module):
     """z [B, nz] -> (image [B, R, R, channels], small image [B, s, s, channels]), s = min(128, R / 2)."""
 
@@ -77,6 +70,12 @@ class Generator(nn.Module):
     def noise_sides(self) -> list[int]:
         """Sides of the noise maps that a call takes, in order."""
         return noise_sides(self.resolution, self.stages)
+
+    def call_shapes(self, latent_size: int, batch: int = 2) -> tuple[tuple, dict]:
+        """Shapes of a call's arguments: latents, noise maps and labels; none by name."""
+        noise = (jax.ShapeDtypeStruct((batch, side, side, 1), jnp.float32) for side in self.noise_sides)
+        labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
+        return (jax.ShapeDtypeStruct((batch, latent_size), jnp.float32), tuple(noise), labels), {}
 
     def setup(self) -> None:
         def stage(side: int) -> nn.Module:
@@ -146,10 +145,8 @@ class Generator(nn.Module):
                     x = self.sle[str(side)](exciting[SKIP_PAIRS[side]], x)
             if side == small_side(self.resolution):
                 small = self.to_small(x)
-        full = self.to_big(x)
-        if self.output_bias:
-            full = full + self.bias.astype(full.dtype).reshape(1, 1, 1, -1)
-        return self._output(full), self._output(small)
+        bias = self.bias.reshape(1, 1, 1, -1) if self.output_bias else None
+        return self._output(self.to_big(x), bias), self._output(small)
 
     def _stage(self, side: int, x: jax.Array, noise: tuple[jax.Array, ...], train: bool) -> jax.Array:
         block = self.up[str(side)]
@@ -161,7 +158,8 @@ class Generator(nn.Module):
     def _attended(self, x: jax.Array, side: int) -> jax.Array:
         return self.attend[str(side)](x) if self.attention and side in ATTENTION_SIDES else x
 
-    def _output(self, image: jax.Array) -> jax.Array:
+    def _output(self, image: jax.Array, bias: jax.Array | None = None) -> jax.Array:
         tanh = self.resolution >= TANH_FROM_RESOLUTION if self.output_tanh is None else self.output_tanh
         image = image.astype(jnp.promote_types(image.dtype, jnp.float32))
+        image = image if bias is None else image + bias
         return jnp.tanh(image) if tanh else image

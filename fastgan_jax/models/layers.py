@@ -150,16 +150,13 @@ class SpectralUpsampleConv(SpectralModule):
 
 
 class SpectralProjection(SpectralModule):
-    """Spectrally normalized transposed convolution of a 1x1 map: latents [B, nz] -> [B, side, side, features]."""
+    """Spectrally normalized transposed convolution of a 1x1 map: latents [B, nz] -> [B, 4, 4, features]."""
 
     features: int = 1
-    side: int = 4
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        return self.normalized(
-            z, (self.side, self.side, z.shape[-1], self.features), partial(jnp.einsum, "bn,hwnc->bhwc")
-        )
+        return self.normalized(z, (4, 4, z.shape[-1], self.features), partial(jnp.einsum, "bn,hwnc->bhwc"))
 
 
 class BatchNorm(nn.Module):
@@ -204,7 +201,7 @@ def normalize_batch(
     """Batch normalization of each group in [G, B, H, W, C] by its own mean and variance, and an activation.
 
     The backward pass keeps x alone, makes the result again from it, and needs two sums per channel, read in one pass.
-    No gradient flows through the mean and the variance.
+    The returned mean and variance have no gradient of their own.
 
     Args:
         activation: elementwise but for channels, whose number it may halve.

@@ -1,1 +1,1 @@
-"""One self-contained HTML page about a run."""
+"""A run for readers: its self-contained HTML page, its model card, and the contact sheet of a set."""

@@ -1,8 +1,6 @@
 """What is published of a run: its model card, samples, settings, numbers and one checkpoint."""
 
-import copy
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,11 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations, ranking
 from fastgan_jax.evaluation.evaluator import TRAINING_SET
-from fastgan_jax.evaluation.results import of_training_set, upgraded
+from fastgan_jax.evaluation.results import of_training_set, read_json
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.metrics.registry import output
 from fastgan_jax.runs.checkpoint import find_checkpoint
-from fastgan_jax.runs.config import PATHS
+from fastgan_jax.runs.config import without_paths
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils.grids import encode_png, image_grid
@@ -23,9 +21,7 @@ from fastgan_jax.utils.grids import encode_png, image_grid
 SAMPLES = 16  # images on the card
 SEED = 0  # of these
 ITEMS = ("sampler", "config", "data", "metrics")  # of a checkpoint that are published; the state on request
-INIT_FROM = "a run of the author"  # in place of the path: None would say that the networks began fresh
 OTHER_IMAGES = "other images"  # what an evaluation compared with, in place of a path
-HUB_NAME = re.compile(r"(hf://)?(datasets/)?\w[\w.-]*(/[\w.-]+)?")  # of a data set on the hub
 
 SOURCES = {"hf": "Hugging Face hub", "tfds": "tensorflow-datasets", "demo_images": "procedural images of fastgan_jax"}
 
@@ -55,7 +51,7 @@ def published_files(run: str | Path, sampler: Sampler, name: str, *, state: bool
                 files[f"checkpoints/{sampler.step}/{path.relative_to(checkpoint).as_posix()}"] = path
     if not any("/sampler/" in path for path in files):
         raise UserError(f"{checkpoint} holds no generator: give a run folder such as runs/demo")
-    settings = _without_paths(sampler.config.to_dict())
+    settings = without_paths(sampler.config.to_dict())
     files[f"checkpoints/{sampler.step}/config/metadata"] = json.dumps(settings).encode()
     if data := _read(checkpoint / "data" / "metadata"):
         data.get("checksums", {}).pop("config", None)  # which was that of the settings with their paths
@@ -123,8 +119,11 @@ def _published_evaluation(path: Path, name: str, step: int) -> dict[str, Any]:
 
     Names of training images, and names and paths of this machine, are taken out.
     """
-    evaluation = upgraded(_read(path))
-    known = evaluation.get("checkpoints", [])
+    try:
+        evaluation = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    known = evaluation["checkpoints"]
     rows = [row for row in known if row["step"] <= step]
     if not rows:
         return {}
@@ -174,20 +173,6 @@ def _evaluation(history: Sequence[dict[str, Any]], facts: dict[str, Any], settin
 def _table(rows: dict[str, Any], head: tuple[str, str]) -> str:
     lines = [head, ("---", "---"), *((name, value) for name, value in rows.items() if value)]
     return "\n".join(f"| {left} | {right} |" for left, right in lines)
-
-
-def _without_paths(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without paths of this machine."""
-    settings = copy.deepcopy(settings)
-    for field in PATHS:
-        group, name = field.split(".")
-        settings[group][name] = None
-    if settings["train"]["init_from"]:
-        settings["train"]["init_from"] = INIT_FROM
-    hf = settings["data"].get("hf")
-    if hf and (not HUB_NAME.fullmatch(hf) or Path(hf).exists()):
-        settings["data"]["hf"] = None
-    return settings
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import judges
 from fastgan_jax.evaluation.diagnosis import evaluations
-from fastgan_jax.evaluation.results import upgraded
+from fastgan_jax.evaluation.results import read_json
 from fastgan_jax.pretrained.choice import best_here, choice_in_words
 from fastgan_jax.pretrained.registry import PERCEPTUAL
 from fastgan_jax.report.evaluations import evaluation, evaluation_afterwards, warnings
@@ -20,7 +20,7 @@ from fastgan_jax.report.figures import embedded_image, line_chart
 from fastgan_jax.report.html import STYLE, figure, folded, paragraph, side_by_side, table
 from fastgan_jax.runs.checkpoint import checkpoint_steps
 from fastgan_jax.runs.config import split_names
-from fastgan_jax.runs.folder import RunFolder, describe_source, run_of
+from fastgan_jax.runs.folder import RunFolder, describe_source, run_name, run_of
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils.files import user_path, write_text
 from fastgan_jax.utils.plots import check_matplotlib
@@ -53,7 +53,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
     record = _attempt(lambda: _read_record(folder.config))
     lines = _attempt(lambda: _read_lines(folder.metrics))
     config = record["config"] if record else {}
-    afterwards = _attempt(lambda: _read_evaluation(folder.evaluation)) if folder.evaluation.exists() else {}
+    afterwards = _attempt(lambda: read_json(folder.evaluation)) if folder.evaluation.exists() else {}
     history = None if lines is None else evaluations(lines)
     sections = (
         _section("Status", _status, folder, record),
@@ -67,7 +67,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         _section("Curves", _curves, lines),
         _section("Settings", _settings, record),
     )
-    name = escape(folder.path.resolve().name)
+    name = escape(run_name(folder.path))
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
         f'<meta name="viewport" content="width=device-width,initial-scale=1"><style>{STYLE}</style></head>'
@@ -124,14 +124,6 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
     lines = ({name: number(value) for name, value in line.items()} for line in read_metrics(path))
     return [line for line in lines if line["step"] is not None]
-
-
-def _read_evaluation(path: Path) -> dict[str, Any]:
-    """evaluation.json, of at least one checkpoint."""
-    results = json.loads(path.read_text(encoding="utf-8"))
-    if not results["checkpoints"]:
-        raise ValueError("there is no checkpoint in evaluation.json")
-    return upgraded(results)
 
 
 def _afterwards(folder: RunFolder, config: dict, results: dict[str, Any]) -> str:
@@ -191,7 +183,8 @@ def _reconstructions(folder: RunFolder, config: dict) -> str:
     if not paths:
         return paragraph("There are no reconstructions in the run folder.")
     decoders = split_names(str(config.get("model", {}).get("decoders", "")))
-    columns = ", ".join("part (of the top-left quarter)" if name == "part" else name for name in decoders)
+    corner = {"quadrant": "quarter", "eighth": "64th"}.get(config["model"].get("part"), "corner") if decoders else ""
+    columns = ", ".join(f"part (of the top-left {corner})" if name == "part" else name for name in decoders)
     shown = f"the real image, and what the discriminator's decoders make of it: {columns}"
     return _image(paths[-1], f"From left to right: {shown}. Iteration {int(paths[-1].stem)}.", "tall")
 

@@ -1,6 +1,8 @@
 """A contact sheet of a training set as the networks see it: fitted, augmented, and what is in it twice."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -8,7 +10,7 @@ import numpy as np
 
 from fastgan_jax.data.accounting import printable
 from fastgan_jax.data.dataset import ImageSet
-from fastgan_jax.data.decode import FITS, Format, decode
+from fastgan_jax.data.decode import FITS, Format, collected_warnings, decode_or_reason
 from fastgan_jax.data.source import Source
 from fastgan_jax.gan import augment
 from fastgan_jax.gan.randomness import draw_step
@@ -54,13 +56,19 @@ def fit_section(images: ImageSet, source: Source, target: Format) -> Section | N
     if not rows:
         return None
     numbers = {name: index for index, name in enumerate(source.names)}
-    files = [source.read(numbers[images.names[row]]) for row in rows]
-    fitted = [
-        [decode(file, Format(target.resolution, target.channels, fit, target.background)).pixels for file in files]
-        for fit in FITS
-    ]
+    formats = [dataclasses.replace(target, fit=fit) for fit in FITS]
+    columns = []
+    with collected_warnings() as thread:
+        for name in (images.names[row] for row in rows):
+            read = partial(source.read, numbers[name])
+            decoded = [decode_or_reason(read, own, thread, name)[0] for own in formats]
+            if not any(isinstance(one, str) for one in decoded):  # a reason, such as that memory is short now
+                columns.append([one.pixels for one in decoded])
+    if not columns:
+        return None
+    tiles = np.stack(columns, axis=1)
     return "The least square images by data.fit, a row each: " + ", ".join(FITS), _grid(
-        np.concatenate(fitted), len(rows)
+        tiles.reshape(-1, *tiles.shape[2:]), len(columns)
     )
 
 

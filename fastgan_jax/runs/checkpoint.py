@@ -29,7 +29,7 @@ import jax
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.metrics.registry import output, rank
+from fastgan_jax.metrics.registry import rank, ranked_by
 from fastgan_jax.runs.config import upgrade
 from fastgan_jax.utils.devices import check_device
 from fastgan_jax.utils.files import as_unicode, explained, user_path
@@ -195,7 +195,8 @@ class Checkpoints:
 
         items = ocp.args.Composite(state=ocp.args.StandardRestore(_abstract(target)), data=ocp.args.JsonRestore())
         _quiet_unfinished_reads()
-        for seconds in (*RETRY_SECONDS, None):
+        pauses = iter(RETRY_SECONDS)
+        while True:
             try:
                 restored = self._manager.restore(step, args=items)
                 _config_in(self.directory / str(step))
@@ -207,12 +208,12 @@ class Checkpoints:
                 if not _may_pass(error):
                     raise
                 problem = f"checkpoint {step} in {self.directory} cannot be read for now ({_reason(error)})"
+                seconds = next(pauses, None)
                 if seconds is None:
                     cure = f"the same command later, or without the folder {step}, goes on; nothing was changed"
                     raise StorageError(f"{problem}: {cure}") from None
                 log.warning("%s: trying again in %d s", problem, seconds)
                 time.sleep(seconds)
-        raise AssertionError("not reached")
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -455,7 +456,7 @@ def _may_pass(error: BaseException | None) -> bool:
 
 def _abstract(tree: Any) -> Any:
     """Shapes and types of a tree, to be put where its arrays are, else on the default device, whoever wrote it."""
-    default = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    default = jax.device_put(np.zeros((), np.float32)).sharding
 
     def abstract(leaf: Any) -> jax.ShapeDtypeStruct:
         sharding = leaf.sharding if isinstance(leaf, jax.Array) else default
@@ -475,13 +476,13 @@ def _preservation(keep: int | None, rank_of: Callable[[Mapping[str, float]], flo
 
 
 def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:
-    """The rank of a checkpoint by its numbers: by `name` if that is among them, else by the first that can rank."""
+    """The rank of a checkpoint by its numbers, preferably by `name`."""
 
-    def ranked(metrics: Mapping[str, float]) -> float:
-        known = next((other for other in (name, *metrics) if other in metrics and output(other).better), name)
+    def rank_of(metrics: Mapping[str, float]) -> float:
+        known = ranked_by(metrics, name)
         return rank(known, metrics.get(known))
 
-    return ranked
+    return rank_of
 
 
 def _reason(error: BaseException) -> str:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,10 +35,13 @@ EVENTS = {
     "train.generator_every": LOGGED,
     "loss.penalty_every": LOGGED,
 }
-# Fields of earlier versions that saved configurations and commands may name: the present name, None if without effect.
-FORMER_FIELDS: dict[str, str | None] = dict.fromkeys(
+# Fields of earlier versions that saved configurations and commands may name. They have no effect any more.
+FORMER_FIELDS = tuple(
     f"train.{kind}_form" for kind in ("upsample", "downsample", "kernel_gradient", "spectral", "judge")
 )
+
+HUB_NAME = re.compile(r"(hf://)?(datasets/)?\w[\w.-]*(/[\w.-]+)?")  # of a data set on the hub
+INIT_FROM = "a run of the author"  # published in place of its path: None would say that the networks began fresh
 
 log = logging.getLogger(__name__)
 
@@ -116,9 +120,9 @@ def apply_overrides(config: ml_collections.ConfigDict, overrides: Iterable[tuple
     base, named, reconstructed = load_config("base"), set(), config.loss.reconstruction != "none"
     present = flatten(config).keys()
     usual = {name: value for name, value in flatten(base).items() if name in present}
-    for given, text in overrides:
-        name = present_name(given)
-        if name is None:
+    for name, text in overrides:
+        if name in FORMER_FIELDS:
+            _announce_former(name)
             continue
         named.add(name)
         if name not in usual:
@@ -142,17 +146,9 @@ def _settle_decoders(config: ml_collections.ConfigDict, reconstructed: bool) -> 
         config.model.decoders = load_config("base").model.decoders
 
 
-def present_name(name: str) -> str | None:
-    """The name of a field in this version; None if it has no effect any more. The log names a former field once."""
-    present = FORMER_FIELDS.get(name, name)
-    if present != name:
-        _announce_former(name, present)
-    return present
-
-
 @functools.cache
-def _announce_former(name: str, present: str | None) -> None:
-    log.warning("%s is %s", name, f"now called {present}" if present else "a field of earlier versions: ignored")
+def _announce_former(name: str) -> None:
+    log.warning("%s is a field of earlier versions: ignored", name)
 
 
 def to_train_on(config: dict[str, Any], step: int) -> list[str]:
@@ -167,17 +163,15 @@ def constant_rate(rate: float) -> list[str]:
 
 
 def upgrade(saved: dict[str, Any]) -> dict[str, Any]:
-    """Gives the fields of a saved configuration their present names, or drops them, in place; returns it.
+    """Drops former fields of a saved configuration, in place; returns it.
 
     Fields that its groups lack get their values in configs/base.py, with which earlier versions computed.
     """
     for former in FORMER_FIELDS:
         group, field = former.split(".")
         if field in saved.get(group, {}):
-            value = saved[group].pop(field)
-            if present := present_name(former):
-                group, field = present.split(".")
-                saved[group][field] = value
+            del saved[group][field]
+            _announce_former(former)
     for group, fields in to_dict(load_config("base")).items():
         if group in saved:
             saved[group] = fields | saved[group]
@@ -198,6 +192,20 @@ def flatten(config: Any) -> dict[str, Any]:
 def to_dict(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """The configuration as nested dicts of plain values, fit for JSON."""
     return config.to_dict()
+
+
+def without_paths(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as nested dicts that can be published: a copy without paths of this machine."""
+    settings = copy.deepcopy(settings)
+    for field in PATHS:
+        group, name = field.split(".")
+        settings[group][name] = None
+    if settings["train"]["init_from"]:
+        settings["train"]["init_from"] = INIT_FROM
+    hf = settings["data"].get("hf")
+    if hf and (not HUB_NAME.fullmatch(hf) or Path(hf).exists()):
+        settings["data"]["hf"] = None
+    return settings
 
 
 def differences(saved: dict, current: dict) -> list[str]:
@@ -249,7 +257,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True, to
     _validate_kinds(config)
     fields = flatten(config)
     for name, rule in rules().items():
-        if name in fields and not (rule.optional if fields[name] is None else rule.holds(fields[name])):
+        if not (rule.optional if fields[name] is None else rule.holds(fields[name])):
             raise UserError(f"{name}={fields[name]!r}: must be {rule.allowed}")
     model, train = config.model, config.train
     if train.batch_size % train.accumulate:
@@ -270,8 +278,8 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True, to
     _validate_metrics(config.eval, model.resolution)
     if model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")
-    if fields.get("data.labels") is not None and not model.num_classes:
-        problem = f"data.labels={fields['data.labels']} with model.num_classes=0: the model has no classes"
+    if config.data.labels is not None and not model.num_classes:
+        problem = f"data.labels={config.data.labels} with model.num_classes=0: the model has no classes"
         raise UserError(f"{problem}; set model.num_classes to their number")
     if to_train:
         if model.channels == 4 and model.discriminator == "projected":
@@ -443,11 +451,14 @@ def rules() -> dict[str, Rule]:
     """{field: what it may hold}; the choices are the keys of the registries, which are slow to import."""
     from fastgan_jax.gan import augment, losses
     from fastgan_jax.gan.self_supervision import TASKS
+    from fastgan_jax.metrics.resizing import CONVENTIONS
+    from fastgan_jax.models import projected
+    from fastgan_jax.models.blocks import SLE_ACTIVATIONS
     from fastgan_jax.models.discriminator import DECODERS, PARTS
     from fastgan_jax.models.generator import STAGES
-    from fastgan_jax.models.projected import KINDS
     from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
     from fastgan_jax.runs.logging import LOGGERS
+    from fastgan_jax.utils.images import RESIZES
 
     return {
         **dict.fromkeys(COUNTS, _at_least(1)),
@@ -464,11 +475,11 @@ def rules() -> dict[str, Rule]:
         "model.decoders": _names_among(*DECODERS),
         "model.part": _one_of(*PARTS),
         "model.self_supervision": _names_among(*TASKS),
-        "model.sle_activation": _one_of("swish", "leaky_relu"),
+        "model.sle_activation": _one_of(*SLE_ACTIVATIONS),
         "model.stages": _one_of(*STAGES),
-        "model.discriminator": _one_of(*KINDS),
+        "model.discriminator": _one_of(*projected.KINDS),
         "model.logits_map": _one_of(5, 1),
-        "model.resize": _one_of("nearest", "antialias"),
+        "model.resize": _one_of(*RESIZES),
         "loss.adversarial": _one_of(*losses.ADVERSARIAL),
         **dict.fromkeys((f"loss.{name}" for name in WEIGHTS), NOT_NEGATIVE),
         "augment.target": _optionally(Rule("a number from -1 to 1", lambda value: -1 <= value <= 1)),
@@ -491,6 +502,6 @@ def rules() -> dict[str, Rule]:
         "eval.num_samples": _at_least(2),
         "eval.best_metric": _one_of(*ranked()),
         "eval.features": _one_of(*FEATURE_NETWORKS),
-        "eval.resize": _one_of("legacy", "clean"),
+        "eval.resize": _one_of(*CONVENTIONS),
         **dict.fromkeys(("data.demo_seed", "train.seed", "eval.seed"), SEED),
     }

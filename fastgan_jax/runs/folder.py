@@ -71,6 +71,13 @@ class RunFolder:
             return sorted(classes, key=classes.get)
         return []
 
+    def leftovers(self) -> list[Path]:
+        """What a run, and the commands about it, left beside the checkpoints and the configuration."""
+        names = ("data.json", "reals.png", "samples", "reconstructions", "tensorboard", "metrics.csv", "wandb")
+        made = ("evaluation.json", "evaluation.png", "nearest.png", "nearest.json", "coverage.png", "report.html")
+        paths = [self.path / name for name in (*names, *made, self.metrics.name)]
+        return [path for path in paths if path.exists()]
+
     def set_former_aside(self) -> None:
         """Moves what a run left that has no checkpoint any more into a folder `former1`, and the log says so.
 
@@ -83,13 +90,10 @@ class RunFolder:
         log.warning(
             "%s has no checkpoint any more, so a new run begins; what the old one left is in %s", self.path, folder
         )
-        names = ("config.json", "data.json", "reals.png", "samples", "reconstructions", "tensorboard", "metrics.csv")
-        made = ("wandb", "evaluation.json", "evaluation.png", "nearest.png", "coverage.png", "report.html")
         with explained(f"{self.path} cannot be changed", "choose another --workdir"):
             folder.mkdir()
-            for name in (*names, *made, self.metrics.name):  # the one that is asked for above at last
-                if (self.path / name).exists():
-                    (self.path / name).rename(folder / name)
+            for path in filter(Path.exists, (self.config, *self.leftovers())):  # the one asked for above comes last
+                path.rename(folder / path.name)
             for own in (self.samples, self.reconstructions):
                 own.mkdir(exist_ok=True)
 
@@ -168,8 +172,15 @@ def git_commit() -> str | None:
 
 
 def run_name(path: str | Path) -> str:
-    """The name of a run, from its folder, its checkpoints' folder or that of one checkpoint."""
-    return run_of(path).path.name
+    """The name of a run, from its folder, its checkpoints' folder or that of one checkpoint.
+
+    Of a run that was downloaded, USER/NAME on the hub.
+    """
+    folder = run_of(path).path
+    repository = folder.parent.parent.name
+    if folder.parent.name == "snapshots" and repository.startswith("models--"):  # in the cache of huggingface_hub
+        return repository.removeprefix("models--").replace("--", "/")
+    return folder.name
 
 
 def run_of(path: str | Path) -> RunFolder:

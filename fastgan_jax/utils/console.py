@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from fastgan_jax.utils.files import remove_temporary_folder
+
 SHOWN_AFTER_SECONDS = 2
 BAR_SECONDS = 0.5  # between updates of a bar
 WATCH_SECONDS = 0.1  # between looks at work in a thread
@@ -143,6 +145,7 @@ def _started(function: Callable[[], Result]) -> tuple["concurrent.futures.Future
 def _leave(thread: threading.Thread, code: int) -> None:
     """Ends the process with this exit code if the thread is still at work: Python would wait, or crash."""
     if thread.is_alive():
+        remove_temporary_folder()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 stream.flush()

@@ -91,7 +91,12 @@ def along_batch(mesh: Mesh, axis: int = 0) -> NamedSharding:
 
 
 def local_mesh() -> Mesh | None:
-    """The devices of this process, those of the first one's kind, to share work; None for a single one."""
+    """The devices of this process, those of the first one's kind, to share work.
+
+    None for a single one, and where `jax.default_device` is set.
+    """
+    if jax.config.jax_default_device is not None:
+        return None
     devices = _of_one_kind(jax.local_devices())
     return Mesh(np.array(devices), (BATCH_AXIS,)) if len(devices) > 1 else None
 

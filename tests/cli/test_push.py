@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 from hub_server import Hub
+from PIL import Image
 from tool_modules import pixels, run
 
 import fastgan_jax
@@ -52,6 +53,8 @@ def test_a_pushed_run_is_loaded_by_its_address(hub, pushed, smoke_run, tmp_path,
     assert f"hf://{NAME}: " in caplog.text and f"MB, from {hub.address}" in caplog.text
     assert run("sample", "--run", f"hf://{NAME}", "--num", 1, "--out", tmp_path / "a.png") == 0
     np.testing.assert_array_equal(pixels(tmp_path / "a.png"), mine.sample(1)[0])
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.text["run"] == NAME
     assert run("reconstruct", "--run", f"hf://{NAME}", "--images", tmp_path / "a.png", "--out", tmp_path / "b.png") == 2
     assert "has no state of training" in capsys.readouterr().err
     hub.shutdown()

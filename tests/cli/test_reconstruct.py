@@ -130,6 +130,7 @@ def unreachable(*_):
         (["--images", "{folder}/empty"], "{folder}/empty: there is no image in this folder"),
         (["--images", "{folder}/broken.png"], "{folder}/broken.png: not a readable image"),
         (["--images", "{folder}/0.png", "--step", "new"], "--step new"),
+        (["--images", "{folder}", "--out", "{folder}/new.png"], "--out {folder}/new.png lies among the images"),
         (["--images", "{folder}/0.png", "--out", "a.jpg"], "--out a.jpg: must be a .png file"),
         (["--images", "{folder}/0.png", "--data", "{folder}"], "--data has no effect with --images: leave it out"),
         (["--probe", "--quadrant", "top-left"], "--quadrant has no effect with --probe"),

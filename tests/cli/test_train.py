@@ -122,6 +122,10 @@ def test_a_field_may_name_what_to_train_on(images, tmp_path, monkeypatch):
     monkeypatch.chdir(images.parent)
     assert configured("--preset", "demo", f"--config.data.path={images.name}").data.path == str(images)
     assert configured("--preset", "demo", "--config.data.path=None").data.demo_images == 400, "its own"
+    (images.parent / "labels.csv").write_text("a.png,0")
+    fields = {"labels": "labels.csv", "cache_dir": "new"}
+    data = configured(images, *(f"--config.data.{name}={value}" for name, value in fields.items())).data
+    assert data.labels == str(images.parent / "labels.csv") and data.cache_dir == "new", "perhaps a file in a zip"
     with pytest.raises(UserError, match="nothing to train on"):
         configured("--config.data.path=None")
     with pytest.raises(UserError, match=f"{images} and --config.data.path=other: name one set of images"):

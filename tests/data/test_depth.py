@@ -81,6 +81,26 @@ def test_small_values_in_many_bits_are_named():
     assert not read(encoded(Image.fromarray(flat(0, "<u2")))).notes  # black may be black
 
 
+def fits_of(bits: int) -> bytes:
+    """A FITS image of 4x4 samples of this depth, all zero."""
+    facts = {"SIMPLE": "T", "BITPIX": bits, "NAXIS": 2, "NAXIS1": 4, "NAXIS2": 4}
+    header = "".join(f"{name:8}= {value:>20}".ljust(80) for name, value in facts.items()) + "END".ljust(80)
+    return header.ljust(2880).encode() + bytes(2880)
+
+
+def test_deep_fits_files_are_refused_since_their_scale_is_not_read():
+    assert center(read(fits_of(8))) == [0] * 3
+    for bits in (16, 32):
+        with pytest.raises(ValueError, match="FITS samples of more than 8 bits"):
+            read(fits_of(bits))
+
+
+def test_an_image_that_is_wholly_transparent_is_named():
+    decoded = read(encoded(Image.new("RGBA", (8, 8), (9, 9, 9, 0))))
+    assert decoded.notes == ["wholly transparent: if that is not meant, export it without transparency"]
+    assert not read(encoded(Image.new("RGBA", (8, 8), (9, 9, 9, 1)))).notes
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

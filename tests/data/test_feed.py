@@ -1,12 +1,14 @@
 """Resident and streamed feeds."""
 
+import os
+
 import numpy as np
 import pytest
 
 from fastgan_jax.data import feed as feeding
 from fastgan_jax.data.accounting import Accounting, ReadFile
 from fastgan_jax.data.dataset import ImageSet, check_instances
-from fastgan_jax.data.feed import feed, is_resident
+from fastgan_jax.data.feed import feed, is_resident, reader
 from fastgan_jax.data.order import batch_indices
 from fastgan_jax.errors import UserError
 
@@ -24,6 +26,19 @@ def test_streamed_and_resident_feeds_give_the_same_batches(numbered):
             np.testing.assert_array_equal(rows, batch_indices(1, 4 + 2 * call, 2, 3, 7))
             np.testing.assert_array_equal(labels, all_labels[rows])
             np.testing.assert_array_equal(images, all_images[rows])
+
+
+def test_a_mapped_set_is_read_from_its_file_and_what_cannot_be_read_is_an_error(tmp_path):
+    path, whole = tmp_path / "images.npy", np.random.RandomState(0).randint(0, 256, (5, 8, 8, 3), np.uint8)
+    np.save(path, whole)
+    rows = np.array([[4, 0], [2, 2]])
+    with reader(np.load(path, mmap_mode="r")) as read:
+        np.testing.assert_array_equal(read(rows), whole[rows])
+        path.rename(tmp_path / "away.npy")
+        np.testing.assert_array_equal(read(rows), whole[rows])
+        os.truncate(tmp_path / "away.npy", 400)
+        with pytest.raises(OSError, match="the cached set is shorter than it was"):
+            read(rows)
 
 
 def test_facts_take_the_place_of_labels():

@@ -47,6 +47,14 @@ def test_without_its_package_a_heic_file_is_named_and_read_once_that_is_there(ph
     assert load(tmp_path, path=str(tmp_path / "images")).names == ["a.HEIC", "b.png", "none", "renamed.jpg"]
 
 
+def test_vector_graphics_are_refused_though_pillow_may_draw_them(tmp_path, caplog):
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.eps")
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "b.png")
+    assert load(tmp_path, path=str(tmp_path / "images")).skipped == ["a.eps"]
+    assert "skipped a.eps (vector graphics: export it as PNG)" in caplog.text
+
+
 def test_only_formats_with_a_signature_are_known_by_content():
     image = Image.new("RGB", (8, 8))
     for kind in ("PNG", "JPEG", "TIFF", "WEBP", "AVIF", "GIF", "BMP", "JPEG2000", "PPM", "QOI", "ICO", "HEIF"):

@@ -75,17 +75,29 @@ def test_a_draft_of_a_jpeg_gives_the_same_image(monkeypatch, fit, size):
 
 def test_free_memory_heeds_the_container(monkeypatch, tmp_path):
     assert 0 < memory.free_memory() < 2**50
-    (tmp_path / "max").write_text("5000\n")
-    (tmp_path / "current").write_text("2000\n")
-    (tmp_path / "none").write_text("max\n")
-    (tmp_path / "stat").write_text("anon 700\nfile 1300\nactive_file 200\ninactive_file 1000\n")
-    monkeypatch.setattr(memory, "CGROUPS", ([tmp_path / name for name in ("none", "current", "stat")],))
-    assert memory.free_memory() > 5000
-    monkeypatch.setattr(memory, "CGROUPS", ([tmp_path / name for name in ("max", "current", "stat")],))
+
+    def group(path, names, limit, *stat):
+        folder = tmp_path / path
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in zip(names, (limit, "2000", "\n".join(stat)), strict=True):
+            (folder / name).write_text(text + "\n")
+
+    monkeypatch.setattr(memory, "CGROUPS", tmp_path)
+    monkeypatch.setattr(memory, "OWN_CGROUPS", tmp_path / "own")
+    group("", memory.VERSION_2, "max")
+    assert memory.free_memory() > 9000, "no limit"
+    group("", memory.VERSION_2, "5000", "anon 700", "file 1300", "active_file 200", "inactive_file 1000")
     assert memory.free_memory() == 3000 + 1200, "files that were read give way"
-    with open(tmp_path / "stat", "a") as file:
-        file.write("total_active_file 300\ntotal_inactive_file 1100\n")
-    assert memory.free_memory() == 3000 + 1400, "as version 1 counts"
+    group("memory", memory.VERSION_1, "4500", "active_file 1", "total_active_file 300", "total_inactive_file 1100")
+    assert memory.free_memory() == 2500 + 1400, "as version 1 counts"
+    group("job/step", memory.VERSION_2, "max")
+    group("job", memory.VERSION_2, "2700")
+    group("memory/task", memory.VERSION_1, "2600")
+    assert memory.free_memory() == 3900, "not of this process"
+    (tmp_path / "own").write_text("3:cpu:/elsewhere\n0::/job/step\n")
+    assert memory.free_memory() == 700, "of a job on a cluster"
+    (tmp_path / "own").write_text("5:cpu,memory:/task\n")
+    assert memory.free_memory() == 600
 
 
 def test_threads_follow_the_affinity(monkeypatch):

@@ -107,6 +107,19 @@ def test_the_baselines_are_of_the_real_set_alone(numbers):
         assert len(values) == 1 and values.pop() > 0
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda real: real / np.float32(255), r"images to evaluate are float32 \[.*, 3\]: give uint8 \[M, 64, 64, C\]"),
+        (lambda real: real[:, ::2, ::2], r"images to evaluate are uint8 \[.*, 32, 32, 3\]: give uint8"),
+        (lambda real: real[:1], r"1 image\(s\) to evaluate, and \w+ needs \d"),
+    ],
+)
+def test_images_that_cannot_be_compared_are_refused(evaluator, real, given, message):
+    with pytest.raises(UserError, match=message):
+        evaluator.evaluate_images(given(real))
+
+
 @pytest.mark.parametrize("flip", [True, False])
 def test_mirrored_copies_are_copies_where_training_mirrors(config, real, tmp_path, flip):
     own = config.copy_and_resolve_references()

@@ -211,6 +211,7 @@ def test_stablehlo_takes_any_batch_or_a_fixed_one(sampler):
 def test_safetensors_hold_every_variable_and_the_configuration(sampler):
     from safetensors.numpy import load
 
+    sampler.config.data.path = "/home/me/images"
     contents = safetensors_bytes(sampler)
     found = load(contents)
     expected = traverse_util.flatten_dict(sampler.variables, sep=".")
@@ -220,6 +221,7 @@ def test_safetensors_hold_every_variable_and_the_configuration(sampler):
     length = int.from_bytes(contents[:8], "little")
     metadata = json.loads(contents[8 : 8 + length])["__metadata__"]
     assert metadata["step"] == "7" and json.loads(metadata["config"])["model"]["ngf"] == 4
+    assert b"/home/me" not in contents and sampler.config.data.path == "/home/me/images"
 
 
 def test_style_mix_needs_excitation(sampler):

@@ -186,7 +186,7 @@ def test_classes():
         np.testing.assert_allclose(start, np.square(own / 127.5 - starts / 127.5).mean((1, 2, 3)).min(), rtol=1e-3)
     assert (result.distances < 0.1 * result.start_distances).all()
     np.testing.assert_array_equal(result.images, conditional.generate(result.z, labels=result.labels))
-    with pytest.raises(UserError, match=r"labels \[1\] do not fit: pass 2 numbers"):
+    with pytest.raises(UserError, match=r"labels have shape \[1\] for 2 image\(s\): pass one class"):
         project(conditional, wanted, None, labels=[1], options=SETTINGS)
     with pytest.raises(UserError, match="conditional: pass"):
         project(conditional, wanted, None, options=SETTINGS)

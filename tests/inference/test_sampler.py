@@ -45,7 +45,7 @@ def test_latents_are_frozen(sampler):
 
 
 @pytest.mark.parametrize("truncation", [0.75, 0.5, 0.1])
-def test_truncation_draws_large_values_anew_and_keeps_the_length(sampler, truncation):
+def test_truncation_resamples_large_values_and_keeps_the_length(sampler, truncation):
     free, truncated = sampler.latents(200, 3), sampler.latents(200, 3, truncation=truncation)
     np.testing.assert_allclose(np.linalg.norm(truncated, axis=1), np.linalg.norm(free, axis=1), rtol=1e-6)
     factors, kept = truncated / free, np.abs(free) <= 2 * truncation
@@ -106,6 +106,16 @@ def test_interpolation_passes_its_latents_with_one_noise(sampler):
     np.testing.assert_array_equal(sampler.interpolate(stations=z, frames=4), closed)  # the former name
 
 
+def test_other_variables_make_other_images_everywhere(sampler):
+    other = Sampler(sampler.generator, sampler.variables, z_dim=8)
+    z = other.latents(1)
+    before = other.generate(z)
+    other.variables = jax.tree.map(lambda leaf: 0 * leaf, sampler.variables)
+    black, mixed = other.generate(z), other.style_mix(z, z)[0]
+    assert not np.array_equal(black, before)
+    np.testing.assert_array_equal(mixed, black)
+
+
 def test_it_says_what_it_is(sampler):
     assert repr(sampler) == "<Sampler of 64x64x3 images from latents [N, 8], iteration 7>"
 
@@ -120,6 +130,16 @@ def test_bad_arguments_are_named(sampler):
     for sides in ((128,), (64, 100), (32,)):
         with pytest.raises(UserError, match=f"{sides[-1]}: must be one of 64"):
             sampler.style_mix(np.zeros((1, 8)), np.zeros((1, 8)), resolutions=sides)
+    for call, message in (
+        (lambda: sampler.sample(-3), "num=-3: must be at least 0"),
+        (lambda: sampler.generate(np.full((1, 8), np.nan)), "latents hold numbers that are not finite"),
+        (lambda: sampler.generate(np.zeros((1, 8)), noise_seed=-1), "noise_seed=-1: must be from 0"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+    plain = Sampler(sampler.generator.clone(skip_excitation=False), sampler.variables, z_dim=8)
+    with pytest.raises(UserError, match="no skip-layer excitation"):
+        plain.style_mix(np.zeros((1, 8)), np.zeros((1, 8)))
     for options, message in (
         ({"easing": "fast"}, "easing='fast': must be one of linear, smooth"),
         ({"frames": 0}, "0 frames between 1 keyframes"),
@@ -135,5 +155,13 @@ def test_labels_of_a_conditional_generator_are_checked(small, variables):
     conditional = Sampler(small.spec.generator.clone(num_classes=2), variables, z_dim=8)
     with pytest.raises(UserError, match="pass 3 labels from 0 to 1"):
         conditional.generate(np.zeros((3, 8)))
-    with pytest.raises(UserError, match=r"labels \[0, 2\] do not fit"):
+    with pytest.raises(UserError, match="label 2: must be a class, a whole number from 0 to 1"):
         conditional.generate(np.zeros((2, 8)), labels=[0, 2])
+    with pytest.raises(UserError, match="label 0.5: must be a class"):
+        conditional.interpolate(np.zeros((2, 8)), 2, labels=0.5)
+    with pytest.raises(UserError, match=r"labels have shape \[3\] for 2 image\(s\)"):
+        conditional.generate(np.zeros((2, 8)), labels=[0, 1, 1])
+    with pytest.raises(UserError, match="num=0"):
+        conditional.sample_by_class(0)
+    np.testing.assert_array_equal(conditional.check_labels(1, 3), [1, 1, 1])
+    np.testing.assert_array_equal(conditional.check_labels([1, 0], 2), [1, 0])

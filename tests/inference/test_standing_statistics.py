@@ -6,6 +6,7 @@ import pytest
 
 from fastgan_jax.inference import standing_statistics as standing
 from fastgan_jax.inference.standing_statistics import standing_statistics
+from fastgan_jax.models.init import initial_variables
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +47,18 @@ def test_standing_statistics_normalize_the_generators_own_images(small, variable
     assert generator.resolution == 64
     top = np.linalg.norm(kernel.reshape(-1, kernel.shape[-1]), 2)
     assert sigma == pytest.approx(top, rel=0.03), "the spectral vectors must be settled"
+
+
+def test_classes_are_drawn_in_the_proportions_of_the_training_images(small):
+    generator = small.spec.generator.clone(num_classes=3)
+    latents, _ = generator.call_shapes(8)
+    variables = initial_variables(jax.random.key(0), generator, *latents, train=False)
+    of = (variables["params"], variables["batch_stats"], variables["spectral"], jax.random.key(1))
+    options = {"latent_size": 8, "batches": 2, "batch_size": 8}
+    one = standing_statistics(generator, *of, **options, labels=np.int32([2]))
+    same = standing_statistics(generator, *of, **options, labels=np.int32([2, 2, 2]))
+    each, equal = (standing_statistics(generator, *of, **options, labels=x) for x in (None, np.int32([0, 1, 2])))
+    means = [np.asarray(own["batch_stats"]["initial"]["norm"]["mean"]) for own in (one, same, each, equal)]
+    np.testing.assert_array_equal(means[0], means[1])
+    np.testing.assert_array_equal(means[2], means[3])
+    assert np.abs(means[0] - means[2]).max() > 1e-4

@@ -77,13 +77,14 @@ def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys)
     assert capsys.readouterr().err == f"error: {run} exists already: choose another --out, or add --overwrite\n"
     (run / "samples").mkdir()
     (run / "samples" / "old.png").touch()
+    (run / "wandb").mkdir()
     for name in ("metrics.jsonl", "metrics.csv", "evaluation.json", "evaluation.png", "coverage.png", "report.html"):
         (run / name).touch()
     other = file.rename(file.with_name("all_5.pth"))
     assert tool.main(["import", "--checkpoint", str(other), "--out", str(run), "--overwrite"]) == 0
     other.rename(file)
     assert load_sampler(run)[2] == 5
-    assert not (run / "samples" / "old.png").exists()
+    assert not (run / "samples" / "old.png").exists() and not (run / "wandb").exists()
     assert {path.name for path in run.iterdir() if path.is_file()} == {"config.json", ".lock"}
     # The reference has no networks of 64 pixels.
     assert tool.main(["export", "--run", str(run), "--out", str(tmp_path / "back.pth")]) == 2

@@ -18,8 +18,9 @@ from reference import (
 )
 
 from fastgan_jax.models import blocks, layers
+from fastgan_jax.models.generator import Generator
 from fastgan_jax.models.spectral_norm import power_iterate
-from fastgan_jax.models.variants import Compute
+from fastgan_jax.models.variants import REFERENCE, Compute
 
 # float32: a few dozen operations in another order, batch norm among them, which divides by what may be a small standard
 # deviation; float64 shows that it is rounding.
@@ -387,6 +388,33 @@ def test_block_in_bfloat16_keeps_its_variables_in_float32(name):
     # Excitation multiplies onto the map that it is given, here in float32; images leave a decoder in float32.
     expected = jnp.float32 if name.startswith(("Skip", "Decoder")) else jnp.bfloat16
     assert value.dtype == expected
+
+
+def test_sums_over_all_pixels_are_exact_in_bfloat16():
+    """Of the gate and of the output's bias: summed in bfloat16, whose 8 bits end at 256, they would stop at a part."""
+    compute = Compute(dtype=jnp.bfloat16)
+    low, high = normal(0, 1, 8, 8, 4), 1 + 0.1 * normal(1, 1, 128, 128, 4)
+    gated = {wide: blocks.SkipLayerExcitation(compute=own) for wide, own in ((True, REFERENCE), (False, compute))}
+    variables = gated[True].init(jax.random.key(0), low, high)
+
+    def gradient(wide: bool) -> jax.Array:
+        given = jnp.asarray(high, jnp.float32 if wide else jnp.bfloat16)
+        return jax.jit(jax.grad(lambda x: gated[wide].apply(variables, x, given).astype(jnp.float32).sum()))(low)
+
+    exact, found = gradient(True), gradient(False)
+    assert np.linalg.norm(found - exact) < 0.03 * np.linalg.norm(exact)
+
+    generator = Generator(64, ngf=4, output_bias=True, compute=compute)
+    cotangent = 0.3 + normal(2, 8, 64, 64, 3)
+
+    def product(bias: jax.Array) -> jax.Array:
+        full = jnp.zeros((8, 64, 64, 3), jnp.bfloat16)
+        image = generator.apply(
+            {"params": {"bias": bias}}, full, method=lambda g, x: g._output(x, g.bias.reshape(1, 1, 1, 3))
+        )
+        return (image * cotangent).sum()
+
+    np.testing.assert_allclose(jax.jit(jax.grad(product))(jnp.zeros(3)), cotangent.sum((0, 1, 2)), rtol=1e-3)
 
 
 def test_swish_is_the_activation_of_the_reference():

@@ -384,3 +384,5 @@ def test_the_network_that_the_page_names_is_the_one_that_evaluate_takes(run, tmp
 def test_a_run_without_decoders_and_spaces_between_their_names(run):
     set_setting(run, "model", "decoders", "big, part")
     assert "make of it: big, part (of the top-left quarter). Iteration 4." in page(write_report(run)).text
+    set_setting(run, "model", "part", "eighth")
+    assert "part (of the top-left 64th)" in page(write_report(run)).text

@@ -101,6 +101,10 @@ def test_the_name_of_a_run(tmp_path, below):
     assert run_folder.run_name(tmp_path / "mine" / below) == "mine"
 
 
+def test_a_downloaded_run_has_its_name_on_the_hub(tmp_path):
+    assert run_folder.run_name(tmp_path / "models--me--heads" / "snapshots" / "0123abcd" / "checkpoints") == "me/heads"
+
+
 def test_paths_sort_by_step(tmp_path):
     run = RunFolder(tmp_path)
     assert run.sample_path(1000).name == "000001000.png"
@@ -117,6 +121,7 @@ def test_what_is_left_of_a_run_without_checkpoints_is_set_aside(tmp_path, caplog
         for number in (1, 2):
             run.metrics.write_text('{"step": 5}\n')
             run.evaluation.write_text("{}")
+            run.nearest.with_suffix(".json").write_text("{}")
             run.config.write_text("{}")
             run.sample_path(5).write_bytes(b"")
             (run.checkpoints / "5").mkdir()
@@ -127,6 +132,6 @@ def test_what_is_left_of_a_run_without_checkpoints_is_set_aside(tmp_path, caplog
             former = tmp_path / f"former{number}"
             assert f"a new run begins; what the old one left is in {former}" in caplog.text
             assert {entry.name for entry in former.iterdir()} == {
-                *("metrics.jsonl", "config.json", "evaluation.json", "samples", "reconstructions"),
+                *("metrics.jsonl", "config.json", "evaluation.json", "nearest.json", "samples", "reconstructions"),
             }
             assert run.samples.is_dir() and not any(run.samples.iterdir()) and not run.evaluation.exists()

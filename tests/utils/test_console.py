@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -98,6 +99,8 @@ import ctypes, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 from fastgan_jax.cli import app
 from fastgan_jax.utils.console import watched
+from fastgan_jax.utils.files import _temporary_folder
+_temporary_folder()
 app.parse = lambda *_: None
 command = app.find_command("sample")
 command.run = lambda _: watched("", lambda: (print("at work", flush=True), ctypes.CDLL(None).sleep(600)))
@@ -105,14 +108,17 @@ sys.exit(app.run_command("sample", []))
 """
 
 
-def test_ctrl_c_ends_a_process_whose_thread_is_in_compiled_code():
-    process = subprocess.Popen([sys.executable, "-c", STUBBORN], text=True, stdout=-1, stderr=-1)
+def test_ctrl_c_ends_a_process_whose_thread_is_in_compiled_code(tmp_path):
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", STUBBORN], text=True, stdout=-1, stderr=-1, env=environment)
     try:
         assert process.stdout.readline() == "at work\n"
+        assert len(list(tmp_path.iterdir())) == 1
         process.send_signal(signal.SIGINT)
         start = time.perf_counter()
         assert process.communicate(timeout=60) == ("", "stopped\n") and process.returncode == 130
         assert time.perf_counter() - start < 20  # the thread would be at work for ten minutes
+        assert not list(tmp_path.iterdir()), "the temporary cache folder goes with it"
     finally:
         process.kill()
 

@@ -104,6 +104,8 @@ def test_a_read_only_cache_is_read_and_not_written(tmp_path, monkeypatch, caplog
     assert cache_folder("data") == tmp_path / "fastgan_jax" / "data"
     first, second = cache_folder("data", to_write=True), cache_folder("compiled", to_write=True)
     assert first.is_dir() and first.parent == second.parent and tmp_path not in first.parents
+    files.remove_temporary_folder()
+    assert not first.exists()
     (message,) = caplog.messages
     assert "data is read-only), so" in message and "set XDG_CACHE_HOME" in message
 
