@@ -62,9 +62,9 @@ def get_config() -> ml_collections.ConfigDict:
     loss.penalty_every = 1  # iterations per computation, weighing as much more (Karras et al. 2020); no faster on CPUs
     loss.smoothing = 0.2  # margins of the hinge are uniform from 1 - this to 1: 0.2 (reference) | 0 (paper)
     loss.reconstruction = "lpips"  # lpips (reference) | l1 | l2 | none: as model.decoders=""
-    loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference's sum)
+    loss.reconstruction_weight = placeholder(float)  # times the batch mean; None: the batch size (reference)
     loss.self_supervision_weight = 1.0  # of the sum of the losses of model.self_supervision
-    loss.perceptual_net = "vgg"  # of lpips: vgg (reference) | squeeze (forty times cheaper) | squeeze_caffe (not LPIPS)
+    loss.perceptual_net = "vgg"  # of lpips: vgg (reference) | squeeze (far cheaper) | squeeze_caffe (not LPIPS)
     loss.perceptual_weights = placeholder(str)  # local file with its weights; None: the user's cache, then download
 
     augment = config.augment = ml_collections.ConfigDict()
@@ -86,7 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.iterations = 50_000  # one update of the discriminator each, and one of the generator by generator_every
     train.generator_every = 1  # iterations between updates of the generator and its average; no faster on CPUs
     train.batch_size = 8  # images per iteration
-    train.devices = placeholder(int)  # that share each batch, as a single one would compute it; None: all that are here
+    train.devices = placeholder(int)  # that split each batch, with the result of a single one; None: all that there are
     train.seed = 0  # of everything random in the run
     train.init_from = placeholder(str)  # run folder or .pth whose networks this run begins with; None: fresh ones
     train.init_step = "latest"  # checkpoint of that run: latest | best | an iteration

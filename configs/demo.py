@@ -20,7 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.decoders = "big"
     config.model.output_tanh = True
     config.loss.reconstruction = "l1"
-    config.augment.policy = ""  # so short a run does not learn 400 images by heart, and varies more without
+    config.augment.policy = ""  # so short a run does not memorize 400 images, and varies more without
     # Fifty times shorter than the paper's runs: larger steps, and an average over the last hundred iterations.
     config.optim.learning_rate = 1e-3
     config.optim.ema_decay = 0.99

@@ -2,7 +2,7 @@
 
 Command:   pip install 'fastgan_jax[projected]' && fastgan train /my/images --preset projected256
 Hardware:  one GPU; projected_cpu is for CPUs. This preset has not been run to its end.
-Settings:  its authors', but for what docs/fidelity.md lists. The discriminator sees features of an EfficientNet that
+Settings:  its authors', except for what docs/fidelity.md lists. The discriminator sees features of an EfficientNet that
            was trained on ImageNet, so evaluate by another network too, and look at the images: heads may be doubled
            where features are perfect.
 """

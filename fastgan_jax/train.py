@@ -119,7 +119,7 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
             _warn_of_other_evaluation(saved, configuration.to_dict(config), of_0_2=of_0_2)
             if step >= iterations:
                 more = " ".join(configuration.to_train_on(configuration.to_dict(config), step))
-                log.info("finished: %s is at iteration %d of %d; %s trains on", run.path, step, iterations, more)
+                log.info("finished: %s is at iteration %d of %d; %s continues it", run.path, step, iterations, more)
                 return None
             _warn_of_other_rate(saved, configuration.to_dict(config), step)
         pretrained = pretrained_from_config(config)  # perhaps after a download

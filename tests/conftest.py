@@ -31,12 +31,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # Parity needs true float32 products where a device would use less for its default.
 jax.config.update("jax_default_matmul_precision", "highest")
 # Compilation is what tests cost on two cores; unoptimized programs compute the same, two to five times sooner.
-# tests/gan/test_parity_optimized.py sets the variable and holds one whole iteration to the reference as users run it.
-OPTIMIZED = bool(os.environ.get("FASTGAN_JAX_TESTS_OPTIMIZED"))
-jax.config.update("jax_disable_most_optimizations", not OPTIMIZED)
+# tests/gan/test_parity_iteration.py holds whole iterations to the reference as users run them.
+jax.config.update("jax_disable_most_optimizations", True)
 # Unoptimized, XLA's newer way of compiling fusions for CPU takes twice as long as the older one. XLA reads the variable
 # when it is first used, and does not start with flags that it does not know: other versions go without.
-if jax.__version_info__[:2] == (0, 10) and not OPTIMIZED:
+if jax.__version_info__[:2] == (0, 10):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 # What one test compiled, another need not, in this process or beside it: the folder lives as long as the first process.
 if "FASTGAN_JAX_TESTS_CACHE" not in os.environ:
@@ -60,10 +59,8 @@ if "PYTEST_XDIST_WORKER" in os.environ and hasattr(os, "sched_setaffinity"):
 
 LONG_FILES = (
     "four_devices",
-    "two_processes",
     "combinations",
     "parity_iteration",
-    "parity_optimized",
     "program",
     "accumulation",
     "step",

@@ -37,11 +37,19 @@ def images(count: int = 20) -> np.ndarray:
 
 
 def train(
-    devices: int, optimizer: optax.GradientTransformation, *, steps: int = STEPS, resident: bool = True, **options
+    devices: int,
+    optimizer: optax.GradientTransformation,
+    *,
+    width: int = 4,
+    steps: int = STEPS,
+    resident: bool = True,
+    **options,
 ) -> tuple[TrainState, dict]:
     """The state after so many iterations, and {name: values at each call}."""
     mesh = batch_mesh(BATCH // options.get("accumulate", 1), devices)
-    spec = dataclasses.replace(spec_from_config(smoke.get_config()), optimizer=optimizer, mesh=mesh)
+    config = smoke.get_config()
+    config.model.update(ngf=width, ndf=width)
+    spec = dataclasses.replace(spec_from_config(config), optimizer=optimizer, mesh=mesh)
     state = placed(create_train_state(jax.random.key(0), spec), mesh)
     data = ImageSet(images(), np.zeros(20, np.int32), Accounting("random"), "random")
     per_call = options.pop("iterations", 1)
@@ -109,7 +117,7 @@ def main(folder: Path) -> None:
     optimizer = optax.adam(1e-5, b1=0.5, eps=1.0)
     runs = {
         "whole": {},
-        "parts": {"accumulate": 2, "resident": False, "steps": 2},  # loops: 21 seconds an iteration on a CPU core
+        "parts": {"accumulate": 2, "resident": False, "steps": 2, "width": 1},  # CPUs are slow in loops
     }
     np.savez(folder / "four.npz", **results())
     found, states = {}, {}

@@ -1,6 +1,7 @@
 """Shared helpers of the tests that compare with PyTorch or with numbers recorded from the reference program."""
 
 import importlib.util
+import os
 from pathlib import Path
 from types import ModuleType
 
@@ -69,6 +70,14 @@ def vector_of(v: np.ndarray, weight_shape: tuple[int, ...]) -> np.ndarray:
 def quick_jit(function, **kwargs):
     """`jax.jit` that spends little on optimizing: for what runs once or twice, compilation is most of the time."""
     options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function, compiler_options=options, **kwargs)
+
+
+def optimized_jit(function, **kwargs):
+    """`jax.jit` as users have it, where the tests go without most optimizations (see conftest.py)."""
+    options = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+    if "xla_cpu_use_fusion_emitters" in os.environ.get("XLA_FLAGS", ""):
+        options["xla_cpu_use_fusion_emitters"] = True
     return jax.jit(function, compiler_options=options, **kwargs)
 
 

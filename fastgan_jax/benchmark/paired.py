@@ -27,7 +27,7 @@ Overrides = Sequence[tuple[str, str]]  # (field, value) as on a command line
 def read_config(path: str | None, overrides: Iterable[tuple[str, str]]) -> Any:
     """The valid configuration of a command line; its source of images need not be set."""
     if path is None:
-        raise UserError("no configuration: add --config, such as --config configs/fewshot256.py")
+        raise UserError("no configuration: add --config, such as --config fewshot256")
     config = configuration.load_config(path)
     configuration.apply_overrides(config, overrides)
     configuration.validate(config, check_source=False)

@@ -10,7 +10,6 @@ reference variants, with their parts per image, or "executed", those of the prog
 
 import datetime
 import json
-import os
 import platform
 import re
 import statistics
@@ -19,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fastgan_jax.data.memory import cpu_threads
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import user_path, write_json
 
@@ -80,7 +80,7 @@ def complete(known: Mapping[str, Any], seconds: Sequence[float], iterations: int
     values = {
         **known,
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": {"processor": processor_name(), "cores": usable_cores()},
+        "machine": {"processor": processor_name(), "cores": cpu_threads()},
         "ms_per_iteration": times,
         "iterations_per_block": iterations,
         "images_per_second": known["batch_size"] * per_second,
@@ -106,11 +106,6 @@ def versions(*packages: str) -> dict[str, str]:
 
     ours = {"python": platform.python_version(), "fastgan_jax": __version__}
     return ours | {package: metadata.version(package) for package in packages}
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def processor_name() -> str:

@@ -1,9 +1,9 @@
 """Compiles the training program for a device that is not here, and says what it would do there.
 
 XLA compiles for GPUs and TPUs on any x86 machine: the kernels, the bytes that they move and the memory that they need
-are those of the very program that training runs there. Times are an estimate (`roofline`). The compiler runs in a
-process of its own, this module's `main`, because it takes its settings from the environment, ends its process when it
-fails, and must not touch a device that is here.
+are those of the program that training runs there, except for autotuning, which needs the device. Times are an estimate
+(`roofline`). The compiler runs in a process of its own, this module's `main`, because it takes its settings from the
+environment, ends its process when it fails, and must not touch a device that is here.
 """
 
 import collections
@@ -28,7 +28,7 @@ from fastgan_jax.benchmark import results, scaling
 from fastgan_jax.benchmark.hlo import COLLECTIVES, Kernel, Program
 from fastgan_jax.benchmark.paired import child_environment
 from fastgan_jax.benchmark.workload import arithmetic, make_workload
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 from fastgan_jax.utils.devices import BATCH_AXIS, along_batch, on_all
 from fastgan_jax.utils.files import check_outputs, user_path, write_text
 
@@ -176,8 +176,7 @@ def count(device: Device, config: Any, hlo: str | None = None, devices: int = 1)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
-        reason = str(error).splitlines()[0]
-        raise UserError(f"the program does not fit the memory of {device['device']} ({reason})") from None
+        raise UserError(f"the program does not fit the memory of {device['device']} ({gist(error)})") from None
     compile_seconds, text, memory = time.perf_counter() - start, compiled.as_text(), compiled.memory_analysis()
     if hlo:
         write_text(hlo, text)

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.count,
         default=1,
         metavar="N",
-        help="with --target: that share a batch (default: 1)",
+        help="with --target: number of devices that share a batch (default: 1)",
     )
     action.add_argument("--target", metavar="NAME|FILE", help="only compile, for this device; it need not be here")
     action.add_argument(
@@ -58,14 +58,14 @@ def add_timing(parser: argparse.ArgumentParser) -> Any:
         type=options.count,
         default=10,
         metavar="N",
-        help="in a block, a multiple of those of a call, on CPUs 1, elsewhere up to 10 (default: 10)",
+        help="per block: a multiple of those per device call, 1 on CPUs and up to 10 elsewhere (default: 10)",
     )
-    add("--blocks", type=options.count, default=5, metavar="B", help="that are timed (default: 5)")
+    add("--blocks", type=options.count, default=5, metavar="B", help="number of timed blocks (default: 5)")
     add("--json", type=options.path, metavar="FILE", help="also write the result here")
     add("--threads", type=options.count, metavar="T", help="cores to use (default: all; needs Linux)")
     against = (
-        "compare with the same configuration but for these fields, NAME=VALUE joined by spaces, in neighboring blocks; "
-        "may be given several times"
+        "compare with the same configuration except for these fields, NAME=VALUE joined by spaces, in neighboring "
+        "blocks; may be given several times"
     )
     add("--against", action="append", default=[], metavar="FIELDS", help=against)
     options.take_overrides(parser)

@@ -60,7 +60,7 @@ def import_file(arguments: argparse.Namespace) -> None:
     words = [f"--config.{name}={value}" for name, value in changed.items() if name != "data.path"]
     out = shlex.quote(str(arguments.out))
     print(f"sample:   fastgan sample --run {out} --out samples.png")
-    print(f"train on: fastgan train {shlex.quote(images)} --preset base --workdir {out} {shlex.join(words)}")
+    print(f"continue: fastgan train {shlex.quote(images)} --preset base --workdir {out} {shlex.join(words)}")
 
 
 def export_run(arguments: argparse.Namespace) -> None:

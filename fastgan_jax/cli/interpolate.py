@@ -12,16 +12,16 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import Progress
 
 EXAMPLES = """examples:
-  fastgan interpolate --run runs/demo --seeds 0-5 --out interpolation.mp4
+  fastgan interpolate --run runs/demo --seeds 0-5 --out interpolation.gif
   fastgan interpolate --run runs/demo --seeds 3,14,15 --frames 20 --fps 10 --easing smooth --out interpolation.gif
   fastgan interpolate --run runs/mine --latents projected/projected.npz --open --out between.webp
-  fastgan interpolate --run runs/demo --seeds 0-11 --grid 2x3 --out six.mp4"""
+  fastgan interpolate --run runs/demo --seeds 0-11 --grid 2x3 --out six.webp"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.add_shared(parser, "--run", "--step", "--truncation")
-    options.add_out(parser, "a .mp4, .gif or .webp file, or a folder")
+    options.add_out(parser, "a .gif, .webp or .mp4 file (mp4 needs the extra video), or a folder")
     which = parser.add_mutually_exclusive_group().add_argument
     which("--seeds", type=options.seeds, default="0-5", metavar="S,S-S", help="keyframes: the first latent of each")
     which("--latents", type=options.path, metavar="FILE", help="keyframes: z [N, nz] in an .npz, as of project")
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=options.grid,
         default="1x1",
         metavar="RxC",
-        help="show R x C of them at once; they share the keyframes out",
+        help="show R x C of them at once; the keyframes are divided among them",
     )
     add("--label", type=int, metavar="L", help="class, for a conditional model (default: that of --latents)")
     add("--noise-seed", type=options.seed, metavar="S", help="of the noise (default: that of --latents, or 0)")

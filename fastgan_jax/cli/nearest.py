@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "--run", "--step", "--data", "--net", "--weights")
     options.add_out(parser, "a .png file; the table goes into a .json of the same name", kind=options.png_path)
     add("--num", type=options.count, default=16, metavar="N", help="samples (default: 16)")
-    add("--seed", type=options.seed, default=0, metavar="S", help="of the samples (default: 0)")
+    add("--seed", type=options.seed, default=0, metavar="S", help="seed of the samples (default: 0)")
     add("--neighbors", "--neighbours", type=options.count, default=3, metavar="K", help="of each sample (default: 3)")
 
 

@@ -137,7 +137,7 @@ SHARED = {
         **{"type": truncation, "default": 1.0, "metavar": "T"},
         "help": "below 1: draw values of the latents beyond 2 T anew, and keep each latent's length (default: 1)",
     },
-    "--columns": {"type": count, "metavar": "C", "help": "of the grid (default: about square)"},
+    "--columns": {"type": count, "metavar": "C", "help": "columns of the grid (default: about square)"},
     "--data": {"type": path, "metavar": "PATH", "help": "folder or zip of real images (default: the training set)"},
     "--net": {
         "choices": tuple(PERCEPTUAL),

@@ -11,14 +11,14 @@ from fastgan_jax.cli import options
 from fastgan_jax.utils.console import Progress
 
 EXAMPLES = """examples:
-  fastgan progress --run runs/demo --out progress.mp4
+  fastgan progress --run runs/demo --out progress.gif
   fastgan progress --run runs/demo --num 4 --seed 3 --fps 2 --out progress.gif"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.add_shared(parser, "--run", "--columns")
-    options.add_out(parser, "a .mp4, .gif or .webp file, or a folder")
+    options.add_out(parser, "a .gif, .webp or .mp4 file (mp4 needs the extra video), or a folder")
     add("--num", type=options.count, default=16, metavar="N", help="number of latents (default: 16)")
     add("--seed", type=options.seed, default=0, metavar="S", help="of the latents (default: 0)")
     add("--fps", type=float, default=2, metavar="F", help="checkpoints per second (default: 2)")

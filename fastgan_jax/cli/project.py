@@ -19,8 +19,8 @@ from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
 HELP = {
-    "updates": "of Adam",
-    "learning_rate": "of Adam",
+    "updates": "Adam updates",
+    "learning_rate": "Adam's learning rate",
     "prior_weight": "weight of the penalty that keeps the length of z near what is usual",
     "starts": "random latents that are tried first; the search starts from the nearest",
     "seed": "of these latents",

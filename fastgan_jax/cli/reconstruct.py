@@ -28,7 +28,7 @@ DISTANCES = ("lpips", "l1", "l2")
 HELP = {
     "iterations": "of the decoders",
     "batch_size": "images per iteration",
-    "learning_rate": "of Adam",
+    "learning_rate": "Adam's learning rate",
     "held_out": "share of images",
     "seed": "of everything random",
 }

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from fastgan_jax.data.source import Source
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 
 ENDING = ".array_record"
 
@@ -29,8 +29,9 @@ class ArrayRecordSource(Source):
             self._records = ArrayRecordDataSource(list(map(str, self._files)))
             self.names = [f"{index:06d}" for index in range(len(self._records))]
         except Exception as error:  # noqa: BLE001 (the reader raises all kinds)
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:160]
-            raise UserError(f"data.path={place} cannot be read as array_record ({reason}): write it anew") from None
+            raise UserError(
+                f"data.path={place} cannot be read as array_record ({gist(error)}): write it anew"
+            ) from None
 
     def read(self, index: int) -> bytes:
         return bytes(self._records[index])

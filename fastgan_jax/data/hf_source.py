@@ -2,13 +2,12 @@
 
 import hashlib
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from fastgan_jax.data.memory import threads_for_files
 from fastgan_jax.data.source import Source
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 from fastgan_jax.utils.files import user_path
 
 FILE_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}  # of `datasets`, for local files
@@ -40,7 +39,7 @@ class HuggingFaceSource(Source):
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 (the library and its HTTP client have errors of their own)
-            problem = f"data.hf={data.hf}, data.hf_split={data.hf_split} cannot be loaded ({_brief(error)})"
+            problem = f"data.hf={data.hf}, data.hf_split={data.hf_split} cannot be loaded ({gist(error, 2)})"
             cure = "check the network, or give the name of a data set on the hub, or a local folder or .parquet file"
             raise UserError(f"{problem}: {cure}") from None
         column = self._image_column(rows, data.hf_column)
@@ -101,7 +100,7 @@ class HuggingFaceSource(Source):
     def fingerprint(self) -> str:
         """Of contents, so that a copy or another machine's cache is the same set."""
         digest = hashlib.sha256()
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with threads_for_files() as pool:
             for content in pool.map(self._content_hash, range(len(self.names))):
                 digest.update(content)
         return digest.hexdigest()
@@ -170,8 +169,3 @@ def _size(name: str) -> str:
         return f" ({sum(file.size or 0 for file in files) / 1e6:.0f} MB)"
     except Exception:  # noqa: BLE001 (what is wrong, loading will say)
         return ""
-
-
-def _brief(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:200] if lines else type(error).__name__

@@ -1,7 +1,7 @@
 """Images of a data set of tensorflow-datasets, read by random access without TensorFlow."""
 
 from fastgan_jax.data.source import Source
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 
 
 class TfdsSource(Source):
@@ -27,12 +27,12 @@ class TfdsSource(Source):
             raise UserError(f"data.tfds={name}: tensorflow-datasets has no such data set") from None
         except (NotImplementedError, AssertionError, KeyError, FileNotFoundError, ModuleNotFoundError) as error:
             raise UserError(
-                f"data.tfds={name} is not prepared for random access ({_brief(error)}): prepare it once, where "
+                f"data.tfds={name} is not prepared for random access ({gist(error)}): prepare it once, where "
                 'TensorFlow is installed: python -c "import tensorflow_datasets as tfds; '
                 f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
             ) from None
         except ValueError as error:
-            raise UserError(f"data.tfds={name}, data.tfds_split={split}: {_brief(error)}") from None
+            raise UserError(f"data.tfds={name}, data.tfds_split={split}: {gist(error)}") from None
         self._version = f"{builder.info.full_name}/{split}/{len(self._rows)}"
         self.names = [f"{index:06d}" for index in range(len(self._rows))]
 
@@ -57,8 +57,3 @@ class TfdsSource(Source):
     def fingerprint(self) -> str:
         """Name, version and split: a prepared data set does not change."""
         return self._version
-
-
-def _brief(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__

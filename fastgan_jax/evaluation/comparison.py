@@ -57,7 +57,6 @@ def read_run(run: Path, step: int | str, num: int, seed: int, evaluation: Evalua
     """
     sampler, folder = load(run, step), RunFolder(run)
     lines = read_metrics(folder.metrics)
-    labels = np.arange(num) % sampler.generator.num_classes if sampler.generator.num_classes else None
     if evaluation is not None:
         history, facts = finite(evaluation), evaluation.facts
     elif folder.evaluation.is_file():
@@ -70,7 +69,7 @@ def read_run(run: Path, step: int | str, num: int, seed: int, evaluation: Evalua
             networks = networks_in_words(sampler.config)
             facts = {"num_samples": own.num_samples, "seed": own.seed, "networks": networks}
     settings = _settings(facts, history, sampler.config)
-    images = rgb(sampler.sample(num, seed, labels=labels))
+    images = rgb(sampler.sample(num, seed))
     return Compared(run_name(run), sampler.step, images, _minutes(lines, sampler.step), history, settings)
 
 

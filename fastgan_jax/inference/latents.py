@@ -53,7 +53,7 @@ def latents_of(sampler: "Sampler", chosen: list[int] | SavedLatents, truncation:
     if not isinstance(chosen, SavedLatents):
         return SavedLatents(np.concatenate([sampler.latents(1, seed, truncation=truncation) for seed in chosen]))
     if truncation != 1:
-        raise UserError(f"--truncation {truncation:g} is of latents that are drawn: leave it out with those of a file")
+        raise UserError(f"--truncation {truncation:g} is for latents drawn from a seed, not for a file's: leave it out")
     return chosen
 
 

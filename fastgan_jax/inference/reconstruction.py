@@ -24,6 +24,9 @@ def reconstruct(
 ) -> dict[str, jax.Array]:
     """Images uint8 [B, R, R, C] and each decoder's reconstructions of them, normalized with the stored statistics.
 
+    These are running averages over real and generated images, of which the latter count 70 %, while training decodes
+    maps that are normalized by their own batch: so reconstructions look worse here than the logged loss says.
+
     `resize`, "nearest" or "antialias", makes the small view; `labels` int32 [B] are for a conditional discriminator;
     `cell`, from 0 on, is what the decoder "part" reconstructs.
 

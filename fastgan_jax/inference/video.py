@@ -77,7 +77,7 @@ def durations(count: int, fps: float) -> list[int]:
 def _check_format(path: Path, fps: float) -> None:
     suffix = path.suffix.lower()
     if suffix and suffix not in MOST_FPS:
-        raise UserError(f"{path}: a video ends in {', '.join(MOST_FPS)}, or has no suffix for a folder of PNGs")
+        raise UserError(f"{path}: a video file ends in {', '.join(MOST_FPS)}, or has no suffix for a folder of PNGs")
     most = MOST_FPS.get(suffix, 100)
     if not LEAST_FPS <= fps <= most:
         raise UserError(f"{fps:g} frames per second: must be from {LEAST_FPS} to {most} for {suffix or 'PNGs'}")

@@ -1,4 +1,4 @@
-"""From a checkpoint of the reference program to a run folder that samples and trains on."""
+"""From a checkpoint of the reference program to a run folder that can be sampled and trained further."""
 
 import re
 import shutil
@@ -61,7 +61,7 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
     config, notes = configure(base_config, checkpoint)
     step, iterations = step_of(path, checkpoint), config.train.iterations
     if step >= iterations:
-        notes.append(f"iteration {step} is not below train.iterations={iterations}: to train on, set it higher")
+        notes.append(f"iteration {step} is not below train.iterations={iterations}: to continue, set it higher")
     spec = spec_from_config(config)
     state = _fill(create_train_state(jax.random.key(config.train.seed), spec), checkpoint, step)
     # Variables for sampling have statistics of their own; `state` keeps the file's.
@@ -107,7 +107,7 @@ def step_of(path: Path, checkpoint: ReferenceCheckpoint) -> int:
     named = STEP_IN_NAME.search(path.stem)
     step = int(named[1]) if named else max((m.updates for m in checkpoint.moments.values()), default=0)
     if step > LARGEST_STEP:
-        raise UserError(f"{path.name} speaks of iteration {step}, which is above {LARGEST_STEP}: rename the file")
+        raise UserError(f"{path.name} names iteration {step}, which is above {LARGEST_STEP}: rename the file")
     return step
 
 

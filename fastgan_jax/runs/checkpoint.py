@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 from fastgan_jax.metrics.registry import rank, ranked_by
 from fastgan_jax.runs.config import upgrade
 from fastgan_jax.utils.devices import check_device
@@ -490,8 +490,7 @@ def _reason(error: BaseException) -> str:
     for text, reason in REASONS.items():
         if text in str(error):
             return reason
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return gist(error)
 
 
 @functools.cache

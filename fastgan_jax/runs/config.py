@@ -274,7 +274,7 @@ def validate(config: ml_collections.ConfigDict, *, check_source: bool = True, to
         problem = f"loss.reconstruction=lpips with model.channels={model.channels}: lpips takes 3 channels"
         raise UserError(f"{problem}; use loss.reconstruction=l1")
     if to_train and config.loss.reconstruction == "lpips" and config.loss.perceptual_net == PIXELS:
-        raise UserError(f"loss.perceptual_net={PIXELS} is no network: use loss.reconstruction=l2")
+        raise UserError(f"loss.perceptual_net={PIXELS} is not a network: use loss.reconstruction=l2")
     _validate_metrics(config.eval, model.resolution)
     if model.num_classes and config.data.demo_images:
         raise UserError(f"model.num_classes={model.num_classes}: the demo images have no classes; set 0")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 from fastgan_jax.utils.console import announced
 
 HUB = "hf://"
@@ -37,12 +37,12 @@ def download_run(address: str) -> Path:
         # A warning is shown even where nobody has set up logging: nothing is fetched silently.
         log.warning("%s: %d files, %.1f MB, from %s", address, len(files), size, _endpoint(hub))
     except Exception as error:  # noqa: BLE001 (the library and its HTTP client have errors of their own)
-        reason = brief(error)
+        reason = gist(error, 2)
         try:
             folder = hub.snapshot_download(name, revision=revision or None, local_files_only=True)
         except Exception:  # noqa: BLE001 (as above)
             cure = "check the name and the network; a private one needs hf auth login, or HF_TOKEN"
-            raise UserError(f"{address} cannot be had from {_endpoint(hub)} ({reason}): {cure}") from None
+            raise UserError(f"{address} is not available from {_endpoint(hub)} ({reason}): {cure}") from None
         log.warning("%s: the copy that was downloaded before, since the hub does not answer (%s)", address, reason)
         return Path(folder)
     try:
@@ -50,7 +50,7 @@ def download_run(address: str) -> Path:
             return Path(hub.snapshot_download(name, revision=revision or None))
     except Exception as error:  # noqa: BLE001 (as above)
         cure = "try again, or set HF_HOME to a folder that can be written"
-        raise UserError(f"{address} could not be downloaded ({brief(error)}): {cure}") from None
+        raise UserError(f"{address} could not be downloaded ({gist(error, 2)}): {cure}") from None
 
 
 def upload(name: str, files: Mapping[str, Path | bytes], message: str, *, private: bool) -> str:
@@ -76,7 +76,7 @@ def upload(name: str, files: Mapping[str, Path | bytes], message: str, *, privat
             operations += [hub.CommitOperationDelete(path) for path in old]
             api.create_commit(name, operations, commit_message=message)
     except Exception as error:  # noqa: BLE001 (as above)
-        problem = f"{name} could not be uploaded to {_endpoint(hub)} ({brief(error)})"
+        problem = f"{name} could not be uploaded to {_endpoint(hub)} ({gist(error, 2)})"
         raise UserError(f"{problem}: what was there before is unchanged") from None
     return made.url
 
@@ -93,12 +93,6 @@ def check_name(name: str, given: Any) -> None:
     """Raises a UserError if `name` is not USER/NAME; the message shows what was `given`."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+", name):
         raise UserError(f"{given}: must be USER/NAME of letters, digits, -, _ and .")
-
-
-def brief(error: BaseException) -> str:
-    """The gist of an error of the hub, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:200] if lines else type(error).__name__
 
 
 def _import_hub() -> Any:

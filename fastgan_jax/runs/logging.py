@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 from fastgan_jax.runs.checkpoint import plain_path
 from fastgan_jax.runs.folder import RunFolder, run_name
 from fastgan_jax.utils.files import as_unicode, explained, replacing, write_text
@@ -144,7 +144,7 @@ class WeightsAndBiases(Logger):
     @staticmethod
     def _refused(error: Exception) -> UserError:
         cure = "or set WANDB_MODE=offline, and send the run later with wandb sync"
-        return UserError(f"train.loggers=wandb: {_first_line(error).rstrip('.')}, {cure}")
+        return UserError(f"train.loggers=wandb: {gist(error).rstrip('.')}, {cure}")
 
     def __init__(self, run: RunFolder, resume_step: int):
         import wandb
@@ -196,7 +196,7 @@ class WeightsAndBiases(Logger):
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
-        log.warning("Weights & Biases failed (%s): training goes on without; metrics.jsonl has all", _first_line(error))
+        log.warning("Weights & Biases failed (%s): training goes on without; metrics.jsonl has all", gist(error))
 
 
 LOGGERS: dict[str, type[Logger]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "csv": Csv}
@@ -253,10 +253,6 @@ class MetricsWriter:
     def _explained(self) -> contextlib.AbstractContextManager[None]:
         problem = f"the log of {self._path.parent} cannot be written"
         return explained(problem, "free some space; the same command then resumes")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 from fastgan_jax.utils.files import cache_folder
 
 BATCH_AXIS = "data"  # of a mesh: its devices have one part each of a batch
@@ -129,7 +129,7 @@ def driver_advice() -> Iterator[None]:
         if not re.search(DRIVER_ERRORS, str(error)):
             raise
         cure = "update its driver, end other programs that use it, unset LD_LIBRARY_PATH, or set JAX_PLATFORMS=cpu"
-        raise UserError(f"the device does not work ({str(error).strip().splitlines()[0][:200]}): {cure}") from error
+        raise UserError(f"the device does not work ({gist(error)}): {cure}") from error
 
 
 def check_device() -> None:

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Iterator
 from functools import partial
 
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 from fastgan_jax.utils.console import watched
 
 AUTOMATIC = "auto"
@@ -76,7 +76,7 @@ def join(coordinator: str | None, processes: int | None, process: int | None) ->
         watched("waiting for the other processes", meet)
     except (RuntimeError, ValueError) as error:
         cure = f"start all within {START_SECONDS} s, with a free port that they reach"
-        reason = str(error).strip().splitlines()[0]
+        reason = gist(error)
         where = coordinator or "the address of the cluster"
         raise UserError(f"the processes of the run did not meet at {where} ({reason}): {cure}") from None
     check_device()
@@ -131,8 +131,7 @@ def ending_together() -> Iterator[None]:
         if isinstance(error, KeyboardInterrupt):
             message, code = "stopped", 128 + getattr(error, "signal_number", 2)
         elif isinstance(error, jax.errors.JaxRuntimeError):
-            reason = str(error).strip().splitlines()[0][:200]
-            problem = f"another process of the run ended, or a device failed ({reason})"
+            problem = f"another process of the run ended, or a device failed ({gist(error)})"
             message, code = f"error: {problem}: start all of them again, and they resume", 1
         elif not isinstance(error, UserError):
             message, code = traceback.format_exc(), 1

@@ -1,4 +1,4 @@
-"""Every command in README.md, docs/, the presets and the notebook is one that the program takes."""
+"""Every command in README.md, docs/ and the presets is one that the program takes."""
 
 import re
 import shlex
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from configs import base
 from fastgan_jax.cli.app import find_command, parse
+from fastgan_jax.configs import preset_names
+from fastgan_jax.runs.config import apply_overrides
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "configs").glob("*.py"))]
@@ -39,4 +42,6 @@ def test_the_program_takes_the_documented_command(command):
     if not arguments:  # the program's own option, or the mere name of a command
         assert name.startswith("--") or find_command(name)
     else:
-        parse(name, arguments)  # raises UserError where there is no such option
+        parsed = parse(name, arguments)  # raises UserError where there is no such option
+        apply_overrides(base.get_config(), getattr(parsed, "overrides", None) or [])
+        assert getattr(parsed, "preset", None) in (None, *preset_names())

@@ -10,7 +10,7 @@ from tool_modules import load_tool
 
 from fastgan_jax import main
 from fastgan_jax.pretrained import store
-from fastgan_jax.pretrained.registry import FILES
+from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, FILES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,6 +18,8 @@ def cache(tmp_path_factory):
     """A cache folder with a random SqueezeNet as the only weights."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        small = dataclasses.replace(FEATURE_NETWORKS["squeeze_caffe"], side=48)  # to save time
+        patch.setitem(FEATURE_NETWORKS, "squeeze_caffe", small)
         cache_random_squeezenet()
         yield
 

@@ -133,7 +133,7 @@ def test_before_the_work_names_and_login_are_checked(hub, smoke_run, monkeypatch
 
 
 def test_a_run_that_is_not_on_the_hub_is_one_line(hub, tmp_path, capsys):
-    with pytest.raises(UserError, match="hf://me/nothing cannot be had from http://127"):
+    with pytest.raises(UserError, match="hf://me/nothing is not available from http://127"):
         fastgan_jax.load("hf://me/nothing")
     assert run("sample", "--run", "hf://nothing", "--out", tmp_path / "a.png") == 2
     assert capsys.readouterr().err == "error: hf://nothing: must be USER/NAME of letters, digits, -, _ and .\n"

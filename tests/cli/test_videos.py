@@ -64,7 +64,7 @@ def test_interpolate_shows_several_latents_of_a_file_side_by_side(smoke_run, tmp
 @pytest.mark.parametrize(
     ("tool", "arguments", "message"),
     [
-        ("interpolate", ["--out", "x.avi"], "a video ends in"),
+        ("interpolate", ["--out", "x.avi"], "a video file ends in"),
         ("interpolate", ["--out", "x.gif", "--seeds", "1"], "1 keyframes for 1 interpolation(s)"),
         ("interpolate", ["--out", "x.gif", "--grid", "2"], "--grid 2: must be rows and columns"),
         ("interpolate", ["--out", "x.gif", "--frames", "0"], "--frames 0"),

@@ -8,6 +8,7 @@ import importlib.util
 from functools import cache
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +23,15 @@ COUNT, SIDE = 64, 64
 BY_FEATURES = "frechet,kid,precision_recall,density_coverage"
 # At some scale alone, textures need not improve; density has no best value above 1.
 UNORDERED = {"swd_256", "swd_128", "swd_64", "swd_32", "density"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimized():
+    """Here running is the cost, not compilation: hundreds of images go through each network."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @cache

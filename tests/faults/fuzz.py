@@ -3,6 +3,7 @@
 A property takes hypothesis' `data`. `fuzz` draws for minutes; tests/faults/test_fuzz.py draws a few, always the same.
 """
 
+import contextlib
 import functools
 import io
 import itertools
@@ -17,6 +18,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +37,7 @@ from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints, checksum, find_checkpoint, load_sampler, load_state, newest_config
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import read_metrics
+from fastgan_jax.utils import files
 
 MEMORY = 2**31  # bytes that a case may take beyond what the process has
 SECONDS = 20  # of a core that a case may take
@@ -345,18 +348,16 @@ def any_pickle(data: st.DataObject) -> None:
 
 def bombs(data: st.DataObject) -> None:
     """Files that unpack to far more than they are."""
-    size = data.draw(st.sampled_from((2**28, 2**31)))
     kind = data.draw(st.sampled_from((".npz", ".pth", ".zip")))
-    path = bomb(kind, size)
-    if kind == ".zip":
-        source = ZipSource(path)
-        for index in range(len(source.names)):
-            assert isinstance(decode_or_reason_of(lambda index=index: source.read(index)), str)
-        refused(lambda: source.read_other("dataset.json"))
-        source.close()
-    else:
-        error = refused(lambda: read_arrays(path))
-        assert error or size < 2**31, "what unpacks to gigabytes was read"
+    path = bomb(kind, data.draw(st.sampled_from((2**20, 2**24))))
+    with mock.patch.object(files, "LARGEST_UNPACKED", 2**16):  # so that megabytes stand for gigabytes
+        if kind == ".zip":
+            source = ZipSource(path)
+            assert "it would unpack to" in decode_or_reason_of(lambda: source.read(0))
+            assert "it would unpack to" in str(refused(lambda: source.read_other("dataset.json")))
+            source.close()
+        else:
+            assert "unpack" in str(refused(lambda: read_arrays(path)))
 
 
 @functools.cache
@@ -369,8 +370,7 @@ def bomb(kind: str, size: int) -> Path:
         for name in names:
             with archive.open(name, "w", force_zip64=True) as member:
                 member.write(header.getvalue() if kind == ".npz" else b"\x80\x02")
-                for _ in range(size // 2**24):
-                    member.write(bytes(2**24))
+                member.write(bytes(size))
     return path
 
 
@@ -448,7 +448,7 @@ PROPERTIES: tuple[Property, ...] = (
     *(overrides, values_of_other_types, bytes_of_a_run, values_of_a_run, bytes_of_weights, any_pickle, bombs),
     *(bytes_of_images, zips),
 )
-SLOW = {bytes_of_a_run: 3, values_of_a_run: 3, bombs: 1}  # examples in the fast profile, of those that take long
+SLOW = {bytes_of_a_run: 3, values_of_a_run: 3}  # examples in the fast profile, of those that take long
 
 
 def bounded(check: Property) -> Property:
@@ -456,7 +456,7 @@ def bounded(check: Property) -> Property:
 
     @functools.wraps(check)
     def run(data: st.DataObject) -> None:
-        before, started = peak(), time.process_time()
+        before, started = fresh_peak(), time.process_time()
         check(data)
         assert peak() - before < MEMORY, f"{(peak() - before) / 2**20:.0f} MiB"
         assert time.process_time() - started < SECONDS, f"{time.process_time() - started:.0f} s"
@@ -467,6 +467,13 @@ def bounded(check: Property) -> Property:
 def peak() -> int:
     """The most bytes of main memory that this process has had."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def fresh_peak() -> int:
+    """`peak`, from here on counted anew where the system can: else what once was hides what is taken below it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return peak()
 
 
 def draw_cases(check: Property, examples: int, number: int | None = None) -> None:

@@ -12,14 +12,11 @@ import pytest
 
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.gan import losses
-from fastgan_jax.gan.randomness import draw_step
 from fastgan_jax.gan.state import NetworkState
 from fastgan_jax.gan.step import (
     Seen,
     discriminator_gradient,
-    discriminator_passes,
     generator_loss_gradient,
-    reconstruction_targets,
     train_step,
 )
 from fastgan_jax.models.discriminator import DiscriminatorOutput
@@ -81,10 +78,14 @@ def test_distances_differ_off_the_unit():
 def test_a_new_loss_is_one_entry(small, monkeypatch):
     """A least-squares loss and a Charbonnier distance, from the configuration to the step."""
 
+    called = set()
+
     def least_squares(real, fake, real_margins, fake_margins):
+        called.add("least_squares")
         return jnp.square(real - 1).mean(), jnp.square(fake + 1).mean()
 
     def charbonnier(first, second):
+        called.add("charbonnier")
         return jnp.sqrt(jnp.square(first - second) + 1e-6).mean((1, 2, 3))
 
     monkeypatch.setitem(losses.ADVERSARIAL, "least_squares", losses.Adversarial(least_squares))
@@ -97,15 +98,7 @@ def test_a_new_loss_is_one_entry(small, monkeypatch):
     spec = spec_from_config(config)
     _, metrics = jax.eval_shape(partial(train_step, spec), small.state, small.images, small.labels)
     assert {"loss/d_real", "loss/reconstruction"} <= metrics.keys()
-    draws = draw_step(jax.random.key(0), spec, 4)
-    passes = discriminator_passes(small.state.discriminator)
-    images = (jnp.zeros((4, 64, 64, 3)), jnp.zeros((4, 32, 32, 3)))
-    targets = reconstruction_targets(spec, None, images[0], draws.cell)
-    seen = Seen(images, images, small.labels)
-    gradient = partial(discriminator_gradient, spec, None, passes, seen, targets, draws, small.state)
-    _, _, metrics = jax.jit(gradient)()
-    # Of untrained logits near 0, each half of the loss is near 1.
-    assert float(metrics["loss/d_real"]) == pytest.approx(1, abs=0.6)
+    assert called == {"least_squares", "charbonnier"}
 
 
 LOGITS = jnp.array([[1.0, -2.0], [0.5, 3.0]]), jnp.array([[-1.0, 0.0], [2.0, 0.5]])

@@ -20,7 +20,18 @@ import numpy as np
 import optax
 import pytest
 from flax import traverse_util
-from reference import FIXTURES, assert_close, logits_flat, logits_rows, quick_jit, recipe, report, to_nchw, to_nhwc
+from reference import (
+    FIXTURES,
+    assert_close,
+    logits_flat,
+    logits_rows,
+    optimized_jit,
+    quick_jit,
+    recipe,
+    report,
+    to_nchw,
+    to_nhwc,
+)
 
 from configs import base
 from fastgan_jax.build import spec_from_config
@@ -205,9 +216,9 @@ def recording() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def double(recording) -> tuple[list[Iteration], TrainState, Spec]:
-    """Three iterations in float64."""
+    """Three iterations in float64, optimized as users run them."""
     with double_precision():
-        return run(recording["parts"], ITERATIONS, jnp.float64, jax.jit)
+        return run(recording["parts"], ITERATIONS, jnp.float64, optimized_jit)
 
 
 @pytest.fixture(scope="module")

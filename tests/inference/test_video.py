@@ -150,7 +150,7 @@ def test_no_frame_of_a_gif_is_so_short_that_browsers_slow_it_down(count, fps):
 
 def test_videos_that_cannot_be_written(tmp_path, monkeypatch):
     for name, fps, message in (
-        ("x.avi", 8, r"x\.avi: a video ends in \.mp4, \.gif, \.webp"),
+        ("x.avi", 8, r"x\.avi: a video file ends in \.mp4, \.gif, \.webp"),
         ("x.gif", 0, "0 frames per second: must be from 0.01 to 50 for .gif"),
         ("x.gif", 0.001, "0.001 frames per second: must be from 0.01"),
         ("x.gif", 60, "60 frames per second: .* to 50 for .gif"),

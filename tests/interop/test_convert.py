@@ -58,10 +58,10 @@ def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys)
     assert made == f"{run}: iteration 60000, resolution 64, ngf 2, ndf 2, nz 3, 3 channels"
     assert [note.split("(")[0] for note in notes] == [
         "note: no averaged parameters ",
-        "note: iteration 60000 is not below train.iterations=50000: to train on, set it higher",
+        "note: iteration 60000 is not below train.iterations=50000: to continue, set it higher",
     ]
     assert sample == f"sample:   fastgan sample --run '{run}' --out samples.png"
-    assert train.startswith(f"train on: fastgan train /images --preset base --workdir '{run}' --config.")
+    assert train.startswith(f"continue: fastgan train /images --preset base --workdir '{run}' --config.")
     for word in ("--config.model.resolution=64", "--config.model.nz=3"):
         assert word in train
 

@@ -62,9 +62,14 @@ BFLOAT16_SHAPES = ((2, 16, 16, 16), (3, 3, 16, 16), (2, 16, 16, 16))
 
 def values_and_gradients(function, x: np.ndarray, kernel: np.ndarray) -> dict[str, jax.Array]:
     """The result of function(x, kernel), and its gradients for a random cotangent."""
-    value, pull_back = jax.vjp(function, jnp.asarray(x), jnp.asarray(kernel))
-    dx, dkernel = pull_back(jnp.asarray(normal(2, *value.shape)))
-    return {"value": value, "dx": dx, "dkernel": dkernel}
+    cotangent = jnp.asarray(normal(2, *jax.eval_shape(function, x, kernel).shape))
+
+    @jax.jit
+    def both(x: jax.Array, kernel: jax.Array) -> dict[str, jax.Array]:
+        value, pull_back = jax.vjp(function, x, kernel)
+        return dict(zip(("value", "dx", "dkernel"), (value, *pull_back(cotangent)), strict=True))
+
+    return both(jnp.asarray(x), jnp.asarray(kernel))
 
 
 @pytest.mark.slow

@@ -308,7 +308,7 @@ def test_an_evaluation_needs_no_network_that_training_needs():
     own = base.get_config()
     own.loss.perceptual_net = "pixels"
     configuration.validate(own, check_source=False, to_train=False)
-    with pytest.raises(UserError, match="pixels is no network"):
+    with pytest.raises(UserError, match="pixels is not a network"):
         configuration.validate(own, check_source=False)
 
 

@@ -17,6 +17,7 @@ from fastgan_jax.benchmark import results
 from fastgan_jax.benchmark.pytorch.networks import Discriminator, Generator
 from fastgan_jax.benchmark.pytorch.step import Distance, Twin, diff_augment, draw, train_iteration
 from fastgan_jax.benchmark.workload import counted_flops
+from fastgan_jax.data.memory import cpu_threads
 from fastgan_jax.errors import UserError
 from fastgan_jax.interop.names import check_expressible
 from fastgan_jax.models.lpips import SMALLEST_NORM, VGG_BLOCKS
@@ -86,7 +87,7 @@ class Runner:
         "eager" or "compiled".
         """
         torch.manual_seed(config.train.seed)
-        torch.set_num_threads(results.usable_cores())
+        torch.set_num_threads(cpu_threads())
         torch.backends.cudnn.benchmark = True  # shapes never change: the fastest algorithms are worth a search
         self.config, self.variant, model = config, variant, config.model
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
