@@ -1,5 +1,6 @@
 """The losses: arrays in, scalar out. To add one, write a function and enter it in a registry below."""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -130,6 +131,11 @@ def l2(first: jax.Array, second: jax.Array) -> jax.Array:
     return jnp.square(first - second).mean((1, 2, 3))
 
 
+def nothing(first: jax.Array, _: jax.Array) -> jax.Array:
+    """Zero for each image, where nothing is reconstructed: [B, H, W, C] twice -> [B]."""
+    return jnp.zeros(len(first))
+
+
 @dataclass(frozen=True)
 class Distance:
     """A distance between images in two steps, so that an image compared several times is embedded once.
@@ -143,6 +149,7 @@ class Distance:
     compare: Callable[[Any, Any, Any], jax.Array]
 
     @classmethod
+    @functools.cache  # so that equal distances are equal, and what is compiled with one is found again
     def of_images(cls, function: Callable[[jax.Array, jax.Array], jax.Array]) -> "Distance":
         """A distance without parameters that compares the images themselves: [B, H, W, C] twice -> [B]."""
         return cls(lambda _, images: images, lambda _, first, second: function(first, second))
@@ -163,5 +170,5 @@ RECONSTRUCTION: dict[str, Callable[[str, jnp.dtype | None], Distance]] = {
     "lpips": Distance.lpips,
     "l1": lambda backbone, dtype: Distance.of_images(l1),
     "l2": lambda backbone, dtype: Distance.of_images(l2),
-    NO_RECONSTRUCTION: lambda backbone, dtype: Distance.of_images(lambda first, second: jnp.zeros(len(first))),
+    NO_RECONSTRUCTION: lambda backbone, dtype: Distance.of_images(nothing),
 }
