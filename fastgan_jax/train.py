@@ -36,7 +36,7 @@ from fastgan_jax.gan.step import Metrics
 from fastgan_jax.inference.reconstruction import reconstruct
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.inference.standing_statistics import standing_statistics
-from fastgan_jax.interop.initializing import Source, initialize, read_source
+from fastgan_jax.interop.initializing import InitialNetworks, initialize, read_source
 from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
 from fastgan_jax.runs.checkpoint import Checkpoints, newest_config
@@ -141,7 +141,7 @@ class _Training:
         pretrained: Any,
         run: RunFolder,
         checkpoints: Checkpoints,
-        source: Source | None = None,
+        source: InitialNetworks | None = None,
     ):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
         self.config, self.spec, self.run, self.checkpoints = config, spec, run, checkpoints

@@ -65,7 +65,7 @@ class Instruction:
         return "matrix product" if "gemm" in target or "matmul" in target else target or self.op.removesuffix("-done")
 
 
-class Program:
+class HloProgram:
     """A compiled program."""
 
     def __init__(self, text: str):

@@ -25,7 +25,7 @@ from jax.experimental import topologies
 from jax.sharding import Mesh, NamedSharding
 
 from fastgan_jax.benchmark import results, scaling
-from fastgan_jax.benchmark.hlo import COLLECTIVES, Kernel, Program
+from fastgan_jax.benchmark.hlo import COLLECTIVES, HloProgram, Kernel
 from fastgan_jax.benchmark.paired import child_environment
 from fastgan_jax.benchmark.workload import arithmetic, make_workload
 from fastgan_jax.errors import UserError, gist
@@ -180,7 +180,7 @@ def count(device: Device, config: Any, hlo: str | None = None, devices: int = 1)
     compile_seconds, text, memory = time.perf_counter() - start, compiled.as_text(), compiled.memory_analysis()
     if hlo:
         write_text(hlo, text)
-    kernels, numbers, moved = list(Program(text).kernels()), collections.Counter(), collections.Counter()
+    kernels, numbers, moved = list(HloProgram(text).kernels()), collections.Counter(), collections.Counter()
     for kernel in kernels:
         numbers[kernel.kind] += kernel.times
         moved[kernel.kind] += kernel.times * kernel.bytes

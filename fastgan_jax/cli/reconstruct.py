@@ -112,9 +112,9 @@ def run_decoders(arguments: argparse.Namespace, trained: "TrainedDiscriminator",
 
 def cells_of(part: str) -> tuple[str, ...]:
     """The names of the cells that --quadrant may choose from, in order, where "part" reconstructs such a part."""
-    from fastgan_jax.models.discriminator import PARTS
+    from fastgan_jax.models.discriminator import PART_DIVISIONS
 
-    return QUADRANTS if part == "quadrant" else tuple(map(str, range(PARTS[part] ** 2)))
+    return QUADRANTS if part == "quadrant" else tuple(map(str, range(PART_DIVISIONS[part] ** 2)))
 
 
 def run_probe(

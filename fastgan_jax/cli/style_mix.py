@@ -11,7 +11,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
 
-PARTS = {"content": "0-3", "style": "4-8"}  # and their default seeds
+ROLES = {"content": "0-3", "style": "4-8"}  # and their default seeds
 EXAMPLES = """examples:
   fastgan style-mix --run runs/mine --content 0-3 --style 4-8 --out mix.png
   fastgan style-mix --run runs/mine --content 0-3 --style 4-8 --resolutions 64,128 --out mix.png
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.add_shared(parser, "--run", "--step", "--truncation")
     options.add_out(parser, "a .png file", kind=options.png_path)
-    for part, default in PARTS.items():
+    for part, default in ROLES.items():
         latents, what = parser.add_mutually_exclusive_group().add_argument, f"seeds (default: {default})"
         latents(f"--{part}", type=options.seeds, default=default, metavar="S,S-S", help=what)
         latents(f"--{part}-latents", type=options.path, metavar="FILE", help="instead: z [N, nz] in an .npz")
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.utils.grids import image_grid, save_png
 
     check_outputs([arguments.out], arguments.overwrite)
-    sources = {part: getattr(arguments, f"{part}_latents") or getattr(arguments, part) for part in PARTS}
+    sources = {part: getattr(arguments, f"{part}_latents") or getattr(arguments, part) for part in ROLES}
     chosen = [own if isinstance(own, list) else read_latents(own) for own in sources.values()]
     noise_seed = arguments.noise_seed
     if noise_seed is None:

@@ -131,13 +131,23 @@ def read_config(arguments: argparse.Namespace) -> Any:
     elif given:  # in place of the settings' own
         config.data.update(dict.fromkeys(configuration.SOURCES))
     configuration.apply_overrides(config, arguments.overrides)
-    # Commands in other folders read them too. What is not here may be a file in a zip, or a set on the hub.
-    for field in (*configuration.PATHS, "data.hf", "train.init_from"):
+    make_paths_absolute(config)
+    return config
+
+
+def make_paths_absolute(config: Any) -> None:
+    """Makes the paths in settings absolute, since commands in other folders read them too."""
+    from fastgan_jax.runs.config import PATHS
+
+    for field in (*PATHS, "data.hf", "train.init_from"):
         group, name = field.split(".")
         value = config[group].get(name)
-        if value and (field == "data.path" or ("://" not in value and user_path(value).exists())):
-            config[group][name] = str(user_path(value).resolve())
-    return config
+        if not value or ("://" in value and field != "data.path"):
+            continue
+        path = user_path(value)
+        # Others that are not here may be a file in a zip, or a set on the hub.
+        if field in ("data.path", "train.init_from") or path.exists():
+            config[group][name] = str(path.resolve())
 
 
 def source_given(arguments: argparse.Namespace) -> tuple[str, str] | None:

@@ -1,7 +1,7 @@
 """Differentiable augmentation (Zhao et al. 2020, "DiffAugment") on float images [B, H, W, C], nominally in [-1, 1].
 
 `draw` makes the random numbers, uniform in [0, 1) and one set per image; `apply` is a pure function of images and
-numbers, with exact gradients. Nothing is clipped to [-1, 1]. To add an augmentation, enter it in `PARTS`.
+numbers, with exact gradients. Nothing is clipped to [-1, 1]. To add an augmentation, enter it in `AUGMENTATIONS`.
 """
 
 from collections.abc import Callable
@@ -37,8 +37,8 @@ def parse_policy(policy: str) -> tuple[str, ...]:
     """
     parts = tuple(part.strip() for part in policy.split(",") if part.strip())
     for part in parts:
-        if part not in PARTS:
-            raise ValueError(f"augmentation {part!r} in policy {policy!r} must be one of {', '.join(PARTS)}")
+        if part not in AUGMENTATIONS:
+            raise ValueError(f"augmentation {part!r} in policy {policy!r} must be one of {', '.join(AUGMENTATIONS)}")
     if len(set(parts)) < len(parts):
         raise ValueError(f"augmentation policy {policy!r} names a part twice; name each once")
     return parts
@@ -48,7 +48,7 @@ def draw(key: jax.Array, policy: str, batch: int) -> Draws:
     """The random numbers that `apply` needs for a batch: {name: [batch, k] uniform in [0, 1)}."""
     sizes = {"gate": 1}
     for part in parse_policy(policy):
-        sizes |= PARTS[part].sizes
+        sizes |= AUGMENTATIONS[part].sizes
     keys = jax.random.split(key, len(sizes))
     return {name: jax.random.uniform(k, (batch, size)) for k, (name, size) in zip(keys, sizes.items(), strict=True)}
 
@@ -67,7 +67,7 @@ def apply(images: jax.Array, draws: Draws, policy: str, probability: float | jax
     """
     augmented = images
     for part in parse_policy(policy):
-        augmented = PARTS[part].apply(augmented, draws)
+        augmented = AUGMENTATIONS[part].apply(augmented, draws)
     if isinstance(probability, jax.Array) or probability < 1:
         augmented = jnp.where(_per_image(draws["gate"]) < probability, augmented, images)
     return augmented
@@ -163,7 +163,7 @@ def _per_image(draw: jax.Array) -> jax.Array:
 
 
 # augment.policy: the parts that it may name
-PARTS = {
+AUGMENTATIONS = {
     "color": Part({"brightness": 1, "saturation": 1, "contrast": 1}, _color),
     **{part: Part({part: 2}, partial(_translation, part=part)) for part in TRANSLATIONS},
     "cutout": Part({"cutout": 2}, _cutout),

@@ -209,21 +209,21 @@ def discriminate(
     return output, mutated["batch_stats"]
 
 
-def by_judge(spec: Spec, logits: jax.Array) -> list[jax.Array]:
-    """Logits [B, L] of each judge: FastGAN's discriminator, the projected ones, or both."""
+def by_group(spec: Spec, logits: jax.Array) -> list[jax.Array]:
+    """Logits [B, L] of each group: FastGAN's discriminator, the projected ones, or both."""
     ends = np.cumsum(spec.discriminator.logit_groups)[:-1]
     return jnp.split(logits, ends, axis=1)
 
 
 def mean_signs(spec: Spec, real: jax.Array, fake: jax.Array) -> Metrics:
-    """Mean signs of the logits [B, L], each judge counting alike.
+    """Mean signs of the logits [B, L], each group counting alike.
 
-    Where only differences count, they are those of the differences from the mean of the judge's other kind.
+    Where only differences count, they are those of the differences from the mean of the group's other kind.
     """
-    judges = list(zip(by_judge(spec, real), by_judge(spec, fake), strict=True))
+    groups = list(zip(by_group(spec, real), by_group(spec, fake), strict=True))
     if spec.adversarial.relative:
-        judges = [(own - other.mean(), other - own.mean()) for own, other in judges]
-    means = [jnp.stack([jnp.sign(logits).mean() for logits in kind]).mean() for kind in zip(*judges, strict=True)]
+        groups = [(own - other.mean(), other - own.mean()) for own, other in groups]
+    means = [jnp.stack([jnp.sign(logits).mean() for logits in kind]).mean() for kind in zip(*groups, strict=True)]
     return dict(zip(("logits/real_sign", "logits/fake_sign"), means, strict=True))
 
 
@@ -323,8 +323,8 @@ def discriminator_gradient(
             fake_output, stats = spec.recomputed(on_fake)(params, stats, seen.fakes)
         real, fake = real_output.logits, fake_output.logits
         margins = (losses.margins(uniforms, spec.smoothing) for uniforms in (draws.real_margins, draws.fake_margins))
-        judges = zip(*(by_judge(spec, x) for x in (real, fake, *margins)), strict=True)
-        parts = [spec.adversarial.discriminator(*logits_and_margins) for logits_and_margins in judges]
+        groups = zip(*(by_group(spec, x) for x in (real, fake, *margins)), strict=True)
+        parts = [spec.adversarial.discriminator(*logits_and_margins) for logits_and_margins in groups]
         loss_real, loss_fake = map(sum, zip(*parts, strict=True))
         distances = _reconstruction_distances(spec, distance_params, real_output.reconstructions, targets)
         weight = len(real) if spec.reconstruction_weight is None else spec.reconstruction_weight
@@ -421,12 +421,12 @@ def generator_loss_gradient(spec: Spec, d: NetworkState, seen: Seen) -> tuple[In
     groups = spec.discriminator.logit_groups
     real = [None] * len(groups)
     if spec.adversarial.pairs:
-        real = by_judge(spec, discriminate(spec, d, seen.reals, seen.labels)[0].logits)
+        real = by_group(spec, discriminate(spec, d, seen.reals, seen.labels)[0].logits)
     weights = (1, spec.projected_weight)[: len(groups)]
 
     def loss_of(fakes: Inputs) -> tuple[jax.Array, dict]:
         output, stats = discriminate(spec, d, fakes, seen.labels)
-        parts = zip(weights, real, by_judge(spec, output.logits), strict=True)
+        parts = zip(weights, real, by_group(spec, output.logits), strict=True)
         return sum(weight * spec.adversarial.generator(*logits) for weight, *logits in parts), stats
 
     (loss, stats), gradient = jax.value_and_grad(loss_of, has_aux=True)(seen.fakes)

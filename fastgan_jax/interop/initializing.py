@@ -18,22 +18,22 @@ from fastgan_jax.runs.checkpoint import load_state
 from fastgan_jax.utils.files import user_path
 
 TORCH_SUFFIXES = (".pth", ".pt")
-NETWORKS = ("generator", "discriminator")
+BOTH = ("generator", "discriminator")
 LEAST_SHARE = 0.1  # of the generator's parameters, below which nothing is gained
 COLLECTIONS = ("params", "batch_stats", "spectral")
 
 
 @dataclass(frozen=True)
-class Source:
+class InitialNetworks:
     """Trained networks."""
 
     name: str  # such as "runs/demo (iteration 1000)"
-    networks: Mapping[str, dict]  # variables {"params", "batch_stats", "spectral"} of those of NETWORKS that are there
+    networks: Mapping[str, dict]  # variables {"params", "batch_stats", "spectral"} of those of BOTH that are there
     ema_params: dict  # the generator's averaged parameters
     model: Mapping[str, Any]  # what is known of the fields of the group `model` that describe them
 
 
-def read_source(path: str | Path, step: str = "latest") -> Source:
+def read_source(path: str | Path, step: str = "latest") -> InitialNetworks:
     """The networks of a run folder, or of a PyTorch checkpoint, which `interop.reading` describes.
 
     Args:
@@ -46,8 +46,8 @@ def read_source(path: str | Path, step: str = "latest") -> Source:
     try:
         if user_path(path).suffix.lower() not in TORCH_SUFFIXES:
             state, config, found = load_state(path, int(step) if step.isdecimal() else step)
-            networks = {net: {name: state[net][name] for name in COLLECTIONS} for net in NETWORKS}
-            return Source(f"{path} (iteration {found})", networks, state["ema_params"], config["model"])
+            networks = {net: {name: state[net][name] for name in COLLECTIONS} for net in BOTH}
+            return InitialNetworks(f"{path} (iteration {found})", networks, state["ema_params"], config["model"])
         if step != "latest":
             raise UserError(f"{path} is a file, which has no checkpoint {step}: leave train.init_step out")
         checkpoint = sort_checkpoint(read_torch_file(path))
@@ -55,11 +55,11 @@ def read_source(path: str | Path, step: str = "latest") -> Source:
         raise UserError(f"train.init_from: {error}") from None
     networks = {net: state_dict_to_variables(tensors, net) for net, tensors in checkpoint.networks.items()}
     averaged = state_dict_to_variables(checkpoint.ema or checkpoint.networks["generator"], "generator")["params"]
-    return Source(str(path), networks, averaged, checkpoint.sizes)
+    return InitialNetworks(str(path), networks, averaged, checkpoint.sizes)
 
 
 def initialize(
-    state: TrainState, source: Source, model: Mapping[str, Any], frozen: Sequence[str] = ()
+    state: TrainState, source: InitialNetworks, model: Mapping[str, Any], frozen: Sequence[str] = ()
 ) -> tuple[TrainState, list[str]]:
     """A fresh state with the layers of other networks in place of its own where name and shapes are the same.
 
@@ -78,7 +78,7 @@ def initialize(
         UserError: if no layer fits, or one of `frozen` does not.
     """
     lines, fresh = [], {}
-    for net in NETWORKS:
+    for net in BOTH:
         own, there = getattr(state, net), source.networks.get(net)
         variables, fresh[net] = _carry_over(own.variables, there or {})
         state = state.replace(**{net: own.replace(**variables)})
@@ -98,13 +98,15 @@ def initialize(
     return state.replace(ema_params=ema["params"]), lines
 
 
-def _differing(source: Source, model: Mapping[str, Any]) -> str:
+def _differing(source: InitialNetworks, model: Mapping[str, Any]) -> str:
     """The fields of the group `model` that are other ones there, such as "model.ngf=16, there 4"."""
     other = {name: value for name, value in source.model.items() if name in model and model[name] != value}
     return "; ".join(f"model.{name}={model[name]}, there {value}" for name, value in other.items())
 
 
-def _check_share(params: dict, fresh: Mapping[tuple[str, ...], str], source: Source, model: Mapping[str, Any]) -> None:
+def _check_share(
+    params: dict, fresh: Mapping[tuple[str, ...], str], source: InitialNetworks, model: Mapping[str, Any]
+) -> None:
     """Refuses to begin with a generator of which little more than single numbers was carried over."""
     sizes = {path: sum(np.size(leaf) for leaf in layer.values()) for path, layer in _layers({"params": params}).items()}
     carried = 1 - sum(sizes[path] for path in fresh) / sum(sizes.values())

@@ -77,8 +77,10 @@ def _depthwise_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Pa
     return _sum_of_shifted(x, kernel, stride, padding), (x, kernel)
 
 
-def _depthwise_backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
+def _depthwise_backward(
+    stride: int, padding: Padding, residuals: tuple, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
     spread = [(0, 0, 0)]  # the gradient's pixels as far apart as they were in x, with as much around them as taps reach
     for side, size, taps, (before, _) in zip(x.shape[1:3], gradient.shape[1:3], kernel.shape[:2], padding, strict=True):
         spread.append((taps - 1 - before, side + before - stride * (size - 1) - 1, stride - 1))
@@ -128,12 +130,14 @@ def _patches_forward(
     return result.astype(x.dtype).reshape(*patches.shape[:3], -1), (x, kernel)
 
 
-def _patches_backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
+def _patches_backward(
+    stride: int, padding: Padding, residuals: tuple, gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
     patches, vjp_fn = jax.vjp(lambda x: _patches(x, kernel.shape[:2], stride, padding), x)
-    came = _as_matrix(gradient)
-    of_kernel = _product(_as_matrix(patches), came, (0, 0)).astype(kernel.dtype).reshape(kernel.shape)
-    of_patches = _product(came, kernel.reshape(-1, kernel.shape[-1]), (1, 1)).astype(x.dtype)
+    cotangent = _as_matrix(gradient)
+    of_kernel = _product(_as_matrix(patches), cotangent, (0, 0)).astype(kernel.dtype).reshape(kernel.shape)
+    of_patches = _product(cotangent, kernel.reshape(-1, kernel.shape[-1]), (1, 1)).astype(x.dtype)
     return *vjp_fn(of_patches.reshape(patches.shape)), of_kernel
 
 
@@ -172,8 +176,8 @@ def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> 
     return _convolve(x, kernel, stride, padding), (x, kernel)
 
 
-def _backward(stride: int, padding: Padding, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
+def _backward(stride: int, padding: Padding, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
     vjp_fn = jax.linear_transpose(lambda x: _convolve(x, kernel, stride, padding), x)
     return *vjp_fn(gradient), _kernel_gradient(x, gradient, kernel, stride, padding)
 
@@ -189,9 +193,9 @@ def _kernel_gradient(x: jax.Array, gradient: jax.Array, kernel: jax.Array, strid
     def add(total: jax.Array, index: jax.Array) -> tuple[jax.Array, None]:
         image, first = index // strips, index % strips * rows
         seen = lax.dynamic_slice(padded, (image, first * stride, 0, 0), read)
-        came = _as_matrix(lax.dynamic_slice(gradient, (image, first, 0, 0), (1, rows, width, features)))
+        cotangent = _as_matrix(lax.dynamic_slice(gradient, (image, first, 0, 0), (1, rows, width, features)))
         parts = _seen_by_taps(seen, kernel.shape[:2], stride)
-        sums = jnp.stack([_product(_as_matrix(part), came, (0, 0)) for part in parts])
+        sums = jnp.stack([_product(_as_matrix(part), cotangent, (0, 0)) for part in parts])
         return total + sums.reshape(kernel.shape), None
 
     total, _ = lax.scan(add, jnp.zeros(kernel.shape, wide), jnp.arange(batch * strips))
@@ -289,8 +293,8 @@ def _downsample_forward(x: jax.Array, kernel: jax.Array, products: str) -> tuple
     return _downsample_with_subpixel_gradient(x, kernel, products), (x, kernel)
 
 
-def _downsample_backward(products: str, kept: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, kernel = kept
+def _downsample_backward(products: str, residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = residuals
     _, vjp_fn = jax.vjp(lambda k: convolve(x, k, stride=2, padding=1, products=products), kernel)
     return _subpixel_convolve(gradient, kernel), *vjp_fn(gradient)
 

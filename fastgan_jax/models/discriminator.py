@@ -29,7 +29,10 @@ DECODER_SIDE = 128  # decoders put out images of this side, or of the resolution
 DECODER_WIDTHS = {16: 128, 32: 64, 64: 64, 128: 32}  # side of a decoder's map: its channels, whatever ndf
 DECODER_PREFIX = "decoder_"  # of the decoders' names among the variables
 DECODERS = ("big", "part", "small", "mid")  # of the maps: trunk 8x8, cell of trunk 16x16, small branch, trunk 32x32
-PARTS = {"quadrant": 2, "eighth": 8}  # what "part" reconstructs a cell of: how often the map is divided on each axis
+PART_DIVISIONS = {
+    "quadrant": 2,
+    "eighth": 8,
+}  # what "part" reconstructs a cell of: how often the map is divided on each axis
 
 
 def trunk_width(side: int, ndf: int) -> int:
@@ -94,7 +97,7 @@ class Discriminator(nn.Module):
     ndf: int = 64
     num_classes: int = 0
     decoders: tuple[str, ...] = ("big", "part", "small")
-    part: str = "quadrant"  # one of PARTS
+    part: str = "quadrant"  # one of PART_DIVISIONS
     skip_excitation: bool = True
     attention: bool = False
     heads: tuple[tuple[str, int], ...] = ()  # names and numbers of outputs of linear heads on the last map
@@ -109,13 +112,13 @@ class Discriminator(nn.Module):
 
     @property
     def logit_groups(self) -> tuple[int, ...]:
-        """Logits per image of each judge, of which every loss takes the mean by itself."""
+        """Logits per image of each group, of which every loss takes the mean by itself."""
         return (self.num_logits,)
 
     @property
     def part_divisions(self) -> int:
         """Divisions on each axis of the map and the image whose cell the decoder "part" reconstructs."""
-        return PARTS[self.part]
+        return PART_DIVISIONS[self.part]
 
     @nn.nowrap
     def inputs(self, params: dict, features: Any, images: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:

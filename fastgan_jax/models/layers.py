@@ -224,8 +224,10 @@ def _normalize_forward(activation: Callable, x: jax.Array, scale: jax.Array, bia
     return (_activated(activation, x, scale, bias, mean, var), mean, var), (x, scale, bias, mean, var)
 
 
-def _normalize_backward(activation: Callable, kept: tuple, gradients: tuple) -> tuple[jax.Array, jax.Array, jax.Array]:
-    x, scale, bias, mean, var = kept
+def _normalize_backward(
+    activation: Callable, residuals: tuple, gradients: tuple
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    x, scale, bias, mean, var = residuals
     factor = jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
 
     def again(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:

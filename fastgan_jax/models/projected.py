@@ -162,7 +162,7 @@ class ProjectedDiscriminator(nn.Module):
 
     @property
     def logit_groups(self) -> tuple[int, ...]:
-        """Logits per image of each judge: of `image`, if there is one, and of all maps."""
+        """Logits per image of each group: of `image`, if there is one, and of all maps."""
         sides = (round(side / _power_of_two(side) * LAST_SIDE) + 1 - HEAD_SIZE for side in map_sides(self.resolution))
         of_maps = sum(side**2 for side in sides)
         return (of_maps,) if self.image is None else (self.image.num_logits, of_maps)
@@ -215,7 +215,7 @@ class ProjectedDiscriminator(nn.Module):
             options = {"train": train, "num_reconstructed": num_reconstructed}
             of_image = self.image(*images, cell, labels, **options)
             logits = [of_image.logits]
-        for judge, x in zip(self.of_map, (x0, x1, x2, x3), strict=True):
-            found = judge(x, labels, train)
+        for discriminator, x in zip(self.of_map, (x0, x1, x2, x3), strict=True):
+            found = discriminator(x, labels, train)
             logits.append(found.astype(jnp.promote_types(found.dtype, jnp.float32)))
         return of_image._replace(logits=jnp.concatenate(logits, axis=1))

@@ -30,8 +30,8 @@ def _known_forward(kernel: jax.Array, u: jax.Array, v: jax.Array, norm: jax.Arra
     return norm, (u, v, kernel.shape)
 
 
-def _known_backward(kept: tuple, gradient: jax.Array) -> tuple[jax.Array, None, None, None]:
-    u, v, shape = kept
+def _known_backward(residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, None, None, None]:
+    u, v, shape = residuals
     return (gradient * v.reshape(-1, 1) * u.reshape(1, -1)).reshape(shape), None, None, None
 
 

@@ -88,7 +88,7 @@ def augmentation_sections(images: ImageSet, spec: Spec, key: Any) -> Iterator[Se
         f"What the discriminator sees of images that are augmented: the images, then three draws ({policy})",
         _grid(np.stack([some, *views]).reshape(-1, *some.shape[1:]), len(some)),
     )
-    for part in augment.PARTS:
+    for part in augment.AUGMENTATIONS:
         alone = [to_uint8(augment.apply(real, augment.draw(k, part, len(some)), part)) for k in keys[:2]]
         where = "in augment.policy" if part in augment.parse_policy(spec.policy) else "not in augment.policy"
         yield f"Augmentation {part} alone ({where})", _grid(np.stack(alone).reshape(-1, *some.shape[1:]), len(some))

@@ -22,7 +22,7 @@ from fastgan_jax.pretrained.registry import PIXELS
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.files import user_path
 
-KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+FIELD_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
 
 # The state of a checkpoint depends on fields with these names and beginnings: they must be the same when a run goes on.
@@ -311,7 +311,7 @@ def _validate_kinds(config: ml_collections.ConfigDict) -> None:
         if not (value is None and optional) and (
             not isinstance(value, taken) or isinstance(value, bool) != (kind is bool)
         ):
-            raise UserError(f"{name}={value!r}: must be {KINDS[kind]}{' or None' if optional else ''}")
+            raise UserError(f"{name}={value!r}: must be {FIELD_KINDS[kind]}{' or None' if optional else ''}")
 
 
 def _validate_freezing(model: ml_collections.ConfigDict, train: ml_collections.ConfigDict) -> None:
@@ -377,7 +377,7 @@ def _read(name: str, text: str, kind: type, *, optional: bool) -> Any:
     try:
         return BOOLEANS[text] if kind is bool else kind(text)
     except (ValueError, KeyError, OverflowError):
-        raise UserError(f"--config.{name}={text}: {name} takes {KINDS[kind]}") from None
+        raise UserError(f"--config.{name}={text}: {name} takes {FIELD_KINDS[kind]}") from None
 
 
 class Rule(NamedTuple):
@@ -454,7 +454,7 @@ def rules() -> dict[str, Rule]:
     from fastgan_jax.metrics.resizing import CONVENTIONS
     from fastgan_jax.models import projected
     from fastgan_jax.models.blocks import SLE_ACTIVATIONS
-    from fastgan_jax.models.discriminator import DECODERS, PARTS
+    from fastgan_jax.models.discriminator import DECODERS, PART_DIVISIONS
     from fastgan_jax.models.generator import STAGES
     from fastgan_jax.pretrained.registry import FEATURE_NETWORKS, PERCEPTUAL
     from fastgan_jax.runs.logging import LOGGERS
@@ -473,7 +473,7 @@ def rules() -> dict[str, Rule]:
         "model.resolution": _one_of(64, 128, 256, 512, 1024, 2048),
         "model.channels": _one_of(1, 3, 4),
         "model.decoders": _names_among(*DECODERS),
-        "model.part": _one_of(*PARTS),
+        "model.part": _one_of(*PART_DIVISIONS),
         "model.self_supervision": _names_among(*TASKS),
         "model.sle_activation": _one_of(*SLE_ACTIVATIONS),
         "model.stages": _one_of(*STAGES),
@@ -488,7 +488,7 @@ def rules() -> dict[str, Rule]:
         "loss.reconstruction": _one_of(*losses.RECONSTRUCTION),
         "loss.reconstruction_weight": _optionally(NOT_NEGATIVE),
         "loss.perceptual_net": _one_of(*PERCEPTUAL),
-        "augment.policy": _names_among(*augment.PARTS),
+        "augment.policy": _names_among(*augment.AUGMENTATIONS),
         "augment.probability": Rule("a number from 0 to 1", lambda value: 0 <= value <= 1),
         "optim.learning_rate": POSITIVE,
         **dict.fromkeys(("optim.beta1", "optim.beta2", "optim.ema_decay"), BELOW_ONE),

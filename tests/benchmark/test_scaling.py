@@ -3,7 +3,7 @@
 import pytest
 
 from fastgan_jax.benchmark import scaling, target
-from fastgan_jax.benchmark.hlo import Kernel, Program
+from fastgan_jax.benchmark.hlo import HloProgram, Kernel
 from fastgan_jax.errors import UserError
 
 TEXT = """HloModule jit_program, num_partitions=8
@@ -20,7 +20,7 @@ ENTRY %main (gradient: f32[1000], part: f32[2,64]) -> f32[1000] {
 
 
 def test_collectives_are_counted_once_with_what_crosses_the_links():
-    found = scaling.collectives(list(Program(TEXT).kernels()), per_call=1)
+    found = scaling.collectives(list(HloProgram(TEXT).kernels()), per_call=1)
     assert found == {"all-reduce": {"number": 2, "bytes": 8000}, "collective-permute": {"number": 1, "bytes": 512}}
     kernels = [Kernel("all-reduce", 20, bytes=800, flops=0, source=""), Kernel("fusion", 5, 10**9, 0, "")]
     assert scaling.collectives(kernels, per_call=10) == {"all-reduce": {"number": 2, "bytes": 800}}

@@ -276,14 +276,14 @@ def test_alpha_keeps_its_values_under_color_and_moves_with_the_image():
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_every_part_keeps_shape_and_type(channels):
     x = images(channels=channels).astype(jnp.bfloat16)
-    policy = ",".join(augment.PARTS)
+    policy = ",".join(augment.AUGMENTATIONS)
     result = jax.eval_shape(lambda x: augment.apply(x, _drawn(policy), policy, 0.5), x)
     assert (result.shape, result.dtype) == (x.shape, x.dtype)
 
 
 def test_draws_are_uniform_and_apart():
-    draws = augment.draw(jax.random.key(0), ",".join(augment.PARTS), 2000)
-    assert sorted(draws) == sorted(["gate", *COLOR_STEPS, *list(augment.PARTS)[1:]])
+    draws = augment.draw(jax.random.key(0), ",".join(augment.AUGMENTATIONS), 2000)
+    assert sorted(draws) == sorted(["gate", *COLOR_STEPS, *list(augment.AUGMENTATIONS)[1:]])
     columns = np.concatenate([np.asarray(value) for value in draws.values()], axis=1)
     assert columns.min() >= 0 and columns.max() < 1
     # standard errors: 0.0065 of the means, about 0.022 of the correlations
@@ -315,7 +315,7 @@ def test_a_new_augmentation_is_one_entry(monkeypatch):
         sign = jnp.where(draws["invert"] < 0.5, -1, 1).astype(images.dtype)
         return images * sign[:, :, None, None]
 
-    monkeypatch.setitem(augment.PARTS, "invert", augment.Part({"invert": 1}, invert))
+    monkeypatch.setitem(augment.AUGMENTATIONS, "invert", augment.Part({"invert": 1}, invert))
     images = jnp.ones((64, 8, 8, 3))
     draws = augment.draw(jax.random.key(0), "invert,translation", 64)
     assert draws["invert"].shape == (64, 1)

@@ -10,7 +10,7 @@ from fastgan_jax.build import spec_from_config
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.state import create_train_state
 from fastgan_jax.interop import initializing
-from fastgan_jax.interop.initializing import Source, initialize, read_source
+from fastgan_jax.interop.initializing import InitialNetworks, initialize, read_source
 from fastgan_jax.interop.pytorch import state_dict_to_variables
 from fastgan_jax.models.discriminator import layers_from_image
 from fastgan_jax.runs.checkpoint import load_state
@@ -22,9 +22,9 @@ def fresh_state(**model):
     return create_train_state(jax.random.key(7), spec_from_config(config)), config.model
 
 
-def source_of(state, model) -> Source:
-    networks = {net: getattr(state, net).variables for net in initializing.NETWORKS}
-    return Source("other", networks, jax.tree.map(lambda x: x + 1, state.ema_params), model.to_dict())
+def source_of(state, model) -> InitialNetworks:
+    networks = {net: getattr(state, net).variables for net in initializing.BOTH}
+    return InitialNetworks("other", networks, jax.tree.map(lambda x: x + 1, state.ema_params), model.to_dict())
 
 
 def assert_equal(one, other):
@@ -32,7 +32,7 @@ def assert_equal(one, other):
 
 
 @pytest.fixture(scope="module")
-def source(small) -> Source:
+def source(small) -> InitialNetworks:
     return source_of(small.state, small.config.model)
 
 
@@ -40,7 +40,7 @@ def test_networks_of_the_same_shapes_are_taken_over_and_the_rest_is_fresh(small,
     own, model = fresh_state()
     state, lines = initialize(own, source, model)
     assert lines == ["generator: 22 of 22 layers from other", "discriminator: 35 of 35 layers from other"]
-    for net in initializing.NETWORKS:
+    for net in initializing.BOTH:
         assert_equal(getattr(state, net).variables, getattr(small.state, net).variables)
         assert_equal(getattr(state, net).optimizer, getattr(own, net).optimizer)
     assert_equal(state.ema_params, source.ema_params)

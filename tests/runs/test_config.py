@@ -47,7 +47,7 @@ def test_rules_name_fields_that_exist():
 
 def test_an_entry_in_a_registry_is_a_value_of_its_field(monkeypatch):
     monkeypatch.setitem(losses.ADVERSARIAL, "mine", losses.Adversarial(losses.hinge))
-    monkeypatch.setitem(augment.PARTS, "mine", augment.PARTS["cutout"])
+    monkeypatch.setitem(augment.AUGMENTATIONS, "mine", augment.AUGMENTATIONS["cutout"])
     configuration.validate(changed(loss__adversarial="mine", augment__policy="color,mine"))
     with pytest.raises(UserError, match="must be one of hinge, relativistic_hinge, .*, mine$"):
         configuration.validate(changed(loss__adversarial="yours"))
