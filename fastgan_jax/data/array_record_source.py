@@ -29,9 +29,8 @@ class ArrayRecordSource(Source):
             self._records = ArrayRecordDataSource(list(map(str, self._files)))
             self.names = [f"{index:06d}" for index in range(len(self._records))]
         except Exception as error:  # noqa: BLE001 (the reader raises all kinds)
-            raise UserError(
-                f"data.path={place} cannot be read as array_record ({gist(error)}): write it anew"
-            ) from None
+            problem = f"data.path={place} cannot be read as array_record ({gist(error)})"
+            raise UserError(f"{problem}: write it anew") from None
 
     def read(self, index: int) -> bytes:
         return bytes(self._records[index])

@@ -29,10 +29,7 @@ DECODER_SIDE = 128  # decoders put out images of this side, or of the resolution
 DECODER_WIDTHS = {16: 128, 32: 64, 64: 64, 128: 32}  # side of a decoder's map: its channels, whatever ndf
 DECODER_PREFIX = "decoder_"  # of the decoders' names among the variables
 DECODERS = ("big", "part", "small", "mid")  # of the maps: trunk 8x8, cell of trunk 16x16, small branch, trunk 32x32
-PART_DIVISIONS = {
-    "quadrant": 2,
-    "eighth": 8,
-}  # what "part" reconstructs a cell of: how often the map is divided on each axis
+PART_DIVISIONS = {"quadrant": 2, "eighth": 8}  # of each axis of the map, of which "part" reconstructs a cell
 
 
 def trunk_width(side: int, ndf: int) -> int:

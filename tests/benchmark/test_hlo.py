@@ -87,9 +87,8 @@ X, K, Y = 2 * (2 * 8 * 8 * 3), 2 * (5 * 3 * 3 * 3), 2 * (2 * 8 * 8 * 5)
 
 
 def test_every_kernel_is_counted_with_what_it_moves_and_computes():
-    gather, pixel, forward, filters, inputs, plain, product, gemm, loop, unnoted, *rare, copy = HloProgram(
-        TEXT
-    ).kernels()
+    kernels = HloProgram(TEXT).kernels()
+    gather, pixel, forward, filters, inputs, plain, product, gemm, loop, unnoted, *rare, copy = kernels
     batch = 2 * 8 * 8 * 3
     assert (gather.kind, gather.bytes, gather.flops) == ("fusion", batch + 2 * 4 + 4 * batch, 0), "not the whole set"
     assert pixel.bytes == 3 * 2 + 3 * 4, "of the first pixel, through a bitcast and a conversion"
