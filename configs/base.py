@@ -86,7 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.iterations = 50_000  # one update of the discriminator each, and one of the generator by generator_every
     train.generator_every = 1  # iterations between updates of the generator and its average; no faster on CPUs
     train.batch_size = 8  # images per iteration
-    train.devices = placeholder(int)  # that split each batch, with the result of a single one; None: all that there are
+    train.devices = placeholder(int)  # number of devices that split each batch; the result is that of one; None: all
     train.seed = 0  # of everything random in the run
     train.init_from = placeholder(str)  # run folder or .pth whose networks this run begins with; None: fresh ones
     train.init_step = "latest"  # checkpoint of that run: latest | best | an iteration

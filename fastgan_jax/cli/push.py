@@ -3,7 +3,7 @@
 Uploaded are the averaged generator of one checkpoint, the settings without paths of this machine, the numbers of
 training, samples, and a card made of these and of the run's evaluations. Training images, and pages that show some
 (report.html, reals.png, reconstructions, nearest.png), stay here. With --state the whole state of training goes too, so
-from which others can continue training.
+that others can continue training.
 """
 
 import argparse

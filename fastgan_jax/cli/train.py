@@ -136,18 +136,23 @@ def read_config(arguments: argparse.Namespace) -> Any:
 
 
 def make_paths_absolute(config: Any) -> None:
-    """Makes the paths in settings absolute, since commands in other folders read them too."""
+    """Makes the paths in settings absolute, since commands in other folders read them too.
+
+    A label file that is not here may be one among the images, and keeps its name; one that lies among them gets that.
+    """
     from fastgan_jax.runs.config import PATHS
 
-    for field in (*PATHS, "data.hf", "train.init_from"):
+    for field in PATHS:
         group, name = field.split(".")
         value = config[group].get(name)
-        if not value or ("://" in value and field != "data.path"):
+        if not value or not isinstance(value, str):
             continue
-        path = user_path(value)
-        # Others that are not here may be a file in a zip, or a set on the hub.
-        if field in ("data.path", "train.init_from") or path.exists():
-            config[group][name] = str(path.resolve())
+        path = user_path(value).resolve()
+        if field != "data.labels":
+            config[group][name] = str(path)
+        elif path.exists():
+            inside = config.data.path is not None and path.is_relative_to(config.data.path)
+            config[group][name] = str(path.relative_to(config.data.path) if inside else path)
 
 
 def source_given(arguments: argparse.Namespace) -> tuple[str, str] | None:

@@ -31,7 +31,7 @@ def usual_depth(file: "Image.Image", data: bytes, note: Note) -> tuple["Image.Im
     if _tag(file, DNG_VERSION) is not None or (_tag(file, SUBFILE) or 0) & REDUCED:
         raise Refused("a camera's raw file, or another whose first page is a small preview: export it as PNG")
     if file.format == "FITS" and mode in (*SIXTEEN_BIT_MODES, "I"):
-        raise Refused("FITS samples of more than 8 bits, whose scale Pillow does not read: export it as PNG or TIFF")
+        raise Refused("FITS samples of 16 or 32 bits, whose scale Pillow does not read: export it as PNG or TIFF")
     if mode in (*SIXTEEN_BIT_MODES, "I", "F"):
         values = np.asarray(file)
         return _gray(file, values, note), None if key is None else _alpha(values != key)
@@ -47,7 +47,7 @@ def usual_depth(file: "Image.Image", data: bytes, note: Note) -> tuple["Image.Im
         _note_darkness(max(high for _, high in image.getextrema()[:3]), note)
         return image, alpha
     if mode == "RGBA" and file.format == "PSD":
-        note("its fourth channel is taken as transparency, which a saved selection is not: export it as PNG if so")
+        note("its fourth channel is taken as transparency; if it is a saved selection, export it as PNG without it")
     if mode == "RGBA" and not file.getextrema()[3][1]:
         note("wholly transparent: if that is not meant, export it without transparency")
     if mode in ("RGBA", "CMYK", "LAB") or (mode == "RGB" and key is None):

@@ -59,8 +59,8 @@ def feed(
         return jax.make_array_from_process_local_data(along_batch(mesh, axis=1), array, shape)
 
     if resident:
-        whole = (np.array(images), labels)  # a copy: CPUs would go on reading the file that is mapped
-        arrays = jax.device_put(whole) if mesh is None else placed(whole, mesh)
+        # Of a copy: CPUs would go on reading the file that is mapped.
+        arrays = _on_devices((np.array(images), labels), mesh)
         yield ((*arrays, put(rows(call))) for call in itertools.count())
         return
 
@@ -95,6 +95,10 @@ def reader(images: np.ndarray) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
             return batch.reshape(*rows.shape, *images.shape[1:])
 
         yield read
+
+
+def _on_devices(arrays: Any, mesh: Mesh | None) -> Any:
+    return jax.block_until_ready(jax.device_put(arrays) if mesh is None else placed(arrays, mesh))
 
 
 def _own_part(mesh: Mesh, size: int) -> slice:

@@ -36,7 +36,10 @@ def read_json(path: Path) -> dict[str, Any]:
     rows = facts.get("checkpoints") if isinstance(facts, dict) else None
     if not (isinstance(rows, list) and rows and all(isinstance(row, dict) and "step" in row for row in rows)):
         raise ValueError("it holds no list of checkpoints with their steps")
-    return upgraded(facts)
+    try:
+        return upgraded(facts)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"facts of another kind: {error}") from None
 
 
 def best_row(rows: Sequence[Row], name: str) -> Row | None:

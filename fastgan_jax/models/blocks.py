@@ -78,8 +78,9 @@ class SkipLayerExcitation(nn.Module):
         gate = SpectralConv(features=features, kernel_size=4, compute=self.compute, name="conv_0")(gate)
         gate = SLE_ACTIVATIONS[self.activation](gate)
         gate = SpectralConv(features=features, kernel_size=1, compute=self.compute, name="conv_1")(gate)
-        wide = jnp.promote_types(high.dtype, jnp.float32)  # the gate's gradient is a sum over all pixels
-        return (high.astype(wide) * nn.sigmoid(gate.astype(wide))).astype(high.dtype)
+        gate = nn.sigmoid(gate.astype(jnp.promote_types(gate.dtype, jnp.float32)))
+        # Cast after the broadcast, so that the gate's gradient, a sum over all pixels, is one of float32.
+        return high * jnp.broadcast_to(gate, high.shape).astype(high.dtype)
 
 
 class EfficientAttention(nn.Module):

@@ -183,7 +183,8 @@ def _reconstructions(folder: RunFolder, config: dict) -> str:
     if not paths:
         return paragraph("There are no reconstructions in the run folder.")
     decoders = split_names(str(config.get("model", {}).get("decoders", "")))
-    corner = {"quadrant": "quarter", "eighth": "64th"}.get(config["model"].get("part"), "corner") if decoders else ""
+    part = config.get("model", {}).get("part", "quadrant")
+    corner = {"quadrant": "quarter", "eighth": "64th"}.get(part, "corner")
     columns = ", ".join(f"part (of the top-left {corner})" if name == "part" else name for name in decoders)
     shown = f"the real image, and what the discriminator's decoders make of it: {columns}"
     return _image(paths[-1], f"From left to right: {shown}. Iteration {int(paths[-1].stem)}.", "tall")

@@ -69,7 +69,7 @@ def test_a_projection_of_files_with_such_names(tmp_path):
 
 @pytest.mark.parametrize("command", ["sample", "nearest", "style-mix", "reconstruct", "evaluate", "interpolate"])
 def test_a_name_that_is_too_long_is_refused_before_the_work(smoke_run, tmp_path, capsys, command):
-    words = {"reconstruct": ["--images", tmp_path], "interpolate": ["--seeds", "0-1"]}.get(command, [])
+    words = {"reconstruct": ["--images", tmp_path / "a.png"], "interpolate": ["--seeds", "0-1"]}.get(command, [])
     option, path = "--json" if command == "evaluate" else "--out", tmp_path / ("x" * 252 + ".png")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     if command == "interpolate":

@@ -125,7 +125,10 @@ def test_a_field_may_name_what_to_train_on(images, tmp_path, monkeypatch):
     (images.parent / "labels.csv").write_text("a.png,0")
     fields = {"labels": "labels.csv", "cache_dir": "new"}
     data = configured(images, *(f"--config.data.{name}={value}" for name, value in fields.items())).data
-    assert data.labels == str(images.parent / "labels.csv") and data.cache_dir == "new", "perhaps a file in a zip"
+    assert data.labels == str(images.parent / "labels.csv") and data.cache_dir == str(images.parent / "new")
+    (images / "mine.csv").write_text("a.png,0")
+    for given in ("mine.csv", f"{images.name}/mine.csv"):
+        assert configured(images, f"--config.data.labels={given}").data.labels == "mine.csv", "wherever the images are"
     with pytest.raises(UserError, match="nothing to train on"):
         configured("--config.data.path=None")
     with pytest.raises(UserError, match=f"{images} and --config.data.path=other: name one set of images"):

@@ -28,7 +28,7 @@ UNORDERED = {"swd_256", "swd_128", "swd_64", "swd_32", "density"}
 @pytest.fixture(scope="module", autouse=True)
 def optimized():
     """Here running is the cost, not compilation: hundreds of images go through each network."""
-    before = jax.config.jax_disable_most_optimizations
+    before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)

@@ -100,7 +100,7 @@ def test_neither_paths_nor_names_of_this_machine_are_published(publish):
         assert b"alice" not in files[path] and b"secret" not in files[path], path
     assert json.loads(files["evaluation.json"])["coverage"] == {"covered": 1, "step": 4}
     assert json.loads(files["evaluation.json"])["warnings"] == ["collapse"]
-    # Others can evaluate it and train on.
+    # Others can evaluate it and continue training.
     published = configuration.from_saved(json.loads(files["config.json"])["config"])
     published.data.update(labels=None, demo_images=None)
     configuration.validate(published, check_source=False)
