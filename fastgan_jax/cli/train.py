@@ -145,8 +145,8 @@ def make_paths_absolute(config: Any) -> None:
     for field in PATHS:
         group, name = field.split(".")
         value = config[group].get(name)
-        if not value or not isinstance(value, str):
-            continue
+        if not isinstance(value, str) or not value or ("://" in value and field != "data.path"):
+            continue  # validation says what is wrong
         path = user_path(value).resolve()
         if field != "data.labels":
             config[group][name] = str(path)
