@@ -446,8 +446,8 @@ def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp
     root = Path(__file__).parents[2]
     for text in (str(error.value), (root / "README.md").read_text(), (root / "docs" / "evaluation.md").read_text()):
         advised = re.search(
-            r"(eval\.metrics=frechet\S+?)`?\s+with\s+`?(?:--config\.)?(eval\.best_metric=\w+)`?"
-            r"\s+on\s+`?(?:--config\.)?(eval\.\w+=\w+)",
+            r"(eval\.metrics=frechet[\w,]*\w)`?(?:,|\s+with)\s+`?(?:--config\.)?(eval\.best_metric=\w+)`?"
+            r"\s+(?:on|and)\s+`?(?:--config\.)?(eval\.\w+=\w+)",
             text,
         )
         config = smoke.get_config()
