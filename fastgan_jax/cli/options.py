@@ -135,7 +135,7 @@ SHARED = {
     "--overwrite": {"action": "store_true", "help": "replace existing files"},
     "--truncation": {
         **{"type": truncation, "default": 1.0, "metavar": "T"},
-        "help": "below 1: draw values of the latents beyond 2 T anew, and keep each latent's length (default: 1)",
+        "help": "below 1: resample values of the latents beyond 2 T, and keep each latent's length (default: 1)",
     },
     "--columns": {"type": count, "metavar": "C", "help": "columns of the grid (default: about square)"},
     "--data": {"type": path, "metavar": "PATH", "help": "folder or zip of real images (default: the training set)"},

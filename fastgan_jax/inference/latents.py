@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 WIDEST = 2.0  # standard deviations times truncation: the largest value
-SMALLEST_TRUNCATION = 0.01  # below, next to no value that is drawn anew would do
+SMALLEST_TRUNCATION = 0.01  # below, next to no value that is resampled would do
 
 
 class SavedLatents(NamedTuple):
@@ -60,7 +60,7 @@ def latents_of(sampler: "Sampler", chosen: list[int] | SavedLatents, truncation:
 def draw_latent(seed: int, index: int, size: int, truncation: float = 1.0) -> np.ndarray:
     """The latent of an index of a seed: standard normal values, float64 [size].
 
-    With `truncation` T < 1, values beyond 2 T standard deviations are drawn anew until none is, and all are scaled so
+    With `truncation` T < 1, values beyond 2 T standard deviations are resampled until none is, and all are scaled so
     that the latent's length is what it was before. The length decides on an image's contrast and colors: latents that
     are shortened give faded images.
     """
