@@ -25,8 +25,9 @@ from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.inference.projection import project
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.init import initial_variables
+from fastgan_jax.runs import checkpoint
 from fastgan_jax.runs.checkpoint import Checkpoints
-from fastgan_jax.utils.devices import batch_mesh, placed
+from fastgan_jax.utils.devices import batch_mesh, local_mesh, placed
 
 STEPS = 20
 BATCH = 8
@@ -88,6 +89,14 @@ def keep_checkpoint(folder: Path, state: TrainState) -> bool:
     return all(np.array_equal(x, expected[name]) for name, x in plain(restored).items())
 
 
+def on_the_default_device() -> bool:
+    """Whether what is read, and what is shared among devices, stays on a device that was made the default."""
+    chosen = jax.devices()[2]
+    with jax.default_device(chosen):
+        read = checkpoint._abstract({"x": np.zeros(2)})["x"]
+        return read.sharding.device_set == {chosen} and local_mesh() is None
+
+
 def sampler() -> Sampler:
     """A generator with random weights."""
     config = smoke.get_config()
@@ -126,7 +135,8 @@ def main(folder: Path) -> None:
         states[name], found[name] = ran[4][0], {count: numbers for count, (_, numbers) in ran.items()}
         print(name, found[name][1]["loss/d"][-1], found[name][4]["loss/d"][-1], file=sys.stderr, flush=True)
     on_two = keep_checkpoint(folder, states["whole"])
-    print(json.dumps({"devices": jax.device_count(), "losses": found, "restored_on_two": on_two}))
+    answer = {"devices": jax.device_count(), "losses": found, "restored_on_two": on_two}
+    print(json.dumps(answer | {"on_the_default_device": on_the_default_device()}))
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ def test_a_checkpoint_of_four_devices_is_restored_on_two_and_on_one(four, small)
         np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
+@pytest.mark.slow
+def test_a_default_device_is_heeded(four):
+    assert four[1]["on_the_default_device"]
+
+
 def test_devices_that_are_not_here_are_refused_and_one_needs_no_mesh():
     assert batch_mesh(8) is None and batch_mesh(8, 1) is None
     with pytest.raises(UserError, match=r"train\.devices=3: there are 1 devices, 1 of one kind: choose at most 1"):
