@@ -102,7 +102,7 @@ def get_config() -> ml_collections.ConfigDict:
     train.loggers = "tensorboard"  # of tensorboard, wandb, csv: where numbers go beside metrics.jsonl; "" for none
     train.sample_every = 1_000  # iterations between sample grids
     train.checkpoint_every = 5_000  # iterations between checkpoints
-    train.keep = 3  # newest checkpoints kept (the first and the last are always kept); None: all
+    train.keep = 3  # newest checkpoints kept (that of iteration 0 and the best are kept too); None: all
     train.num_samples = 16  # images in a sample grid; with classes, about so many, in a row for each
 
     evaluation = config.eval = ml_collections.ConfigDict()

@@ -16,7 +16,7 @@ import numpy as np
 from clu import parameter_overview
 
 from fastgan_jax.build import build_image_discriminator, pretrained_from_config, spec_from_config
-from fastgan_jax.data.dataset import ImageSet, check_instances, load_image_set
+from fastgan_jax.data.dataset import ImageSet, check_tasks, load_image_set
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations, ranking
@@ -39,7 +39,7 @@ from fastgan_jax.inference.standing_statistics import standing_statistics
 from fastgan_jax.interop.initializing import InitialNetworks, initialize, read_source
 from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
-from fastgan_jax.runs.checkpoint import Checkpoints, newest_config
+from fastgan_jax.runs.checkpoint import Checkpoints, can_be_sampled, newest_config
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import LOGGERS, MetricsWriter, read_metrics
 from fastgan_jax.runs.signals import StopSignals
@@ -48,6 +48,7 @@ from fastgan_jax.utils.devices import batch_mesh, memory_advice, own_copy, place
 from fastgan_jax.utils.files import write_json
 from fastgan_jax.utils.grids import image_grid, save_png
 from fastgan_jax.utils.hosts import agreed, check_same
+from fastgan_jax.utils.images import evenly_spread
 
 SHOWN = ("loss/d", "loss/g")  # in the progress line
 NUM_RECONSTRUCTIONS = 8  # images in a grid of reconstructions
@@ -114,10 +115,13 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         saved = newest_config(run.checkpoints)
         if saved is not None:
             step = run.latest_step()
+            last = run.checkpoints / str(step)
             configuration.check_resumable(saved, configuration.to_dict(config), begun=step > 0)
             of_0_2 = "discriminator" not in newest_config(run.checkpoints, upgraded=False).get("model", {})
             _warn_of_other_evaluation(saved, configuration.to_dict(config), of_0_2=of_0_2)
-            if step >= iterations:
+            if step >= iterations and not watched("reading the last checkpoint", lambda: can_be_sampled(last)):
+                step = run.latest_step() or 0
+            elif step >= iterations:
                 more = " ".join(configuration.to_train_on(configuration.to_dict(config), step))
                 log.info("finished: %s is at iteration %d of %d; %s continues it", run.path, step, iterations, more)
                 return None
@@ -152,7 +156,10 @@ class _Training:
             log.info("%s", "\n".join(lines))
         shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
         self.data: ImageSet = load_image_set(config.data, **shape, run_dir=run.path)
-        check_instances(config.model.num_instances, self.data)
+        check_tasks(config.model, self.data)
+        if config.model.num_classes > config.train.num_samples:
+            counts = (config.train.num_samples, config.model.num_classes)
+            log.info("grids show the first %d of %d classes: a larger train.num_samples shows more", *counts)
         write_json(run.data, self.data.record())
         if self.data.files.skipped or self.data.files.left_out:
             log.info("what became of each file: %s", run.data)
@@ -177,6 +184,8 @@ class _Training:
         self.rollbacks = 0  # to the checkpoint `last_good`
         self.sampler: Sampler | None = None  # the latest of `_sampler`
         self.shown = NotebookImage()
+        # Copies, since storage that fails later ends a process that reads a memory map.
+        self.reconstructed = tuple(np.array(x[:NUM_RECONSTRUCTIONS]) for x in (self.data.images, self.data.labels))
 
     def run_to_end(self) -> TrainState:
         """Iterates until `train.iterations`, a signal, or a number that is not finite."""
@@ -238,11 +247,16 @@ class _Training:
         try:
             return next(batches)
         except (OSError, MemoryError) as error:
-            if self.last_good < self.step and jax.process_count() == 1:  # of several, the others are not here
-                self._save()
+            self._save_before_the_end()
             reason = getattr(error, "strerror", None) or str(error) or "there is no memory for them"
             problem = f"the images after iteration {self.step} cannot be read ({reason})"
-            raise UserError(f"{problem}: it is saved in {self.run.path}, and the same command resumes") from None
+            saved = f"iteration {self.last_good} is saved in {self.checkpoints.directory}"
+            raise UserError(f"{problem}: {saved}, and the same command resumes") from None
+
+    def _save_before_the_end(self) -> None:
+        """Saves the state where an error ends the run; but not of several processes, since the others are not here."""
+        if self.last_good < self.step and jax.process_count() == 1:
+            self._save()
 
     def _after_call(self, metrics: Metrics, per_call: int, progress: Progress, signals: StopSignals) -> None:
         """What is due after a call of the program: a line of the log, samples, an evaluation, a checkpoint."""
@@ -254,11 +268,15 @@ class _Training:
         intervals = (config.log_every, config.sample_every, config.checkpoint_every, self.config.eval.every)
         if any(self._is_due(every) for every in filter(None, intervals)):
             self._guard(metrics)
-        if self._is_due(config.log_every):
-            self._log(metrics, progress)
-        progress.update(per_call)
-        if self._is_due(config.sample_every):
-            self._sample()
+        try:
+            if self._is_due(config.log_every):
+                self._log(metrics, progress)
+            progress.update(per_call)
+            if self._is_due(config.sample_every):
+                self._sample()
+        except UserError:  # a file cannot be written, but perhaps a checkpoint can
+            self._save_before_the_end()
+            raise
         evaluated = None
         if self.evaluator and self._is_due(self.config.eval.every):
             evaluated = self._evaluate_unless_stopped(signals)
@@ -332,8 +350,7 @@ class _Training:
         except GivenUp:
             pass
         except Exception:
-            if alone:
-                self._save()
+            self._save_before_the_end()
             raise
         log.warning("iteration %d is not evaluated, since the run stops: fastgan evaluate does it later", self.step)
         return None
@@ -387,9 +404,9 @@ class _Training:
         self.shown.show(grid)
         discriminator = build_image_discriminator(self.config.model, self.spec.discriminator.compute)
         if self.step and discriminator and discriminator.decoders:
-            real, labels = self.data.images[:NUM_RECONSTRUCTIONS], self.data.labels[:NUM_RECONSTRUCTIONS]
             variables = own_copy(self.state.discriminator.variables)
-            made = reconstruct(discriminator, self.spec.resize, variables, np.asarray(real), labels)
+            real, labels = self.reconstructed
+            made = reconstruct(discriminator, self.spec.resize, variables, real, labels)
             columns = ("real", *discriminator.decoders)
             tiles = np.stack([np.asarray(made[name]) for name in columns], axis=1)
             grid = image_grid(tiles.reshape(-1, *tiles.shape[2:]), columns=len(columns))
@@ -455,8 +472,7 @@ def _warn_of_other_rate(saved: dict, current: dict, step: int) -> None:
 def _grid_of_reals(images: np.ndarray) -> np.ndarray:
     """Up to 64 training images, evenly spread over the set uint8 [N, R, R, C], in a grid."""
     columns = min(8, max(1, REALS_SIDE // images.shape[1]))
-    rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), columns**2)).round().astype(int))
-    return image_grid(images[rows])
+    return image_grid(images[evenly_spread(len(images), columns**2)])
 
 
 def _wait_for(metrics: Metrics) -> None:

@@ -87,6 +87,7 @@ def needs_smoke_run(path: Path) -> bool:
     return "smoke_run" in path.read_text(encoding="utf-8")
 
 
+@pytest.hookimpl(optionalhook=True)  # the tests run without pytest-xdist too
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
     """Files stay together, and all that need the run of configs/smoke.py go to one process, which makes it once."""
     from xdist.scheduler import LoadScopeScheduling

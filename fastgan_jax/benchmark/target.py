@@ -188,7 +188,8 @@ def count(device: Device, config: Any, hlo: str | None = None, devices: int = 1)
     resident_set = sum(x.size * x.dtype.itemsize for x in images_and_labels)
     needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
     local = [kernel for kernel in kernels if kernel.kind not in COLLECTIVES]
-    estimate = roofline(device, local, arithmetic(config.train.precision, backend))
+    capability = [_capability(device)] if backend == "gpu" else []
+    estimate = roofline(device, local, arithmetic(config.train.precision, backend, *capability))
     roofline_ms = estimate.pop("seconds") / per_call * 1e3
     if devices > 1:
         found = scaling.collectives(kernels, per_call)

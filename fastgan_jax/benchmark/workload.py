@@ -31,6 +31,7 @@ from fastgan_jax.utils.devices import memory_advice
 
 NUM_IMAGES = 64  # of the synthetic set; a batch may repeat some
 WARM_UP_CALLS = 2
+AMPERE = (8, 0)  # the least compute capability with TF32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +150,7 @@ class Runner:
     def result(self, seconds: Sequence[float], iterations: int) -> results.Result:
         """The result of blocks of so many iterations, see `results.RESULT_KEYS`."""
         work, device, backend = self.workload, jax.local_devices()[0], jax.default_backend()
+        capability = [tuple(map(int, device.compute_capability.split(".")))] if backend == "gpu" else []
         executed = operation_counts.count(work.program(), work.state, *work.inputs) / work.per_call
         networks = {"generator": work.state.generator, "discriminator": work.state.discriminator}
         analysis, images = self.compiled.memory_analysis(), work.inputs[1].nbytes
@@ -165,7 +167,7 @@ class Runner:
             "device": device.device_kind,
             "backend": backend,
             "versions": results.versions("jax", "jaxlib", "flax", "numpy"),
-            "arithmetic": arithmetic(work.config.train.precision, backend),
+            "arithmetic": arithmetic(work.config.train.precision, backend, *capability),
             "iterations_per_call": work.per_call,
             "compile_seconds": self.compile_seconds,
             "memory": {"allocator_peak": (device.memory_stats() or {}).get("peak_bytes_in_use"), "program": memory},
@@ -183,9 +185,14 @@ def counted_flops(config: Any) -> dict[str, Any]:
     return {"counted": config.train.batch_size * sum(parts.values()), "parts": parts}
 
 
-def arithmetic(precision: str, backend: str) -> str:
-    """What convolutions multiply in: for float32 the backend's choice, unless JAX is set to the highest precision."""
+def arithmetic(precision: str, backend: str, capability: tuple[int, ...] = AMPERE) -> str:
+    """What convolutions multiply in: for float32 the backend's choice, unless JAX is set to the highest precision.
+
+    `capability` is that of a CUDA GPU, such as (7, 5).
+    """
     if precision == "bfloat16" or jax.config.jax_default_matmul_precision in ("highest", "float32"):
+        return precision
+    if backend == "gpu" and capability < AMPERE:
         return precision
     return {"gpu": "tfloat32", "tpu": "bfloat16"}.get(backend, "float32")
 

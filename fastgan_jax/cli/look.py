@@ -39,13 +39,13 @@ def run(arguments: argparse.Namespace) -> None:
     config = read_config(arguments)
     with announced("starting"):
         configuration.validate(config)
-        from fastgan_jax.data.dataset import check_instances, load_image_set
+        from fastgan_jax.data.dataset import check_tasks, load_image_set
         from fastgan_jax.utils.devices import keep_compiled_programs
 
     keep_compiled_programs()
     shape = {name: config.model[name] for name in ("resolution", "channels", "num_classes")}
     images = load_image_set(config.data, **shape, run_dir=".")
-    check_instances(config.model.num_instances, images)
+    check_tasks(config.model, images)
     write_sheet(arguments, config, images)
     if not arguments.no_timing:
         print_timing(config, images)

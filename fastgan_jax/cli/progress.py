@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "--run", "--columns")
     options.add_out(parser, "a .gif, .webp or .mp4 file (mp4 needs the extra video), or a folder")
     add("--num", type=options.count, default=16, metavar="N", help="number of latents (default: 16)")
-    add("--seed", type=options.seed, default=0, metavar="S", help="of the latents (default: 0)")
+    add("--seed", type=options.seed, metavar="S", help="of the latents (default: train.seed, as the run's own grids)")
     add("--fps", type=float, default=2, metavar="F", help="checkpoints per second (default: 2)")
     add("--no-caption", action="store_true", help="leave the iteration out of the image")
     add("--label", type=int, metavar="L", help="class, for a conditional model (default: each in turn)")
@@ -43,7 +43,8 @@ def run(arguments: argparse.Namespace) -> None:
         for step in Progress(steps, title="checkpoints"):
             sampler = fastgan_jax.load(folder, step)
             labels = None if arguments.label is None else [options.label_of(arguments, sampler)] * arguments.num
-            images = sampler.sample(arguments.num, arguments.seed, labels=labels)
+            seed = sampler.config.train.seed if arguments.seed is None else arguments.seed
+            images = sampler.sample(arguments.num, seed, labels=labels)
             image = image_grid(images, arguments.columns)
             yield image if arguments.no_caption else captioned(image, f"iteration {step}", f"iteration {steps[-1]}")
 

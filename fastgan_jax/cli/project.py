@@ -94,6 +94,8 @@ def project_by(
     targets, labels = read_targets(arguments, files, sampler.config)
     if arguments.labels is not None:
         labels = arguments.labels * len(files) if len(arguments.labels) == 1 else arguments.labels
+    if labels is None and sampler.generator.num_classes:
+        raise UserError(f"{arguments.run} has {sampler.generator.num_classes} classes: name the images' with --labels")
     network = None, None
     if arguments.distance != "l2":
         network = options.load_network(arguments, sampler.config, otherwise="--distance l2")
@@ -105,7 +107,8 @@ def project_by(
     facts |= {name: getattr(search, name) for name in HELP if name != "batch_size"}
     rows = write_projection(folder, files, targets, projection, facts)
     print(projection_table(rows, projection.measure))
-    return {"step": sampler.step} | {when: sum(row[when] for row in rows) / len(rows) for when in ("before", "after")}
+    means = {when: sum(row[when] for row in rows) / len(rows) for when in ("before", "after")}
+    return {"step": sampler.step, "measure": projection.measure} | means
 
 
 def read_targets(arguments: argparse.Namespace, files: list[Path], config: Any) -> tuple[Any, list[int] | None]:

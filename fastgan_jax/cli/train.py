@@ -153,12 +153,17 @@ def make_paths_absolute(config: Any) -> None:
         elif path.exists():
             inside = config.data.path is not None and path.is_relative_to(config.data.path)
             config[group][name] = str(path.relative_to(config.data.path) if inside else path)
+    if config.data.hf and "://" not in config.data.hf and (path := user_path(config.data.hf)).exists():
+        config.data.hf = str(path.resolve())
 
 
 def source_given(arguments: argparse.Namespace) -> tuple[str, str] | None:
     """The field and the value of --config.data.path, .tfds or .hf; None without any of them."""
+    from fastgan_jax.runs.config import SOURCES
+
     given = {name: value for name, value in arguments.overrides if value not in ("", "None", "none")}
-    return next(((name, given[name]) for name in ("data.path", "data.tfds", "data.hf") if name in given), None)
+    sources = (f"data.{name}" for name in SOURCES if name != "demo_images")
+    return next(((name, given[name]) for name in sources if name in given), None)
 
 
 def preset_for(arguments: argparse.Namespace) -> str | Path:

@@ -19,7 +19,7 @@ import numpy as np
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.files import cache_folder, replacing, user_path
 
-FACTS = "set.json"
+FACTS_FILE = "set.json"
 INCOMPLETE = "incomplete"  # a fact: with anything in it the entry is made again at the next start
 ABANDONED_SECONDS = 24 * 3600  # an unfinished file unchanged for this long belongs to no process
 
@@ -34,7 +34,7 @@ def entry_folder(key: str, cache_dir: str | None) -> Path:
     if cache_dir is not None:
         return user_path(cache_dir) / key
     folder = cache_folder("data") / key
-    return folder if (folder / FACTS).exists() else cache_folder("data", to_write=True) / key
+    return folder if (folder / FACTS_FILE).exists() else cache_folder("data", to_write=True) / key
 
 
 def load_or_make(
@@ -68,13 +68,13 @@ def load_or_make(
 
 def _load(folder: Path, required: Sequence[str]) -> Loaded | None:
     """The entry; None if it is absent or damaged, and the latter is logged."""
-    if not os.path.exists(folder / FACTS):
+    if not os.path.exists(folder / FACTS_FILE):
         return None
     try:
-        facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
         images, labels = np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy")
         if missing := {"count", *required} - facts.keys():
-            raise ValueError(f"{FACTS} lacks {', '.join(sorted(missing))}")
+            raise ValueError(f"{FACTS_FILE} lacks {', '.join(sorted(missing))}")
         if not len(images) == len(labels) == facts["count"]:
             raise ValueError(f"{len(images)} images and {len(labels)} labels instead of {facts['count']}")
     except (OSError, EOFError, ValueError, TypeError, AttributeError) as error:
@@ -106,7 +106,7 @@ def _write(folder: Path, shape: Sequence[int], make: Make, cure: str) -> None:
         write_header()
     with _flushed(folder / "labels.npy", cure) as file:
         np.save(file, labels)
-    with _flushed(folder / FACTS, cure) as file:
+    with _flushed(folder / FACTS_FILE, cure) as file:
         file.write(json.dumps(facts | {"count": count}).encode())
 
 

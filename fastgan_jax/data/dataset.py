@@ -37,7 +37,7 @@ from fastgan_jax.gan.self_supervision import Facts
 from fastgan_jax.utils.console import Progress, announced, muted
 from fastgan_jax.utils.files import user_path
 
-FACTS = ("read", "skipped")  # kept with a cached set
+KEPT_FACTS = ("read", "skipped")  # with a cached set
 AHEAD = 4  # images per decoding thread that may wait to be written
 AHEAD_BYTES = 2**28  # bytes of them, if they are large
 
@@ -107,7 +107,7 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
         folder = entry_folder(fingerprint, data.cache_dir)
         images, kept_labels, facts = load_or_make(
-            folder, shape, lambda append: _decode_all(source, target, labels, append), FACTS
+            folder, shape, lambda append: _decode_all(source, target, labels, append), KEPT_FACTS
         )
     finally:
         source.close()
@@ -143,14 +143,17 @@ def check_source(data: Any, num_classes: int) -> list[str]:
     return []
 
 
-def check_instances(num_instances: int, image_set: ImageSet) -> None:
-    """Checks that a model that tells training images apart has as many outputs; 0: it does not.
+def check_tasks(model: Any, image_set: ImageSet) -> None:
+    """Checks that the tasks of self-supervision fit the images: `model` is that group of a configuration.
 
     Raises:
-        UserError: if there are more or fewer images.
+        UserError: if there are more or fewer images than outputs that tell them apart, or all have the same aspect.
     """
-    if num_instances not in (0, count := len(image_set.images)):
-        raise UserError(f"model.num_instances={num_instances}: the set has {count} images; set {count}")
+    if model.num_instances not in (0, count := len(image_set.images)):
+        raise UserError(f"model.num_instances={model.num_instances}: the set has {count} images; set {count}")
+    if "aspect" in model.self_supervision and np.ptp(image_set.facts().log_aspect) == 0:
+        problem = f"model.self_supervision={model.self_supervision}: all images have the same aspect"
+        raise UserError(f"{problem}, so there is nothing to learn of it; leave aspect out")
 
 
 def _classes(source: Source, data: Any, num_classes: int) -> tuple[list[int], list[str]]:
@@ -159,7 +162,9 @@ def _classes(source: Source, data: Any, num_classes: int) -> tuple[list[int], li
         return source.labels(num_classes), source.class_names(num_classes)
     where, path = f"data.labels={data.labels}", user_path(data.labels)
     try:
-        content = path.read_bytes() if path.is_file() else source.read_other(data.labels)
+        content = source.read_other(data.labels)  # first: a bare name is that of a file among the images
+        if content is None and path.is_file():
+            content = path.read_bytes()
         if content is None:
             raise UserError(f"{where}: there is no such file, neither here nor in {source.description}")
         text = content.decode("utf-8-sig")
@@ -182,7 +187,7 @@ def _open(data: Any) -> Source:
 def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path) -> ImageSet:
     _, side, channels = shape
     key, folder = f"demo-{count}-{seed}-{side}-{channels}-v", run_dir / "data"
-    kept = sorted(path.parent.name for path in folder.glob(f"{key}*/{cache.FACTS}"))
+    kept = sorted(path.parent.name for path in folder.glob(f"{key}*/{cache.FACTS_FILE}"))
     fingerprint = kept[0] if kept else f"{key}{DEMO_VERSION}"  # a run keeps what it was trained on
 
     def draw(append: Callable[[np.ndarray], None]) -> tuple[np.ndarray, dict]:
@@ -201,7 +206,7 @@ def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path
 def _decode_all(
     source: Source, target: Format, labels: Sequence[int], append: Callable[[np.ndarray], None]
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Decodes every file of the source, in threads, and appends it; the labels of those that can be read, and FACTS."""
+    """Decodes every file of the source, in threads, and appends it: the labels of those that are read, KEPT_FACTS."""
     started, count, threads = time.perf_counter(), len(source.names), cpu_threads()
     kept, read, skipped, passing = [], [], [], []
     with collected_warnings() as thread, threads_for_files() as pool:

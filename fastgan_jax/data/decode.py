@@ -120,6 +120,7 @@ def _decode(data: bytes, target: Format, profile: bytes | None = None) -> Decode
     """`decode`, with a color profile in place of the file's own."""
     from PIL import Image
 
+    heif_support()
     notes: list[str] = []
     with without_pixel_limit(), Image.open(io.BytesIO(data)) as file:
         mode, (width, height) = file.mode, file.size

@@ -93,7 +93,7 @@ class HuggingFaceSource(Source):
 
     def read(self, index: int) -> bytes:
         image = self._rows[index][self._column]
-        if image is None:
+        if image is None or (image["bytes"] is None and image["path"] is None):
             raise ValueError("there is no image in this row")
         return image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
 

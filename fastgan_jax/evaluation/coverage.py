@@ -7,7 +7,7 @@ import numpy as np
 
 from fastgan_jax.metrics.precision_recall import Nearest
 from fastgan_jax.utils.grids import captioned, equally_high, image_grid
-from fastgan_jax.utils.images import rgb
+from fastgan_jax.utils.images import evenly_spread, rgb
 
 MOST_SHOWN, COLUMNS = 48, 12
 RULE = "nearer than its 5th nearest other real image"
@@ -36,7 +36,7 @@ def coverage_grid(real: Any, samples: Any, nearest: Nearest, title: str) -> np.n
         title: the line below all.
     """
     order = np.argsort(nearest.distances, kind="stable")
-    chosen = order[np.linspace(0, len(order) - 1, min(MOST_SHOWN, len(order))).round().astype(int)]
+    chosen = order[evenly_spread(len(order), MOST_SHOWN)]
     tiles = []
     for row in chosen.tolist():
         sample = int(nearest.rows[row])

@@ -90,9 +90,7 @@ def is_own_network(name: str, discriminator: str) -> bool:
 
 def alternatives(discriminator: str) -> list[str]:
     """The networks to judge by where Inception cannot be had, the best first."""
-    return [
-        name for name in ("efficientnet_lite0", "squeeze", "squeeze_caffe") if not is_own_network(name, discriminator)
-    ]
+    return [name for name in FEATURE_NETWORKS if name != "inception" and not is_own_network(name, discriminator)]
 
 
 def scaled(features: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fastgan_jax.models import lpips
+from fastgan_jax.models.layers import widened
 
 
 def margins(uniforms: jax.Array, smoothing: float) -> jax.Array:
@@ -116,9 +117,7 @@ def gradient_penalty(logits_of: Callable[..., jax.Array], inputs: tuple[jax.Arra
     R1, on generated ones R2 (Mescheder et al. 2018), without their weight.
     """
     gradients = jax.grad(lambda inputs: logits_of(inputs).mean(1).sum())(inputs)
-    return sum(jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32))).sum() for x in gradients) / (
-        2 * len(inputs[0])
-    )
+    return sum(jnp.square(widened(x)).sum() for x in gradients) / (2 * len(inputs[0]))
 
 
 def l1(first: jax.Array, second: jax.Array) -> jax.Array:

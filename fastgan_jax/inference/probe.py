@@ -25,6 +25,7 @@ from fastgan_jax.inference.restore import TrainedDiscriminator
 from fastgan_jax.models.blocks import Decoder
 from fastgan_jax.models.discriminator import DECODER_WIDTHS, LAST_SIDE, Discriminator, decoder_side
 from fastgan_jax.models.generator import small_side
+from fastgan_jax.models.layers import BATCH_NORM_MOMENTUM
 from fastgan_jax.models.spectral_norm import power_iterate
 from fastgan_jax.models.variants import REFERENCE, Compute
 from fastgan_jax.utils.images import RESIZES, map_batches, to_uint8, to_unit
@@ -112,7 +113,10 @@ def run_probe(
         raise UserError(f"there is {len(images)} image: the probe needs two, one to learn from and one to hold out")
     learned, held_out = split(len(images), options.held_out, options.seed)
     probe = Probe(trained.discriminator, trained.config.model.resize, distance, options.learning_rate)
-    fixed = (probe, *jax.device_put((trained.variables, pretrained)))
+    variables, pretrained = jax.device_put((trained.variables, pretrained))
+    if trained.step == 0 and not trained.config.train.init_from:
+        variables = settled(probe, variables, images[learned[: options.batch_size]])
+    fixed = (probe, variables, pretrained)
     decoders = create_decoders(probe, jax.random.key(options.seed))
 
     def evaluate_held_out() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -129,6 +133,19 @@ def run_probe(
     history = {name: np.array([float(loss[name]) for loss in losses], np.float32) for name in MAPS}
     shown = {name: shown[name][:NUM_SHOWN] for name in ("real", *MAPS)}  # trees are in the order of the alphabet
     return ProbeResult(held_out, before, after, history, shown)
+
+
+@partial(jax.jit, static_argnums=0)
+def settled(probe: Probe, variables: dict, images: jax.Array) -> dict:
+    """The variables of a discriminator before training, normalized for images uint8 [B, R, R, C] as training would.
+
+    At iteration 0 the norms of its kernels are those of random vectors, and its statistics those of no images: its maps
+    would grow a hundredfold from layer to layer.
+    """
+    spectral = power_iterate(variables["params"], variables["spectral"], POWER_ITERATIONS)
+    own = variables | {"spectral": spectral, "batch_stats": jax.tree.map(jnp.zeros_like, variables["batch_stats"])}
+    _, moved = _output(probe, own, images, train=True, mutable=["batch_stats"])
+    return own | jax.tree.map(lambda average: average / (1 - BATCH_NORM_MOMENTUM), moved)
 
 
 def split(size: int, held_out: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -182,11 +199,16 @@ def _features_and_targets(
     probe: Probe, variables: dict, images: jax.Array
 ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
     """The frozen discriminator's maps of images uint8 [B, R, R, C], by stored statistics, and what to reconstruct."""
-    d, resize = probe.discriminator, RESIZES[probe.resize]
-    real = to_unit(images)
+    features = _output(probe, variables, images, train=False).features
+    return features, RESIZES[probe.resize](to_unit(images), decoder_side(probe.discriminator.resolution))
+
+
+def _output(probe: Probe, variables: dict, images: jax.Array, **options: Any) -> Any:
+    """What the discriminator's `apply` returns for images uint8 [B, R, R, C]."""
+    d, real = probe.discriminator, to_unit(images)
+    small = RESIZES[probe.resize](real, small_side(d.resolution))
     labels = jnp.zeros(len(images), jnp.int32)  # classes only affect logits
-    output = d.apply(variables, real, resize(real, small_side(d.resolution)), labels=labels, train=False)
-    return output.features, resize(real, decoder_side(d.resolution))
+    return d.apply(variables, real, small, labels=labels, **options)
 
 
 @partial(jax.jit, static_argnums=0)

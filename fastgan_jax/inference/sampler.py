@@ -151,6 +151,8 @@ class Sampler:
         Raises:
             UserError: if the latents, `frames`, `easing` or the class do not fit.
         """
+        if stations is not None:
+            log.warning("stations is the former name of keyframes")
         keyframes = self._check_latents(stations if keyframes is None else keyframes)
         path = interpolate_keyframes(keyframes, frames, closed=closed, spherical=spherical, easing=easing)
         return self.generate(path, labels=labels, noise_seed=noise_seed)

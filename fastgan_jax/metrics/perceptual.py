@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgan_jax.utils.images import resize_antialias, to_uint8, to_unit
+from fastgan_jax.utils.images import evenly_spread, resize_antialias, to_uint8, to_unit
 
 NUM_COMPARED = 64  # pairs, and images whose nearest real image is searched for, in means over a set
 MOST_SEARCHED = 1000  # real images among which it is searched for
@@ -71,7 +71,7 @@ def searched_of(real: np.ndarray) -> np.ndarray:
 
 def compared_rows(searched: int) -> np.ndarray:
     """Rows of up to NUM_COMPARED among so many images, evenly spread."""
-    return np.linspace(0, searched - 1, min(searched, NUM_COMPARED)).round().astype(int)
+    return evenly_spread(searched, NUM_COMPARED)
 
 
 def some_of(real: np.ndarray, most: int) -> np.ndarray:

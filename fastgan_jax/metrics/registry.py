@@ -199,7 +199,7 @@ METRICS: dict[str, Metric] = {
     ),
     "density_coverage": Metric(
         (
-            Output("density", "How densely samples lie among training images; about 1 for a perfect model.", "higher"),
+            Output("density", "How densely samples lie among training images; about 1 for a perfect model."),
             Output("coverage", "Share of training images with a sample in their neighborhood.", "higher"),
         ),
         _density_coverage,

@@ -15,6 +15,7 @@ from fastgan_jax.models.layers import (
     adaptive_average_pool,
     glu,
     leaky_relu,
+    widened,
 )
 from fastgan_jax.models.variants import REFERENCE, Compute
 
@@ -78,7 +79,7 @@ class SkipLayerExcitation(nn.Module):
         gate = SpectralConv(features=features, kernel_size=4, compute=self.compute, name="conv_0")(gate)
         gate = SLE_ACTIVATIONS[self.activation](gate)
         gate = SpectralConv(features=features, kernel_size=1, compute=self.compute, name="conv_1")(gate)
-        gate = nn.sigmoid(gate.astype(jnp.promote_types(gate.dtype, jnp.float32)))
+        gate = nn.sigmoid(widened(gate))
         # Cast after the broadcast, so that the gate's gradient, a sum over all pixels, is one of float32.
         return high * jnp.broadcast_to(gate, high.shape).astype(high.dtype)
 
@@ -100,8 +101,8 @@ class EfficientAttention(nn.Module):
             flat(SpectralConv(features=features, padding=1, depthwise=True, compute=self.compute, name=name)(x))
             for name in ("key", "value")
         )
-        context = jnp.einsum("bnk,bnv->bkv", nn.softmax(key, axis=1), value)
-        attended = jnp.einsum("bnk,bkv->bnv", nn.softmax(query, axis=2), context)
+        key, query = (nn.softmax(widened(x), axis).astype(value.dtype) for x, axis in ((key, 1), (query, 2)))
+        attended = jnp.einsum("bnk,bkv->bnv", query, jnp.einsum("bnk,bnv->bkv", key, value))
         return x + attended.reshape(x.shape)
 
 
@@ -114,7 +115,7 @@ class LinearHead(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", initializer("kernel"), (x.shape[-1], self.features))
         bias = self.param("bias", initializer("bias"), (self.features,))
-        mean = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+        mean = widened(x).mean((1, 2))
         return mean @ kernel + bias[None]
 
 
@@ -160,4 +161,4 @@ class Decoder(nn.Module):
         for index, features in enumerate(self.features):
             x = UpBlock(features, self.compute, name=f"up_{index}")(x, train)
         x = SpectralConv(features=self.channels, padding=1, compute=self.compute, name="to_picture")(x)
-        return jnp.tanh(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        return jnp.tanh(widened(x))

@@ -64,10 +64,12 @@ def _on_each_side(padding: int | Padding) -> Padding:
 
 
 def _sum_of_shifted(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    seen, weights = _seen_by_taps(padded, kernel.shape[:2], stride), kernel.reshape(-1, 1, 1, 1, kernel.shape[-1])
-    taps = [part * weight for part, weight in zip(seen, weights, strict=True)]
-    return sum(taps[1:], start=taps[0])
+    """The taps' sum, and the kernel's gradient over all positions, in float32 at least."""
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    padded, weights = jnp.pad(x, ((0, 0), *padding, (0, 0))), kernel.astype(wide).reshape(-1, 1, 1, 1, x.shape[-1])
+    seen = _seen_by_taps(padded, kernel.shape[:2], stride)
+    taps = [part.astype(wide) * weight for part, weight in zip(seen, weights, strict=True)]
+    return sum(taps[1:], start=taps[0]).astype(x.dtype)
 
 
 _depthwise_convolve = jax.custom_vjp(_sum_of_shifted, nondiff_argnums=(2, 3))
@@ -86,8 +88,8 @@ def _depthwise_backward(
         spread.append((taps - 1 - before, side + before - stride * (size - 1) - 1, stride - 1))
     spread = lax.pad(gradient, jnp.zeros((), gradient.dtype), [*spread, (0, 0, 0)])
     of_x = _sum_of_shifted(lax.optimization_barrier(spread), kernel[::-1, ::-1], 1, ((0, 0), (0, 0)))
-    _, pull = jax.vjp(lambda kernel: _sum_of_shifted(x, kernel, stride, padding), kernel)
-    return of_x, *pull(gradient)
+    _, vjp_fn = jax.vjp(lambda kernel: _sum_of_shifted(x, kernel, stride, padding), kernel)
+    return of_x, *vjp_fn(gradient)
 
 
 _depthwise_convolve.defvjp(_depthwise_forward, _depthwise_backward)

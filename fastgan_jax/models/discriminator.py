@@ -17,7 +17,7 @@ from fastgan_jax.models.blocks import (
     SkipLayerExcitation,
 )
 from fastgan_jax.models.generator import small_side
-from fastgan_jax.models.layers import BatchNorm, Embedding, SpectralConv, leaky_relu
+from fastgan_jax.models.layers import BatchNorm, Embedding, SpectralConv, leaky_relu, widened
 from fastgan_jax.models.variants import REFERENCE, Compute
 from fastgan_jax.utils.images import crop_cell
 
@@ -171,7 +171,7 @@ class Discriminator(nn.Module):
                 name: self._decoder(name)(sources[name][:num_reconstructed], train) for name in self.decoders
             }
         predictions = {name: LinearHead(outputs, name=f"head_{name}")(maps[8]) for name, outputs in self.heads}
-        logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        logits = widened(logits)
         return DiscriminatorOutput(logits, reconstructions, (maps[16], maps[8]), predictions)
 
     def _trunk(self, x: jax.Array, train: bool) -> dict[int, jax.Array]:

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from fastgan_jax.models.blocks import EfficientAttention, InitBlock, SkipLayerExcitation, UpBlock, UpBlockComp
 from fastgan_jax.models.init import initializer
-from fastgan_jax.models.layers import Embedding, SpectralConv
+from fastgan_jax.models.layers import Embedding, SpectralConv, widened
 from fastgan_jax.models.variants import REFERENCE, Compute
 
 SKIP_PAIRS = {64: 4, 128: 8, 256: 16, 512: 32}  # side of the excited map: side of the map that excites it
@@ -160,6 +160,6 @@ class Generator(nn.Module):
 
     def _output(self, image: jax.Array, bias: jax.Array | None = None) -> jax.Array:
         tanh = self.resolution >= TANH_FROM_RESOLUTION if self.output_tanh is None else self.output_tanh
-        image = image.astype(jnp.promote_types(image.dtype, jnp.float32))
+        image = widened(image)
         image = image if bias is None else image + bias
         return jnp.tanh(image) if tanh else image

@@ -216,7 +216,7 @@ def normalize_batch(
 
 
 def _normalize_forward(activation: Callable, x: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple[tuple, tuple]:
-    wide = _wide(x)
+    wide = widened(x)
     about = wide[:, 0, 0, 0]  # the first pixel: about it, no digits cancel in the variance
     centered, count = wide - _row(about), x[0].size // x.shape[-1]
     mean, square = (total / count for total in channel_sums(centered, jnp.square(centered)))
@@ -232,9 +232,9 @@ def _normalize_backward(
 
     def again(x: jax.Array, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The normalized x, and the gradient of what the activation saw."""
-        normal = (_wide(x) - _row(mean)) * _row(factor)
+        normal = (widened(x) - _row(mean)) * _row(factor)
         _, vjp_fn = jax.vjp(activation, normal * _row(scale[None]) + _row(bias[None]))
-        return normal, *vjp_fn(_wide(gradient))
+        return normal, *vjp_fn(widened(gradient))
 
     def once_more(*arrays: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Not kept for the time of the sums, for which a GPU would write both down, in float32."""
@@ -263,7 +263,7 @@ def _activated(
 ) -> jax.Array:
     """The activation of x [G, B, H, W, C], normalized with mean and variance [G, C], scaled and shifted."""
     factor = scale[None] * jax.lax.rsqrt(var + BATCH_NORM_EPSILON)
-    return activation((_wide(x) - _row(mean)) * _row(factor) + _row(bias[None])).astype(x.dtype)
+    return activation((widened(x) - _row(mean)) * _row(factor) + _row(bias[None])).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -292,8 +292,8 @@ def _sums_backward(shape: tuple[int, ...], gradients: tuple[jax.Array, jax.Array
 channel_sums.defvjp(_sums_forward, _sums_backward)
 
 
-def _wide(x: jax.Array) -> jax.Array:
-    """x in float32 at least."""
+def widened(x: jax.Array) -> jax.Array:
+    """x in float32 at least: of bfloat16, sums stand still at 256."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
@@ -313,7 +313,9 @@ class NoiseInjection(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, noise: jax.Array) -> jax.Array:
         weight = self.param("noise_weight", initializer("noise_weight"), (1,))
-        return x + (weight.reshape(1, 1, 1, 1) * noise).astype(x.dtype)
+        scaled = weight.reshape(1, 1, 1, 1) * noise
+        # Cast after the broadcast, so that the weight's gradient, a sum over all channels, is one of float32.
+        return x + jnp.broadcast_to(scaled, x.shape).astype(x.dtype)
 
 
 class Embedding(nn.Module):

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from fastgan_jax.models.conv import convolve
+from fastgan_jax.models.layers import widened
 from fastgan_jax.utils.images import resize_antialias
 
 Params = Mapping[str, Any]
@@ -185,7 +186,7 @@ def _fire(backbone: Params, name: str, x: jax.Array) -> jax.Array:
 
 def _unit_length(features: jax.Array) -> jax.Array:
     """Features [B, h, w, C] over their length at each position; its gradient at zero features is zero, not NaN."""
-    wide = features.astype(jnp.promote_types(features.dtype, jnp.float32))
+    wide = widened(features)
     squares = jnp.sum(jnp.square(wide), axis=-1, keepdims=True)
     positive = squares > 0
     length = jnp.where(positive, jnp.sqrt(jnp.where(positive, squares, 1)), 0)

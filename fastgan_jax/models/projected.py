@@ -17,7 +17,7 @@ from fastgan_jax.models import efficientnet
 from fastgan_jax.models.blocks import DownBlock
 from fastgan_jax.models.discriminator import LAST_SIDE, CallShapes, Discriminator, DiscriminatorOutput, halvings
 from fastgan_jax.models.init import initializer
-from fastgan_jax.models.layers import SpectralConv
+from fastgan_jax.models.layers import SpectralConv, widened
 from fastgan_jax.models.variants import REFERENCE, Compute
 from fastgan_jax.utils.images import resize_antialias, rgb_of_units
 
@@ -112,7 +112,7 @@ class MapDiscriminator(nn.Module):
         if self.num_classes:
             shape = (self.num_classes, CLASS_CHANNELS)
             weights = self.param("class_weights", initializer("class_weights"), shape)[labels]
-            x = (x * weights[:, None, None].astype(x.dtype)).sum(-1) / math.sqrt(CLASS_CHANNELS)
+            x = (widened(x) * weights[:, None, None]).sum(-1) / math.sqrt(CLASS_CHANNELS)
         return x.reshape(len(x), -1)
 
 
@@ -217,5 +217,5 @@ class ProjectedDiscriminator(nn.Module):
             logits = [of_image.logits]
         for discriminator, x in zip(self.of_map, (x0, x1, x2, x3), strict=True):
             found = discriminator(x, labels, train)
-            logits.append(found.astype(jnp.promote_types(found.dtype, jnp.float32)))
+            logits.append(widened(found))
         return of_image._replace(logits=jnp.concatenate(logits, axis=1))

@@ -4,18 +4,21 @@ import hashlib
 import http.client
 import importlib.util
 import logging
+import math
 import tempfile
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.pretrained.formats import Arrays, read_arrays, write_arrays
 from fastgan_jax.pretrained.layouts import convert
-from fastgan_jax.pretrained.registry import registered
-from fastgan_jax.utils.console import on_terminal
+from fastgan_jax.pretrained.registry import PretrainedFile, registered
+from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import cache_folder, user_path
 
 TIMEOUT_SECONDS = 20
+MEGABYTE = 1_000_000  # bytes that are read at once, and counted on the screen
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +69,7 @@ def fetch(name: str) -> Path:
         with tempfile.TemporaryDirectory(prefix="fastgan-jax-") as folder:
             file = Path(folder) / entry.filename
             try:
-                digest = _download(entry.address, file)
+                digest = _download(entry, file)
             except (OSError, http.client.HTTPException) as error:
                 problem = getattr(error, "reason", None) or error
             else:
@@ -109,19 +112,15 @@ def _convert(name: str, arrays: Arrays, source: str | Path) -> Arrays:
         raise UserError(f"{source} does not give the weights {name}: {error} {published}") from None
 
 
-def _download(address: str, path: Path) -> str:
-    """Writes what is at an address to a file and returns its sha256."""
-    from tqdm import tqdm
-
+def _download(entry: PretrainedFile, path: Path) -> str:
+    """Writes a published file to a path and returns its sha256."""
     digest = hashlib.sha256()
-    with urllib.request.urlopen(address, timeout=TIMEOUT_SECONDS) as response, open(path, "wb") as file:
+    with urllib.request.urlopen(entry.address, timeout=TIMEOUT_SECONDS) as response, open(path, "wb") as file:
         length = int(response.headers.get("Content-Length") or 0)
-        hidden = not on_terminal()
-        with tqdm(total=length or None, unit="B", unit_scale=True, desc=path.name, disable=hidden) as bar:
-            while block := response.read(1 << 20):
-                digest.update(block)
-                file.write(block)
-                bar.update(len(block))
+        blocks, total = iter(partial(response.read, MEGABYTE), b""), math.ceil(entry.megabytes)
+        for block in Progress(blocks, title=f"MB of {entry.filename}", total=total, passing=True):
+            digest.update(block)
+            file.write(block)
         if file.tell() < length:
             raise OSError(f"the connection ended after {file.tell()} of {length} bytes")
     return digest.hexdigest()

@@ -17,7 +17,7 @@ from fastgan_jax.gan.randomness import draw_step
 from fastgan_jax.gan.spec import Spec
 from fastgan_jax.gan.step import augment_real
 from fastgan_jax.utils.grids import PADDING, WHITE, captioned, equally_high, image_grid
-from fastgan_jax.utils.images import rgb, to_uint8, to_unit
+from fastgan_jax.utils.images import evenly_spread, rgb, to_uint8, to_unit
 
 TILE = 128  # side of an image on the sheet, pixels
 COLUMNS = 12
@@ -44,7 +44,7 @@ def contact_sheet(heading: str, lines: Sequence[str], sections: Sequence[Section
 
 def set_section(images: ImageSet, fit: str) -> Section:
     """Up to MOST_SHOWN images, evenly spread over the set, as the networks get them."""
-    rows, side = _spread(len(images.images), MOST_SHOWN), images.images.shape[1]
+    rows, side = evenly_spread(len(images.images), MOST_SHOWN), images.images.shape[1]
     count = f"{len(rows)} of the {len(images.images)}" if len(rows) < len(images.images) else f"The {len(rows)}"
     return f"{count} images as the networks get them: {side}x{side}, data.fit={fit}", _grid(images.images[rows])
 
@@ -76,7 +76,7 @@ def augmentation_sections(images: ImageSet, spec: Spec, key: Any) -> Iterator[Se
     """What the discriminator sees of some images by the whole policy, and by each augmentation alone."""
     import jax
 
-    some = images.images[_spread(len(images.images), COLUMNS)]
+    some = images.images[evenly_spread(len(images.images), COLUMNS)]
     real, keys = to_unit(np.asarray(some)), jax.random.split(key, 3)
     views = [to_uint8(augment_real(spec, real, draw_step(k, spec, len(some)))) for k in keys]
     flipped = ", mirrored at random" if spec.flip else ""
@@ -106,11 +106,6 @@ def duplicate_section(images: ImageSet, groups: Sequence[Sequence[int]]) -> Sect
     ]
     more = f", the first {len(rows)} images" if sum(map(len, groups)) > len(rows) else ""
     return f"Nearly the same, by groups{more}", image_grid(equally_high(named), COLUMNS)
-
-
-def _spread(count: int, most: int) -> np.ndarray:
-    """Up to `most` row numbers, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int))
 
 
 def _short(name: str) -> str:

@@ -33,8 +33,9 @@ from fastgan_jax.metrics.registry import rank, ranked_by
 from fastgan_jax.runs.config import upgrade
 from fastgan_jax.utils.devices import check_device
 from fastgan_jax.utils.files import as_unicode, explained, user_path
+from fastgan_jax.utils.hosts import agreed
 
-State = TypeVar("State")
+State, Found = TypeVar("State"), TypeVar("Found")
 MISREAD = "*?[\\"  # characters that Orbax takes for patterns, or TensorStore for a slash
 LINKED = f"one of {' '.join(MISREAD)} or a byte that is not UTF-8"  # what Orbax does not take in a path
 RETRY_SECONDS = (1, 5, 15)  # between attempts to read where an error may pass
@@ -112,7 +113,8 @@ class Checkpoints:
         if step in self.steps():
             return
         checksums = {"state": checksum(state), "sampler": checksum(sampler)}
-        checksums |= {"config": _text_checksum(config), "data": _text_checksum(data)}
+        texts = {"config": config, "data": data} | ({"metrics": metrics} if metrics else {})
+        checksums |= {name: _text_checksum(text) for name, text in texts.items()}
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(state),
             sampler=ocp.args.StandardSave(sampler),
@@ -194,37 +196,53 @@ class Checkpoints:
         import orbax.checkpoint as ocp
 
         items = ocp.args.Composite(state=ocp.args.StandardRestore(_abstract(target)), data=ocp.args.JsonRestore())
-        _quiet_unfinished_reads()
-        pauses = iter(RETRY_SECONDS)
-        while True:
-            try:
-                restored = self._manager.restore(step, args=items)
-                _config_in(self.directory / str(step))
-                checksums = restored.data.pop("checksums", {})
-                _check("state", checksum(restored.state), checksums)
-                _check("data", _text_checksum(restored.data), checksums)
-                return restored
-            except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
-                if not _may_pass(error):
-                    raise
-                problem = f"checkpoint {step} in {self.directory} cannot be read for now ({_reason(error)})"
-                seconds = next(pauses, None)
-                if seconds is None:
-                    cure = f"the same command later, or without the folder {step}, goes on; nothing was changed"
-                    raise StorageError(f"{problem}: {cure}") from None
-                log.warning("%s: trying again in %d s", problem, seconds)
-                time.sleep(seconds)
+
+        def read() -> Any:
+            restored = self._manager.restore(step, args=items)
+            _config_in(self.directory / str(step))
+            checksums = restored.data.pop("checksums", {})
+            _check("state", checksum(restored.state), checksums)
+            _check("data", _text_checksum(restored.data), checksums)
+            return restored
+
+        return _patiently(read, self.directory / str(step))
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
         """Turns an error of writing, for which Orbax has no common type, into one line."""
         try:
             yield
+        except jax.errors.JaxRuntimeError:  # the device's, or that of a run of several processes
+            raise
         except (ValueError, OSError, RuntimeError) as error:
             full = any(text in str(error) for text in ("RESOURCE_EXHAUSTED", "No space left"))
             cause = "the disk is full" if full else _reason(error)
             problem = f"a checkpoint in {self.directory} could not be written ({cause})"
             raise UserError(f"{problem}: free some space; the older ones are intact") from error
+
+
+def _patiently(read: Callable[[], Found], checkpoint: Path) -> Found:
+    """What `read` finds in a checkpoint; errors that may pass are waited for.
+
+    Raises:
+        StorageError: if such an error stays.
+        Exception: if the checkpoint is damaged.
+    """
+    _quiet_unfinished_reads()
+    pauses = iter(RETRY_SECONDS)
+    while True:
+        try:
+            return read()
+        except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+            if not _may_pass(error):
+                raise
+            problem = f"checkpoint {checkpoint.name} in {checkpoint.parent} cannot be read for now ({_reason(error)})"
+            seconds = next(pauses, None)
+            if seconds is None:
+                cure = f"the same command later, or without the folder {checkpoint.name}, goes on; nothing was changed"
+                raise StorageError(f"{problem}: {cure}") from None
+            log.warning("%s: trying again in %d s", problem, seconds)
+            time.sleep(seconds)
 
 
 @contextlib.contextmanager
@@ -311,6 +329,7 @@ def _read_metrics(path: Path) -> dict[str, float]:
     metrics = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
         raise ValueError("not a dict of numbers")
+    _check("metrics", _text_checksum(metrics), _checksums_in(path.parents[1]))
     return metrics
 
 
@@ -323,6 +342,30 @@ def _set_damaged_metrics_aside(directory: Path) -> None:
             except ValueError as error:
                 log.warning("the evaluation in checkpoint %s is damaged (%s): set aside", path.parents[1], error)
                 path.parent.rename(path.parents[2] / f"{path.parents[1].name}.metrics.damaged")
+
+
+def can_be_sampled(checkpoint: Path) -> bool:
+    """Whether the averaged generator in a checkpoint can be read; if it is damaged, the checkpoint is set aside.
+
+    All processes of a run must call it.
+
+    Raises:
+        StorageError: if it cannot be read for now; nothing is renamed.
+    """
+    problem = ""
+    try:
+        _read_item(checkpoint, "sampler")
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
+        problem = _reason(error)
+    if not agreed(bool(problem)):
+        return True
+    log.warning("checkpoint %s cannot be read (%s): it is set aside", checkpoint, problem)
+    if jax.process_index() == 0:
+        _set_aside(checkpoint)
+    _wait_for_all_processes("a damaged checkpoint")
+    return False
 
 
 def _set_aside(folder: Path) -> None:
@@ -388,21 +431,32 @@ def _config_in(folder: Path) -> dict[str, Any]:
 
 
 def _load_item(folder: Path, name: str) -> tuple[dict, dict[str, Any], int]:
-    import orbax.checkpoint as ocp
-
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
     check_device()
-    _quiet_unfinished_reads()
     if name == "state" and folder.is_dir() and not (folder / name).exists():
         cure = "publish it with fastgan push --state, or give a run folder that has it"
         raise UserError(f"{folder} has no state of training, as one that was published without: {cure}")
     try:
-        with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
-            item = checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
-        _check(name, checksum(item), _checksums_in(folder))
+        item = _read_item(folder, name)
+    except StorageError:
+        raise
     except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
         raise _unreadable(folder, name, error) from None
     return item, read_config(folder), int(folder.name)
+
+
+def _read_item(folder: Path, name: str) -> dict:
+    """An item of arrays of a checkpoint, which is checked; errors as those of `_patiently`."""
+    import orbax.checkpoint as ocp
+
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+    def read() -> dict:
+        with plain_path(folder / name) as path, ocp.StandardCheckpointer() as checkpointer:
+            item = checkpointer.restore(path, _abstract(checkpointer.metadata(path).item_metadata.tree))
+        _check(name, checksum(item), _checksums_in(folder))
+        return item
+
+    return _patiently(read, folder)
 
 
 def _unreadable(folder: Path, name: str, error: Exception) -> UserError:

@@ -329,7 +329,8 @@ def _validate_freezing(model: ml_collections.ConfigDict, train: ml_collections.C
 def _validate_regularizers(config: ml_collections.ConfigDict) -> None:
     for name in ("lecam", "r1", "r2") if config.model.discriminator == "both" else ():
         if config.loss[name]:
-            problem = f"loss.{name}={config.loss[name]} with model.discriminator=both: it would mix two judges"
+            given = f"loss.{name}={config.loss[name]} with model.discriminator=both"
+            problem = f"{given}: it would mix the logits of two discriminators"
             raise UserError(f"{problem}; set 0, or another discriminator")
     if config.augment.target is not None and not split_names(config.augment.policy):
         problem = f"augment.target={config.augment.target} with augment.policy='': there is nothing to adapt"

@@ -48,8 +48,11 @@ class RunFolder:
 
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint; None without one."""
-        steps = (int(folder.name) for folder in self.checkpoints.glob("*") if folder.name.isdecimal())
-        return max(steps, default=None)
+        try:
+            names = os.listdir(self.checkpoints)  # unlike glob, which may take a share that fails for an empty folder
+        except FileNotFoundError:
+            return None
+        return max((int(name) for name in names if name.isdecimal()), default=None)
 
     def source(self) -> str | None:
         """What the run was last trained on, as `describe_source` says it; None if that cannot be read."""

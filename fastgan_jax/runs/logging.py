@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import platform
 import sys
 import time
 import types
@@ -54,16 +55,16 @@ class TensorBoard(Logger):
     def __init__(self, run: RunFolder, resume_step: int):
         # TensorBoard looks for this module before it imports TensorFlow, which takes seconds where it is installed.
         sys.modules.setdefault("tensorboard.compat.notf", types.ModuleType("notf"))
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
 
-        self._link = contextlib.ExitStack()  # TensorBoard too takes no path that is not Unicode
         run.tensorboard.mkdir(exist_ok=True)
-        self._events = EventFileWriter(str(self._link.enter_context(plain_path(run.tensorboard))))
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
+        # Not its EventFileWriter, whose thread ends with a traceback where the disk is full.
+        name = f"events.out.tfevents.{time.time():.6f}.{platform.node()}.{os.getpid()}"
+        self._records = RecordWriter(open(run.tensorboard / name, "xb"))  # noqa: SIM115 (closed in `close`)
+        self._write(file_version="brain.Event:2")
         # TensorBoard then leaves out what earlier files have of this iteration and later ones.
-        start = SessionLog(status=SessionLog.START)
-        self._events.add_event(Event(wall_time=time.time(), step=resume_step + 1, session_log=start))
+        self._write(step=resume_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._add(step, [{"tag": name, "simple_value": value} for name, value in values.items()])
@@ -76,16 +77,18 @@ class TensorBoard(Logger):
         self._add(step, [{"tag": tag, "image": content}])
 
     def close(self) -> None:
-        with self._link:
-            self._events.close()
+        self._records.close()
 
     def _add(self, step: int, values: list[dict[str, Any]]) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
-        summary = Summary(value=[Summary.Value(**value) for value in values])
-        self._events.add_event(Event(wall_time=time.time(), step=step, summary=summary))
-        self._events.flush()
+        self._write(step=step, summary=Summary(value=[Summary.Value(**value) for value in values]))
+
+    def _write(self, **fields: Any) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+
+        self._records.write(Event(wall_time=time.time(), **fields).SerializeToString())
+        self._records.flush()
 
 
 class Csv(Logger):

@@ -132,7 +132,9 @@ def ending_together() -> Iterator[None]:
             message, code = "stopped", 128 + getattr(error, "signal_number", 2)
         elif isinstance(error, jax.errors.JaxRuntimeError):
             problem = f"another process of the run ended, or a device failed ({gist(error)})"
-            message, code = f"error: {problem}: start all of them again, and they resume", 1
+            message, code = f"error: {problem}: start all of them again, and they resume", os.EX_TEMPFAIL
+        elif isinstance(error, OSError | MemoryError):
+            message = f"error: {gist(error)}"
         elif not isinstance(error, UserError):
             message, code = traceback.format_exc(), 1
         print(f"process {jax.process_index()}: {message}", file=sys.__stderr__, flush=True)

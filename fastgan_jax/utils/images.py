@@ -79,6 +79,11 @@ def rgb_of_units(images: jax.Array) -> jax.Array:
     return images
 
 
+def evenly_spread(count: int, most: int) -> np.ndarray:
+    """Up to `most` of the numbers 0 to count - 1, ascending, evenly spread."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(int)
+
+
 def padded_batches(size: int, *arrays: np.ndarray) -> Iterator[tuple[list[np.ndarray], int]]:
     """Consecutive batches of `size` rows of arrays of equal length, the last padded with zeros, and their rows' number.
 

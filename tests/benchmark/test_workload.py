@@ -113,18 +113,19 @@ def test_blocks_are_timed_on_command(runner, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("precision", "products", "backend", "expected"),
+    ("precision", "products", "device", "expected"),
     [
-        ("float32", None, "gpu", "tfloat32"),
-        ("float32", "highest", "gpu", "float32"),
-        ("float32", None, "tpu", "bfloat16"),
-        ("float32", None, "cpu", "float32"),
-        ("bfloat16", "highest", "gpu", "bfloat16"),
+        ("float32", None, ("gpu", (8, 0)), "tfloat32"),
+        ("float32", None, ("gpu", (7, 5)), "float32"),  # Turing has no TF32
+        ("float32", "highest", ("gpu",), "float32"),
+        ("float32", None, ("tpu",), "bfloat16"),
+        ("float32", None, ("cpu",), "float32"),
+        ("bfloat16", "highest", ("gpu",), "bfloat16"),
     ],
 )
-def test_arithmetic_is_what_the_backend_multiplies_in(precision, products, backend, expected):
+def test_arithmetic_is_what_the_device_multiplies_in(precision, products, device, expected):
     with jax.default_matmul_precision(products):
-        assert workload.arithmetic(precision, backend) == expected
+        assert workload.arithmetic(precision, *device) == expected
 
 
 def test_random_perceptual_parameters_fit_the_network():

@@ -126,6 +126,7 @@ def test_a_field_may_name_what_to_train_on(images, tmp_path, monkeypatch):
     fields = {"labels": "labels.csv", "cache_dir": "new"}
     data = configured(images, *(f"--config.data.{name}={value}" for name, value in fields.items())).data
     assert data.labels == str(images.parent / "labels.csv") and data.cache_dir == str(images.parent / "new")
+    assert configured(f"--config.data.hf={images.name}").data.hf == str(images), "a local one"
     (images / "mine.csv").write_text("a.png,0")
     for given in ("mine.csv", f"{images.name}/mine.csv"):
         assert configured(images, f"--config.data.labels={given}").data.labels == "mine.csv", "wherever the images are"

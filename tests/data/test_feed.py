@@ -1,13 +1,15 @@
 """Resident and streamed feeds."""
 
+import dataclasses
 import os
 
 import numpy as np
 import pytest
 
+from configs import base
 from fastgan_jax.data import feed as feeding
 from fastgan_jax.data.accounting import Accounting, ReadFile
-from fastgan_jax.data.dataset import ImageSet, check_instances
+from fastgan_jax.data.dataset import ImageSet, check_tasks
 from fastgan_jax.data.feed import feed, is_resident, reader
 from fastgan_jax.data.order import batch_indices
 from fastgan_jax.errors import UserError
@@ -51,9 +53,14 @@ def test_facts_take_the_place_of_labels():
     assert everything.instance.tolist() == [0, 1, 2] and everything.label.tolist() == [0, 1, 1]
     for name in facts._fields:
         np.testing.assert_array_equal(getattr(facts, name), getattr(everything, name)[rows])
-    check_instances(3, known)
+    model = base.get_config().model
+    model.update(num_instances=3, self_supervision="contrastive,aspect")
+    check_tasks(model, known)
+    with pytest.raises(UserError, match="self_supervision=contrastive,aspect: all images have the same aspect"):
+        check_tasks(model, dataclasses.replace(known, files=Accounting("three", files[:1] * 3)))
+    model.num_instances = 4
     with pytest.raises(UserError, match=r"model.num_instances=4: the set has 3 images; set 3"):
-        check_instances(4, known)
+        check_tasks(model, known)
     assert known.of_class(1).labels.tolist() == [1, 1] and known.of_class(1).names == ["16", "4"]
 
 

@@ -95,13 +95,18 @@ def test_classes_that_are_missing_are_named(tmp_path):
 
 
 def test_a_row_without_an_image_is_skipped_by_name(tmp_path, caplog):
-    rows = [{"bytes": png(RED), "path": None}, None, {"bytes": b"nothing", "path": None}]
+    rows = [
+        {"bytes": png(RED), "path": None},
+        None,
+        {"bytes": b"nothing", "path": None},
+        dict.fromkeys(("bytes", "path")),
+    ]
     datasets.Dataset.from_dict({"image": rows}).cast_column("image", datasets.Image()).to_parquet(
         tmp_path / "a.parquet"
     )
     loaded = load(tmp_path, hf=str(tmp_path / "a.parquet"))
     assert len(loaded.images) == 1 and np.all(loaded.images[0] == RED)
-    assert [*loaded.skipped] == ["000001", "000002"]
+    assert [*loaded.skipped] == ["000001", "000002", "000003"]
     assert "there is no image in this row" in caplog.text
 
 

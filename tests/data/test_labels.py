@@ -80,7 +80,7 @@ def test_labels_of_absent_files_are_named(caplog):
     assert "labels names 1 files that are not images of the set: z.png" in caplog.text
 
 
-def test_a_set_takes_its_classes_from_a_file_or_from_one_inside(tmp_path, caplog):
+def test_a_set_takes_its_classes_from_a_file_or_from_one_inside(tmp_path, caplog, monkeypatch):
     root = tmp_path / "images"
     for folder, name in (("00000", "a.png"), ("00000", "b.png"), ("00001", "c.png")):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -95,6 +95,9 @@ def test_a_set_takes_its_classes_from_a_file_or_from_one_inside(tmp_path, caplog
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as file:
         for path in root.rglob("*.*"):
             file.write(path, path.relative_to(root))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "dataset.json").write_text("not the one among the images")
+    monkeypatch.chdir(tmp_path / "here")
     for path in (root, tmp_path / "images.zip"):
         images = load(tmp_path, path=str(path), num_classes=2, labels="dataset.json")
         assert images.labels.tolist() == [1, 1, 0]

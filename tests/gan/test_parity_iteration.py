@@ -2,7 +2,7 @@
 
 The recording (tests/fixtures) is in float64, where the order of summation moves results by 1e-14 per operation, so that
 three iterations agree to 1e-9 or something is wrong; the same iteration in float32 shows how much of a difference is
-rounding. All that varies at random enters through `draws.StepDraws`; the code under test runs as it is in training.
+rounding. All that is drawn at random enters by `randomness.StepDraws`; the code under test runs as it is in training.
 """
 
 import contextlib
@@ -93,6 +93,7 @@ def spec_of_the_recording(log: dict) -> Spec:
         config.loss.update(reconstruction="l1", reconstruction_weight=1.0)
         config.augment.policy = ""
         config.data.flip = False
+        config.train.ops = "auto,discriminate=apart"  # D sees real and generated images in calls of their own
     spec = spec_from_config(config)
     return dataclasses.replace(
         spec,
@@ -128,8 +129,7 @@ def recorded_state_dict(name: str, network: nn.Module) -> dict[str, np.ndarray]:
 
 def state_dict_of(state: NetworkState, network: str, iterations: int) -> dict[str, np.ndarray]:
     """A network's parameters and buffers by PyTorch's names."""
-    variables = {"params": state.params, "batch_stats": state.batch_stats, "spectral": state.spectral}
-    return variables_to_state_dict(variables, network, updates=iterations)
+    return variables_to_state_dict(state.variables, network, updates=iterations)
 
 
 def recorded_draws(index: int, cell: int, dtype: type) -> StepDraws:

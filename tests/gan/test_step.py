@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from reference import assert_close
 
 from configs import art512, art1024, fewshot256, smoke
+from fastgan_jax.benchmark.workload import random_pretrained
 from fastgan_jax.build import spec_from_config
 from fastgan_jax.gan import joint, losses
 from fastgan_jax.gan.randomness import draw_step
@@ -27,6 +28,7 @@ from fastgan_jax.gan.step import (
     train_step,
 )
 from fastgan_jax.models.variants import REFERENCE
+from fastgan_jax.runs.config import apply_overrides
 from fastgan_jax.utils.devices import BATCH_AXIS
 
 
@@ -116,6 +118,27 @@ def test_full_size_presets_trace_and_have_the_published_parameter_counts(preset,
     }
     assert count == {"generator": generator_count, "discriminator": discriminator_count}
     assert jax.tree.map(lambda x: (x.shape, x.dtype), before) == jax.tree.map(lambda x: (x.shape, x.dtype), after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("discriminator", ["fastgan", "both"])
+def test_every_sum_of_bfloat16_is_one_of_float32(discriminator):
+    """In bfloat16, of 8 bits, a sum of like numbers stands still at 256 of them: gradients would be too small."""
+    config = fewshot256.get_config()
+    config.model.update(discriminator=discriminator, ngf=8, ndf=8, attention=True, discriminator_attention=True)
+    config.model.update(num_classes=2, output_bias=True)
+    config.loss.reconstruction = "lpips"
+    config.train.update(precision="bfloat16", batch_size=2)
+    apply_overrides(config, [])
+    spec = spec_from_config(config)
+    state = jax.eval_shape(lambda key: create_train_state(key, spec), jax.random.key(0))
+    images, labels = jnp.zeros((2, 256, 256, 3), jnp.uint8), jnp.zeros(2, jnp.int32)
+    pretrained = jax.eval_shape(lambda: random_pretrained(config))
+    jax.config.update("jax_allow_f16_reductions", False)
+    try:
+        jax.eval_shape(partial(train_step, spec), state, images, labels, pretrained)
+    finally:
+        jax.config.update("jax_allow_f16_reductions", True)
 
 
 @pytest.mark.slow

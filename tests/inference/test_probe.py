@@ -14,6 +14,7 @@ from fastgan_jax.gan.losses import RECONSTRUCTION
 from fastgan_jax.inference import probe as probing
 from fastgan_jax.inference.options import ProbeOptions
 from fastgan_jax.inference.probe import Probe, blocks_to_channels, run_probe, split
+from fastgan_jax.inference.restore import load_discriminator
 from fastgan_jax.models.discriminator import Discriminator
 from fastgan_jax.utils.images import resize_nearest, to_unit
 
@@ -97,6 +98,22 @@ def test_decoders_read_the_discriminators_maps_of_the_images(probe, smoke_run_d,
         assert x.shape[1:3] == (side, side)
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(targets, real)
+
+
+@pytest.mark.slow
+def test_an_untrained_discriminator_is_normalized_as_in_training(smoke_run, smoke_run_images):
+    untrained = load_discriminator(smoke_run, 0)
+    probe, images = Probe(untrained.discriminator, "nearest", L1, 5e-3), jnp.asarray(smoke_run_images[:8])
+    variables = probing.settled(probe, untrained.variables, images)
+    in_training, _ = probing._output(probe, variables, images, train=True, mutable=["batch_stats"])
+    for name, raw, found, expected in zip(
+        probing.MAPS,
+        probing._features_and_targets(probe, untrained.variables, images)[0],
+        probing._features_and_targets(probe, variables, images)[0],
+        in_training.features,
+        strict=True,
+    ):
+        assert jnp.abs(found - expected).max() < 0.01 < 0.1 * jnp.std(expected) < 0.01 * jnp.std(raw), name
 
 
 def test_a_conditional_discriminator_needs_no_classes():

@@ -25,6 +25,20 @@ def layers():
     return by_layer(store.find("efficientnet_lite0"))
 
 
+def test_depthwise_sums_of_bfloat16_are_rounded_once():
+    """Over the taps, and in the kernel's gradient over all positions, which in bfloat16 would stand still at 256."""
+    shapes = (2, 24, 24, 4), (5, 5, 1, 4), (2, 24, 24, 4)
+    x, kernel, came = (1 + 0.5 * np.random.default_rng(0).standard_normal(shape) for shape in shapes)
+
+    def convolved(dtype: type) -> list[jax.Array]:
+        rounded = (jnp.asarray(array, jnp.bfloat16).astype(dtype) for array in (x, kernel, came))
+        values, vjp_fn = jax.vjp(partial(depthwise_convolve, padding=2), *(given := list(rounded))[:2])
+        return [values, *vjp_fn(given[2])]
+
+    for found, exact in zip(convolved(jnp.bfloat16), convolved(jnp.float32), strict=True):
+        np.testing.assert_allclose(found.astype(jnp.float32), exact, rtol=2**-8)
+
+
 @pytest.mark.parametrize(
     ("size", "stride", "padding"), [(3, 1, (1, 1)), (3, 2, (0, 1)), (5, 2, (1, 2)), (5, 1, (2, 2))]
 )

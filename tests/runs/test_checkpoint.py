@@ -18,7 +18,14 @@ from flax import struct
 
 from fastgan_jax.errors import UserError
 from fastgan_jax.runs import checkpoint
-from fastgan_jax.runs.checkpoint import Checkpoints, find_checkpoint, load_sampler, load_state, newest_config
+from fastgan_jax.runs.checkpoint import (
+    Checkpoints,
+    can_be_sampled,
+    find_checkpoint,
+    load_sampler,
+    load_state,
+    newest_config,
+)
 
 
 @struct.dataclass
@@ -282,6 +289,25 @@ def test_damaged_evaluations_cost_no_checkpoint(tmp_path, caplog):
     assert "the evaluation in checkpoint" in caplog.text and (tmp_path / "checkpoints" / "1.metrics.damaged").is_dir()
 
 
+def test_a_changed_digit_of_an_evaluation_is_noticed(tmp_path):
+    with Checkpoints(tmp_path / "checkpoints", keep=None) as checkpoints:
+        save(checkpoints, 1, {"eval": {"best_metric": "fid"}}, fid=3.0)
+    assert find_checkpoint(tmp_path, "best").name == "1"
+    path = tmp_path / "checkpoints" / "1" / "metrics" / "metrics"
+    path.write_text(path.read_text().replace("3.0", "2.0"))
+    with pytest.raises(UserError, match="1 cannot be read .*the checksum of metrics is another one"):
+        find_checkpoint(tmp_path, "best")
+
+
+def test_a_checkpoint_that_cannot_be_sampled_is_set_aside(run, caplog):
+    assert can_be_sampled(run / "checkpoints" / "2")
+    (run / "checkpoints" / "2" / "sampler" / "manifest.ocdbt").write_bytes(b"x")
+    assert not can_be_sampled(run / "checkpoints" / "2")
+    assert "2 cannot be read" in caplog.text and (run / "checkpoints" / "2.damaged").is_dir()
+    (run / "checkpoints" / "3").mkdir()
+    assert not can_be_sampled(run / "checkpoints" / "3")
+
+
 def test_a_step_may_be_damaged_twice(run):
     for expected in ("2.damaged", "2.damaged2"):
         damage(run / "checkpoints" / "2")
@@ -296,8 +322,9 @@ def test_a_full_disk_is_said(run):
     with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
         with pytest.raises(UserError, match=message), checkpoints._write_errors():
             raise ValueError("RESOURCE_EXHAUSTED: No space left on device")
-        with pytest.raises(KeyError), checkpoints._write_errors():
-            raise KeyError("not an error of writing")
+        for other in (KeyError("not an error of writing"), jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: on a GPU")):
+            with pytest.raises(type(other)), checkpoints._write_errors():
+                raise other
 
 
 # Orbax takes some of these for patterns, and TensorStore takes a backslash for a slash.

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,17 @@ def test_paths_sort_by_step(tmp_path):
     run = RunFolder(tmp_path)
     assert run.sample_path(1000).name == "000001000.png"
     assert run.reconstruction_path(2).parent == run.reconstructions
+
+
+def test_checkpoints_that_cannot_be_listed_are_not_none(tmp_path, monkeypatch):
+    def failing(path: str) -> list[str]:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+
+    assert RunFolder(tmp_path).latest_step() is None
+    monkeypatch.setattr(os, "listdir", failing)
+    monkeypatch.setattr(os, "scandir", failing)
+    with pytest.raises(OSError, match="Stale file handle"):
+        RunFolder(tmp_path).latest_step()
 
 
 def test_what_is_left_of_a_run_without_checkpoints_is_set_aside(tmp_path, caplog):

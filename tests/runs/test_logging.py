@@ -67,6 +67,14 @@ def test_images_and_scalars_are_events(run):
     assert values.keys() == {"loss/d", "samples"}
 
 
+def test_a_full_disk_is_named_by_tensorboard_too(run):
+    with open("/dev/full", "wb", buffering=0) as full, MetricsWriter(run, 0) as writer:
+        writer._loggers[0].close()
+        writer._loggers[0]._records._writer = full
+        with pytest.raises(UserError, match=r"the log of .* cannot be written \(No space left on device\): free some"):
+            writer.scalars(1, {"loss/d": 0.5})
+
+
 def test_a_full_disk_is_named(run):
     class Full:
         def write(self, text: str) -> None:
