@@ -119,9 +119,7 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
             configuration.check_resumable(saved, configuration.to_dict(config), begun=step > 0)
             of_0_2 = "discriminator" not in newest_config(run.checkpoints, upgraded=False).get("model", {})
             _warn_of_other_evaluation(saved, configuration.to_dict(config), of_0_2=of_0_2)
-            if step >= iterations and not watched("reading the last checkpoint", lambda: can_be_sampled(last)):
-                step = run.latest_step() or 0
-            elif step >= iterations:
+            if step >= iterations and watched("reading the last checkpoint", lambda: can_be_sampled(last)):
                 more = " ".join(configuration.to_train_on(configuration.to_dict(config), step))
                 log.info("finished: %s is at iteration %d of %d; %s continues it", run.path, step, iterations, more)
                 return None
@@ -132,7 +130,8 @@ def train_and_evaluate(config: Any, workdir: str) -> TrainState | None:
         checkpoints = Checkpoints(run.checkpoints, keep=config.train.keep, best_metric=best_metric)
         opened.enter_context(checkpoints)
         with memory_advice(TRAINING_CURE):
-            return _Training(config, spec, pretrained, run, checkpoints, source).run_to_end()
+            training = _Training(config, spec, pretrained, run, checkpoints, source)
+            return training.run_to_end() if training.step < iterations else training.save_anew()
 
 
 class _Training:
@@ -235,6 +234,15 @@ class _Training:
                 log.info("report: %s", write_report(self.run.path))
         except UserError as error:  # a full disk does not make a finished run a failed one
             log.warning("no report: %s", error)
+        return self.state
+
+    def save_anew(self) -> TrainState:
+        """Makes the last checkpoint of a finished run once more, if its state is intact and the rest of it is not."""
+        if not can_be_sampled(self.checkpoints.directory / str(self.step)):
+            self.checkpoints.set_aside([self.step])
+            self._save()
+            self.checkpoints.wait()
+        log.info("finished: iteration %d is saved anew in %s", self.step, self.checkpoints.directory)
         return self.state
 
     def _open(self, opened: ExitStack, per_call: int) -> Iterator[tuple[jax.Array, ...]]:

@@ -18,7 +18,8 @@ from configs import smoke
 from fastgan_jax import train
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.program import FIRST_NONFINITE
-from fastgan_jax.runs.checkpoint import load_state
+from fastgan_jax.runs.checkpoint import load_sampler, load_state
+from fastgan_jax.runs.folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -237,13 +238,36 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_field(smoke_run):
         train.train_and_evaluate(config, str(smoke_run))
 
 
-def test_a_finished_run_whose_last_checkpoint_is_damaged_goes_on_before_it(smoke_run, tmp_path, monkeypatch, caplog):
-    copy = tmp_path / "copy"
-    shutil.copytree(smoke_run, copy)
-    (copy / "checkpoints" / "4" / "sampler" / "manifest.ocdbt").write_bytes(b"x")
+@pytest.mark.parametrize("state", ["intact", "damaged"])
+def test_a_finished_run_whose_last_checkpoint_is_damaged_makes_it_anew(smoke_run, tmp_path, monkeypatch, caplog, state):
+    last, whole = tmp_path / "copy" / "checkpoints" / "4", load_sampler(smoke_run)[0]
+    shutil.copytree(smoke_run, tmp_path / "copy")
+    for item in ("sampler", "state") if state == "damaged" else ("sampler",):
+        (last / item / "manifest.ocdbt").write_bytes(b"x")
     monkeypatch.setattr(train._Training, "run_to_end", lambda training: training.step)
-    assert train.train_and_evaluate(smoke.get_config(), str(copy)) == 2
-    assert "checkpoints/4 cannot be read" in caplog.text and (copy / "checkpoints" / "4.damaged").is_dir()
+    found = train.train_and_evaluate(smoke.get_config(), str(tmp_path / "copy"))
+    assert "checkpoints/4 cannot be read" in caplog.text and last.with_name("4.damaged").is_dir()
+    if state == "damaged":
+        assert found == 2, "it goes on from there"
+    else:
+        assert int(found.step) == 4
+        jax.tree.map(np.testing.assert_array_equal, load_sampler(tmp_path / "copy")[0], whole)
+
+
+@pytest.mark.slow
+def test_a_log_that_cannot_be_written_costs_no_iteration(smoke_run, tmp_path, monkeypatch):
+    """The state is saved before the line about it ends the run."""
+
+    def full(writer: object, step: int, values: object) -> None:
+        raise UserError("the log cannot be written")
+
+    monkeypatch.setattr(train.MetricsWriter, "scalars", full)
+    config = smoke.get_config()
+    config.train.update(log_every=3, sample_every=4, checkpoint_every=4)
+    config.eval.every = None
+    with pytest.raises(UserError, match="the log cannot be written"):
+        train.train_and_evaluate(config, str(tmp_path))
+    assert RunFolder(tmp_path).latest_step() == 3
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ Parameters of a perceptual network are random here, since time does not depend o
 import contextlib
 import dataclasses
 import itertools
+import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -150,7 +151,8 @@ class Runner:
     def result(self, seconds: Sequence[float], iterations: int) -> results.Result:
         """The result of blocks of so many iterations, see `results.RESULT_KEYS`."""
         work, device, backend = self.workload, jax.local_devices()[0], jax.default_backend()
-        capability = [tuple(map(int, device.compute_capability.split(".")))] if backend == "gpu" else []
+        named = re.fullmatch(r"(\d+)\.(\d+)", getattr(device, "compute_capability", ""))  # of CUDA
+        capability = [tuple(map(int, named.groups()))] if named else []
         executed = operation_counts.count(work.program(), work.state, *work.inputs) / work.per_call
         networks = {"generator": work.state.generator, "discriminator": work.state.discriminator}
         analysis, images = self.compiled.memory_analysis(), work.inputs[1].nbytes

@@ -81,8 +81,8 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
     """Runs a command with `argv`, by default the arguments of this process; its help calls it `program`.
 
     Returns:
-        The exit code: 0 done; 1 training diverged; 2 bad input or files, with one line on stderr; 130 after Ctrl-C;
-        128 + n after another signal n that ended training.
+        The exit code: 0 done; 1 training diverged; 2 bad input or files, with one line on stderr; 75 another process of
+        the run was lost; 130 after Ctrl-C; 128 + n after another signal n that ended training.
     """
     escape_output()
     try:

@@ -224,8 +224,6 @@ def load_network(arguments: argparse.Namespace, config: Any, *, otherwise: str =
     from fastgan_jax.pretrained.choice import best_here, choice_in_words
 
     name, own = arguments.net, config.loss
-    if name == PIXELS and otherwise:
-        raise UserError(f"--net {PIXELS} tells whole images apart and is of no use here: {otherwise} compares pixels")
     if name is None and arguments.weights is None:
         name = best_here(PERCEPTUAL, own.perceptual_net, own.perceptual_weights)
         name = None if name == PIXELS and getattr(arguments, "distance", None) else name  # lpips is asked for

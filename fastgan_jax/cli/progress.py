@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "--run", "--columns")
     options.add_out(parser, "a .gif, .webp or .mp4 file (mp4 needs the extra video), or a folder")
     add("--num", type=options.count, default=16, metavar="N", help="number of latents (default: 16)")
-    add("--seed", type=options.seed, metavar="S", help="of the latents (default: train.seed, as the run's own grids)")
+    add("--seed", type=options.seed, metavar="S", help="of the latents (default: the run's train.seed)")
     add("--fps", type=float, default=2, metavar="F", help="checkpoints per second (default: 2)")
     add("--no-caption", action="store_true", help="leave the iteration out of the image")
     add("--label", type=int, metavar="L", help="class, for a conditional model (default: each in turn)")

@@ -95,7 +95,9 @@ def project_by(
     if arguments.labels is not None:
         labels = arguments.labels * len(files) if len(arguments.labels) == 1 else arguments.labels
     if labels is None and sampler.generator.num_classes:
-        raise UserError(f"{arguments.run} has {sampler.generator.num_classes} classes: name the images' with --labels")
+        raise UserError(
+            f"{arguments.run} has {sampler.generator.num_classes} classes: give those of the images by --labels"
+        )
     network = None, None
     if arguments.distance != "l2":
         network = options.load_network(arguments, sampler.config, otherwise="--distance l2")

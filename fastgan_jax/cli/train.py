@@ -153,8 +153,9 @@ def make_paths_absolute(config: Any) -> None:
         elif path.exists():
             inside = config.data.path is not None and path.is_relative_to(config.data.path)
             config[group][name] = str(path.relative_to(config.data.path) if inside else path)
-    if config.data.hf and "://" not in config.data.hf and (path := user_path(config.data.hf)).exists():
-        config.data.hf = str(path.resolve())
+    hub = config.data.hf
+    if isinstance(hub, str) and hub and "://" not in hub and user_path(hub).exists():  # a local set, not one of the hub
+        config.data.hf = str(user_path(hub).resolve())
 
 
 def source_given(arguments: argparse.Namespace) -> tuple[str, str] | None:

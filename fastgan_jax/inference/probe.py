@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import traverse_util
 
 from fastgan_jax.data.order import batch_indices, epoch_order
 from fastgan_jax.errors import UserError
@@ -114,7 +115,8 @@ def run_probe(
     learned, held_out = split(len(images), options.held_out, options.seed)
     probe = Probe(trained.discriminator, trained.config.model.resize, distance, options.learning_rate)
     variables, pretrained = jax.device_put((trained.variables, pretrained))
-    if trained.step == 0 and not trained.config.train.init_from:
+    means = [leaf for path, leaf in traverse_util.flatten_dict(variables["batch_stats"]).items() if path[-1] == "mean"]
+    if not any(leaf.any() for leaf in means):
         variables = settled(probe, variables, images[learned[: options.batch_size]])
     fixed = (probe, variables, pretrained)
     decoders = create_decoders(probe, jax.random.key(options.seed))
@@ -137,7 +139,7 @@ def run_probe(
 
 @partial(jax.jit, static_argnums=0)
 def settled(probe: Probe, variables: dict, images: jax.Array) -> dict:
-    """The variables of a discriminator before training, normalized for images uint8 [B, R, R, C] as training would.
+    """The variables of a discriminator that has seen no image, normalized by images uint8 [B, R, R, C] as in training.
 
     At iteration 0 the norms of its kernels are those of random vectors, and its statistics those of no images: its maps
     would grow a hundredfold from layer to layer.

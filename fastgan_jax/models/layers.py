@@ -293,7 +293,7 @@ channel_sums.defvjp(_sums_forward, _sums_backward)
 
 
 def widened(x: jax.Array) -> jax.Array:
-    """x in float32 at least: of bfloat16, sums stand still at 256."""
+    """x in float32 at least: sums of bfloat16 stand still at 256."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -177,14 +177,18 @@ class Checkpoints:
                 log.warning("checkpoint %d in %s cannot be read (%s)", step, self.directory, broken[step])
                 continue
             if broken:
-                for other in broken if jax.process_index() == 0 else ():
-                    _set_aside(self.directory / str(other))
-                _wait_for_all_processes("damaged checkpoints")
-                self._manager.reload()
+                self.set_aside(broken)
                 log.warning("going on from the older checkpoint %d; the damaged ones are now called *.damaged", step)
             return restored.state, restored.data, step
         tried = "; ".join(f"{step}: {reason}" for step, reason in broken.items())
         raise UserError(f"no checkpoint in {self.directory} can be read ({tried}): choose another --workdir")
+
+    def set_aside(self, steps: Iterable[int]) -> None:
+        """Renames the checkpoints of these steps, so that they can be saved anew; all processes must call it."""
+        for step in steps if jax.process_index() == 0 else ():
+            _set_aside(self.directory / str(step))
+        _wait_for_all_processes("damaged checkpoints")
+        self._manager.reload()
 
     def _read(self, step: int, target: Any) -> Any:
         """The items "state" and "data" of a checkpoint, which is checked; errors that may pass are waited for.
@@ -205,7 +209,8 @@ class Checkpoints:
             _check("data", _text_checksum(restored.data), checksums)
             return restored
 
-        return _patiently(read, self.directory / str(step))
+        cure = f"the same command later, or without the folder {step}, goes on; nothing was changed"
+        return _patiently(read, self.directory / str(step), cure)
 
     @contextlib.contextmanager
     def _write_errors(self) -> Iterator[None]:
@@ -221,11 +226,11 @@ class Checkpoints:
             raise UserError(f"{problem}: free some space; the older ones are intact") from error
 
 
-def _patiently(read: Callable[[], Found], checkpoint: Path) -> Found:
+def _patiently(read: Callable[[], Found], checkpoint: Path, cure: str) -> Found:
     """What `read` finds in a checkpoint; errors that may pass are waited for.
 
     Raises:
-        StorageError: if such an error stays.
+        StorageError: if such an error stays; the line ends with `cure`.
         Exception: if the checkpoint is damaged.
     """
     _quiet_unfinished_reads()
@@ -239,7 +244,6 @@ def _patiently(read: Callable[[], Found], checkpoint: Path) -> Found:
             problem = f"checkpoint {checkpoint.name} in {checkpoint.parent} cannot be read for now ({_reason(error)})"
             seconds = next(pauses, None)
             if seconds is None:
-                cure = f"the same command later, or without the folder {checkpoint.name}, goes on; nothing was changed"
                 raise StorageError(f"{problem}: {cure}") from None
             log.warning("%s: trying again in %d s", problem, seconds)
             time.sleep(seconds)
@@ -329,7 +333,10 @@ def _read_metrics(path: Path) -> dict[str, float]:
     metrics = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
         raise ValueError("not a dict of numbers")
-    _check("metrics", _text_checksum(metrics), _checksums_in(path.parents[1]))
+    with contextlib.suppress(
+        OSError, AttributeError, json.JSONDecodeError
+    ):  # damage of its own, which reading it shows
+        _check("metrics", _text_checksum(metrics), _checksums_in(path.parents[1]))
     return metrics
 
 
@@ -345,26 +352,24 @@ def _set_damaged_metrics_aside(directory: Path) -> None:
 
 
 def can_be_sampled(checkpoint: Path) -> bool:
-    """Whether the averaged generator in a checkpoint can be read; if it is damaged, the checkpoint is set aside.
+    """Whether the averaged generator in a checkpoint and its configuration are intact; if not, the log says so.
 
     All processes of a run must call it.
 
     Raises:
-        StorageError: if it cannot be read for now; nothing is renamed.
+        UserError: if they cannot be read for now.
     """
     problem = ""
     try:
         _read_item(checkpoint, "sampler")
-    except StorageError:
+        _config_in(checkpoint)
+    except (UserError, ImportError, jax.errors.JaxRuntimeError):
         raise
     except Exception as error:  # noqa: BLE001 (Orbax has no common type for damaged files)
         problem = _reason(error)
     if not agreed(bool(problem)):
         return True
-    log.warning("checkpoint %s cannot be read (%s): it is set aside", checkpoint, problem)
-    if jax.process_index() == 0:
-        _set_aside(checkpoint)
-    _wait_for_all_processes("a damaged checkpoint")
+    log.warning("checkpoint %s cannot be read (%s)", checkpoint, problem or "by another process")
     return False
 
 
@@ -456,7 +461,7 @@ def _read_item(folder: Path, name: str) -> dict:
         _check(name, checksum(item), _checksums_in(folder))
         return item
 
-    return _patiently(read, folder)
+    return _patiently(read, folder, "try again later, or choose another step")
 
 
 def _unreadable(folder: Path, name: str, error: Exception) -> UserError:

@@ -50,7 +50,7 @@ class RunFolder:
         """The step of the newest checkpoint; None without one."""
         try:
             names = os.listdir(self.checkpoints)  # unlike glob, which may take a share that fails for an empty folder
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return max((int(name) for name in names if name.isdecimal()), default=None)
 
@@ -157,7 +157,8 @@ def describe_source(data: dict[str, Any]) -> str:
     if data.get("path"):
         return str(user_path(data["path"]).resolve())
     if data.get("hf"):
-        return f"hf={data['hf'].removeprefix('hf://').removeprefix('datasets/')}"
+        name = data["hf"].removeprefix("hf://").removeprefix("datasets/")
+        return f"hf={user_path(name).resolve() if user_path(name).exists() else name}"
     named = f"tfds={data['tfds']}" if data.get("tfds") else ""
     return named or ("the demo images" if data.get("demo_images") else "")
 

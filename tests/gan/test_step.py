@@ -128,7 +128,8 @@ def test_every_sum_of_bfloat16_is_one_of_float32(discriminator):
     config.model.update(discriminator=discriminator, ngf=8, ndf=8, attention=True, discriminator_attention=True)
     config.model.update(num_classes=2, output_bias=True)
     config.loss.reconstruction = "lpips"
-    config.train.update(precision="bfloat16", batch_size=2)
+    # Not upsampling as GPUs do it for small maps, whose gradient sums four values.
+    config.train.update(precision="bfloat16", batch_size=2, ops="reference,upsample=phase,discriminate=joint")
     apply_overrides(config, [])
     spec = spec_from_config(config)
     state = jax.eval_shape(lambda key: create_train_state(key, spec), jax.random.key(0))

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,13 +300,28 @@ def test_a_changed_digit_of_an_evaluation_is_noticed(tmp_path):
         find_checkpoint(tmp_path, "best")
 
 
-def test_a_checkpoint_that_cannot_be_sampled_is_set_aside(run, caplog):
-    assert can_be_sampled(run / "checkpoints" / "2")
-    (run / "checkpoints" / "2" / "sampler" / "manifest.ocdbt").write_bytes(b"x")
-    assert not can_be_sampled(run / "checkpoints" / "2")
-    assert "2 cannot be read" in caplog.text and (run / "checkpoints" / "2.damaged").is_dir()
-    (run / "checkpoints" / "3").mkdir()
-    assert not can_be_sampled(run / "checkpoints" / "3")
+@pytest.mark.parametrize("part", ["sampler/manifest.ocdbt", "config/metadata", None])
+def test_whether_a_checkpoint_can_be_sampled(run, caplog, part):
+    folder = run / "checkpoints" / "2"
+    assert can_be_sampled(folder)
+    if part is None:
+        shutil.rmtree(folder)
+        folder.mkdir()
+    else:
+        (folder / part).write_bytes(b"x")
+    assert not can_be_sampled(folder)
+    assert "2 cannot be read" in caplog.text and folder.is_dir()
+
+
+def test_a_checkpoint_that_the_storage_keeps_back_can_perhaps_be_sampled(run, monkeypatch):
+    def failing(*arguments: object) -> None:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(checkpoint, "RETRY_SECONDS", (0, 0, 0))
+    monkeypatch.setattr(checkpoint, "checksum", failing)
+    for read in (lambda: can_be_sampled(run / "checkpoints" / "2"), lambda: load_sampler(run)):
+        with pytest.raises(UserError, match="cannot be read for now .*: try again later, or choose another step"):
+            read()
 
 
 def test_a_step_may_be_damaged_twice(run):

@@ -1,5 +1,10 @@
 """Joining other processes: when, and what is refused before."""
 
+import errno
+import io
+import os
+import sys
+
 import jax
 import pytest
 
@@ -33,6 +38,31 @@ def test_a_process_on_its_own_joins_nothing(alone, monkeypatch):
     hosts.check_same("anything", "this")
     with pytest.raises(UserError, match="as it was"), hosts.ending_together():
         raise UserError("as it was")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (UserError("bad input"), 2, "error: bad input"),
+        (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 2, "No space left on device"),
+        (MemoryError(), 2, "MemoryError"),
+        (jax.errors.JaxRuntimeError("heartbeat"), 75, "(heartbeat): start all of them again, and they resume"),
+        (KeyError("a mistake"), 1, "Traceback"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_process_that_fails_says_so_and_ends(monkeypatch, error, code, told):
+    def end(code: int) -> None:
+        raise SystemExit(code)
+
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "__stderr__", shown)
+    monkeypatch.setattr(os, "_exit", end)
+    monkeypatch.setattr(hosts, "_joined", True)
+    with pytest.raises(SystemExit) as ended, hosts.ending_together():
+        raise error
+    assert ended.value.code == code and told in shown.getvalue()
+    assert told == "Traceback" or len(shown.getvalue().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
