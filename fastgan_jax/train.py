@@ -242,7 +242,8 @@ class _Training:
             self.checkpoints.set_aside([self.step])
             self._save()
             self.checkpoints.wait()
-        log.info("finished: iteration %d is saved anew in %s", self.step, self.checkpoints.directory)
+            log.info("iteration %d is saved anew in %s", self.step, self.checkpoints.directory)
+        log.info("finished: %s is at iteration %d", self.run.path, self.step)
         return self.state
 
     def _open(self, opened: ExitStack, per_call: int) -> Iterator[tuple[jax.Array, ...]]:

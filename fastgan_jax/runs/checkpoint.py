@@ -333,10 +333,11 @@ def _read_metrics(path: Path) -> dict[str, float]:
     metrics = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(metrics, dict) or not all(isinstance(value, int | float) for value in metrics.values()):
         raise ValueError("not a dict of numbers")
-    with contextlib.suppress(
-        OSError, AttributeError, json.JSONDecodeError
-    ):  # damage of its own, which reading it shows
-        _check("metrics", _text_checksum(metrics), _checksums_in(path.parents[1]))
+    checksums = None
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # damage of their own, which reading the data shows
+        checksums = _checksums_in(path.parents[1])
+    if isinstance(checksums, dict):
+        _check("metrics", _text_checksum(metrics), checksums)
     return metrics
 
 

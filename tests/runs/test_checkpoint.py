@@ -298,6 +298,9 @@ def test_a_changed_digit_of_an_evaluation_is_noticed(tmp_path):
     path.write_text(path.read_text().replace("3.0", "2.0"))
     with pytest.raises(UserError, match="1 cannot be read .*the checksum of metrics is another one"):
         find_checkpoint(tmp_path, "best")
+    for damaged in (b"\xff", b"[]", b'{"checksums": 5}'):  # the evaluation is as good as before
+        (tmp_path / "checkpoints" / "1" / "data" / "metadata").write_bytes(damaged)
+        checkpoint._read_metrics(path)
 
 
 @pytest.mark.parametrize("part", ["sampler/manifest.ocdbt", "config/metadata", None])
