@@ -184,7 +184,7 @@ class _Training:
         self.sampler: Sampler | None = None  # the latest of `_sampler`
         self.shown = NotebookImage()
         # Copies, since storage that fails later ends a process that reads a memory map.
-        self.reconstructed = tuple(np.array(x[:NUM_RECONSTRUCTIONS]) for x in (self.data.images, self.data.labels))
+        self.to_reconstruct = tuple(np.array(x[:NUM_RECONSTRUCTIONS]) for x in (self.data.images, self.data.labels))
 
     def run_to_end(self) -> TrainState:
         """Iterates until `train.iterations`, a signal, or a number that is not finite."""
@@ -414,7 +414,7 @@ class _Training:
         discriminator = build_image_discriminator(self.config.model, self.spec.discriminator.compute)
         if self.step and discriminator and discriminator.decoders:
             variables = own_copy(self.state.discriminator.variables)
-            real, labels = self.reconstructed
+            real, labels = self.to_reconstruct
             made = reconstruct(discriminator, self.spec.resize, variables, real, labels)
             columns = ("real", *discriminator.decoders)
             tiles = np.stack([np.asarray(made[name]) for name in columns], axis=1)

@@ -1,5 +1,7 @@
 """fastgan interpolate and fastgan progress, and the commands on other models than usual."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -96,7 +98,7 @@ def test_videos_and_tables_name_bad_input(smoke_run, tmp_path, monkeypatch, caps
     assert [path.name for path in tmp_path.iterdir()] == ["there.gif"]
 
 
-def test_progress_shows_every_kept_checkpoint(smoke_run, tmp_path, capsys):
+def test_progress_shows_every_kept_checkpoint(smoke_run, tmp_path, monkeypatch, capsys):
     assert run("progress", "--run", smoke_run, "--num", 2, "--out", tmp_path / "frames", "--no-caption") == 0
     assert "iterations 0, 2, 4" in capsys.readouterr().out
     expected = fastgan_jax.load(str(smoke_run), 2).sample(2)
@@ -106,6 +108,16 @@ def test_progress_shows_every_kept_checkpoint(smoke_run, tmp_path, capsys):
     one = ["--run", smoke_run / "checkpoints" / "2", "--num", 2, "--out", tmp_path / "same", "--no-caption"]
     assert run("progress", *one) == 0
     np.testing.assert_array_equal(video_frames(tmp_path / "same", 3), video_frames(tmp_path / "frames", 3))
+
+    def load_with_seed(path: str, step: int, load: Callable = fastgan_jax.load) -> fastgan_jax.Sampler:
+        sampler = load(path, step)
+        sampler.config.train.seed = 7
+        return sampler
+
+    expected = fastgan_jax.load(str(smoke_run), 2).sample(1, 7)
+    monkeypatch.setattr(fastgan_jax, "load", load_with_seed)
+    assert run("progress", "--run", smoke_run, "--num", 1, "--out", tmp_path / "seven", "--no-caption") == 0
+    np.testing.assert_array_equal(pixels(tmp_path / "seven" / "frame_000001.png"), expected[0])
 
 
 def test_every_command_serves_a_conditional_model_with_transparency(smoke_run, tmp_path, monkeypatch, capsys):
