@@ -20,7 +20,7 @@ from fastgan_jax.data.dataset import ImageSet, check_tasks, load_image_set
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations, ranking
-from fastgan_jax.evaluation.evaluator import GivenUp, evaluator_from_config
+from fastgan_jax.evaluation.evaluator import GivenUp, evaluator_from_config, load_networks
 from fastgan_jax.gan.program import (
     FIRST_NONFINITE,
     GUARDED,
@@ -148,6 +148,7 @@ class _Training:
     ):
         self.started: float | None = time.perf_counter()  # None once the first call is reported
         self.config, self.spec, self.run, self.checkpoints = config, spec, run, checkpoints
+        judges = load_networks(config) if config.eval.every else None  # before the images are decoded
         key = jax.random.key(config.train.seed)
         self.state, self.step = watched("preparing the networks", lambda: create_train_state(key, spec)), 0
         if source is not None:
@@ -165,7 +166,7 @@ class _Training:
         self.resident = is_resident(self.data, config.data.resident)
         check_same("the images", self.data.fingerprint)
         self.pretrained = jax.device_put(pretrained) if spec.mesh is None else placed(pretrained, spec.mesh)
-        self.evaluator = evaluator_from_config(config, self.data) if config.eval.every else None
+        self.evaluator = evaluator_from_config(config, judges, self.data) if judges else None
         # Bound to devices, as a restored state is: so that a resumed run finds the program that was compiled before.
         self.state = placed(self.state, spec.mesh)
         networks = (self.state.generator, self.state.discriminator)

@@ -57,6 +57,46 @@ class Generated:
         return self._sampler.sample(end - start, self._seed, first=start, labels=labels)
 
 
+class Networks(NamedTuple):
+    """The networks that the metrics of a configuration need, each None if none does."""
+
+    features: FeatureExtractor | None
+    distance: PerceptualDistance | None
+
+
+def load_networks(config: Any) -> Networks:
+    """The networks behind `eval.metrics`, of the groups `eval`, `loss` and `model` of the whole configuration.
+
+    Raises:
+        UserError: if weights are not available; the line says what can be used instead.
+    """
+    names = split_names(config.eval.metrics)
+    needed, discriminator = {METRICS[name].needs for name in names}, config.model.discriminator
+    features = distance = None
+    if "features" in needed:
+        network = (config.eval.features, config.eval.resize, config.eval.feature_weights)
+        features = FeatureExtractor(*network, discriminator=discriminator)
+        if is_own_network(config.eval.features, discriminator):
+            log.warning(
+                "eval.features=%s is the network that model.discriminator=%s sees images through, so its numbers "
+                "flatter the run: judge it by eval.features=inception, %s, and by the metrics layout and swd",
+                *(config.eval.features, discriminator, " or ".join(alternatives(discriminator))),
+            )
+    if "distance" in needed:
+        loss = config.loss
+        try:
+            distance = PerceptualDistance(
+                loss.perceptual_net, load_perceptual(loss.perceptual_net, loss.perceptual_weights)
+            )
+        except UserError as error:
+            asking = " and ".join(name for name in names if METRICS[name].needs == "distance")
+            raise UserError(
+                f"{error}; or set loss.perceptual_weights=FILE or another loss.perceptual_net, or leave {asking} out "
+                "of eval.metrics"
+            ) from None
+    return Networks(features, distance)
+
+
 class GivenUp(Exception):
     """An evaluation that is not wanted any more."""
 
@@ -72,19 +112,26 @@ class Evaluator:
     """
 
     def __init__(
-        self, config: Any, real: np.ndarray, fingerprint: str, cache_dir: Path, labels: Sequence[int] | None = None
+        self,
+        config: Any,
+        networks: Networks,
+        real: np.ndarray,
+        fingerprint: str,
+        cache_dir: Path,
+        labels: Sequence[int] | None = None,
     ):
-        """Loads the networks that the metrics need.
+        """Sets up the metrics.
 
         Args:
-            config: the whole configuration; the groups `eval` and `loss` (its perceptual network) are used, and
-                `data.flip`, with which a mirrored training image counts as a training image in `nearest`.
+            config: the whole configuration; the group `eval` is used, and `data.flip`, with which a mirrored training
+                image counts as a training image in `nearest`.
+            networks: what `load_networks` gives for the configuration.
             real: uint8 [N, H, W, C].
             fingerprint: of the real set's content, so that its features are computed once and kept in `cache_dir`.
             labels: classes of the real images, in whose shares a conditional generator is sampled; None: equal ones.
 
         Raises:
-            UserError: if there are too few images for a metric, or weights are not available.
+            UserError: if there are too few images for a metric.
         """
         evaluation = config.eval
         self._num_samples, self._seed = evaluation.num_samples, evaluation.seed
@@ -92,26 +139,14 @@ class Evaluator:
         self._real, self._fingerprint, self._cache_dir = real, fingerprint, cache_dir
         self._labels = None if labels is None else np.random.RandomState(self._seed).permutation(labels)
         self._mirrored = config.data.flip
-        self._extract = self._distance = self.samples = None
+        self._extract, self._distance = networks
+        self.samples: Samples | None = None
         self.given_up: Callable[[], bool] = lambda: False
         there = {"eval.num_samples": self._num_samples, "the number of real images": len(real)}
         for metric, entry in self._metrics.items():
             for (name, number), fewest in zip(there.items(), entry.fewest, strict=True):
                 if number < fewest:
                     raise UserError(f"{name} is {number}, and {metric} needs {fewest}: leave it out of eval.metrics")
-        self._needed = {metric.needs for metric in self._metrics.values()}
-        if "features" in self._needed:
-            network = (evaluation.features, evaluation.resize, evaluation.feature_weights)
-            discriminator = config.model.discriminator
-            self._extract = FeatureExtractor(*network, discriminator=discriminator)
-            if is_own_network(evaluation.features, discriminator):
-                log.warning(
-                    "eval.features=%s is the network that model.discriminator=%s sees images through, so its numbers "
-                    "flatter the run: judge it by eval.features=inception, %s, and by the metrics layout and swd",
-                    *(evaluation.features, discriminator, " or ".join(alternatives(discriminator))),
-                )
-        if "distance" in self._needed:
-            self._distance = self._load_distance(config.loss)
         texts = (self._extract and self._extract.description, self._distance and self._distance.measure)
         self.description = "; ".join(filter(None, texts))
         sizes = (self._num_samples, len(real), self._mirrored)
@@ -212,23 +247,12 @@ class Evaluator:
         if self.given_up():
             raise GivenUp
 
-    def _load_distance(self, loss: Any) -> PerceptualDistance:
-        try:
-            params = load_perceptual(loss.perceptual_net, loss.perceptual_weights)
-        except UserError as error:
-            names = " and ".join(name for name, metric in self._metrics.items() if metric.needs == "distance")
-            raise UserError(
-                f"{error}; or set loss.perceptual_weights=FILE or another loss.perceptual_net, or leave {names} out of "
-                "eval.metrics"
-            ) from None
-        return PerceptualDistance(loss.perceptual_net, params)
 
-
-def evaluator_from_config(config: Any, data: ImageSet) -> Evaluator:
+def evaluator_from_config(config: Any, networks: Networks, data: ImageSet) -> Evaluator:
     """The evaluator of a run against its own training set or images from elsewhere."""
     cache = user_path(config.data.cache_dir) if config.data.cache_dir else cache_folder("data")
     labels = data.labels if config.model.num_classes and data.files.classes else None
-    return Evaluator(config, data.images, data.fingerprint, cache / "features", labels)
+    return Evaluator(config, networks, data.images, data.fingerprint, cache / "features", labels)
 
 
 def evaluate_run(
@@ -254,6 +278,7 @@ def evaluate_run(
     if label is not None and not 0 <= label < config.model.num_classes:
         known = f"classes 0 to {config.model.num_classes - 1}" if config.model.num_classes else "no classes"
         raise UserError(f"label={label}: the run has {known}")
+    networks = load_networks(config)  # before images are decoded
     data = load_training_set(run, config, images)
     real, remarks = TRAINING_SET if images is None else str(user_path(images).resolve()), []
     known = image_fingerprint(run)
@@ -266,7 +291,7 @@ def evaluate_run(
         remarks.append("samples of all classes in equal shares, since those of the real images are not known")
     if label is not None:
         data, real = data.of_class(label), f"class {label} of {f'the {real}' if real == TRAINING_SET else real}"
-    evaluator = evaluator_from_config(config, data)
+    evaluator = evaluator_from_config(config, networks, data)
     rows, figure = [], None
     with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
         for step in Progress(steps, title="checkpoints"):

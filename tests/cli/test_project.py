@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from random_networks import perceptual_params
-from tool_modules import load_tool
+from tool_modules import load_tool, use_model
 
 import fastgan_jax
+from configs import smoke
 from fastgan_jax.inference.restore import load_training_set
 from fastgan_jax.pretrained import store
 from fastgan_jax.pretrained.formats import write_arrays
@@ -111,6 +112,15 @@ def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, tmp_path
     assert tool.main([*command, "--updates", "3", "--starts", "2"]) == 0
     assert "cosine distance (squeeze_caffe), not LPIPS" in capsys.readouterr().out
     assert "squeeze_caffe is used; better, but not here: vgg (553 MB: fastgan weights --fetch vgg)" in caplog.text
+
+
+def test_a_conditional_run_asks_for_the_classes_of_images(tool, folder, smoke_run, tmp_path, monkeypatch, capsys):
+    use_model(monkeypatch, num_classes=3).config = smoke.get_config()
+    command = ["--run", str(smoke_run), "--out", str(tmp_path / "out"), *QUICK, "--images", str(folder / "own.png")]
+    assert tool.main(command) == 2
+    assert "has 3 classes: give those of the images by --labels" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert tool.main([*command, "--labels", "2"]) == 0
 
 
 def unreachable(*_):

@@ -15,7 +15,7 @@ from configs import base
 from fastgan_jax.evaluation import comparison, evaluator
 from fastgan_jax.evaluation.choice import networks_in_words
 from fastgan_jax.evaluation.comparison import Compared
-from fastgan_jax.evaluation.evaluator import Evaluation, Evaluator
+from fastgan_jax.evaluation.evaluator import Evaluation, Evaluator, load_networks
 from fastgan_jax.pretrained import store
 from fastgan_jax.runs import checkpoint
 
@@ -118,7 +118,9 @@ def test_evaluations_while_training_are_described_as_others_are(metrics, discrim
     config = base.get_config()
     config.eval.update(metrics=metrics, features="squeeze_caffe")
     config.loss.perceptual_net, config.model.discriminator = "squeeze_caffe", discriminator
-    assert networks_in_words(config) == Evaluator(config, IMAGES, "content", tmp_path).description
+    assert (
+        networks_in_words(config) == Evaluator(config, load_networks(config), IMAGES, "content", tmp_path).description
+    )
 
 
 def test_pauses_do_not_count_as_training():

@@ -70,9 +70,13 @@ def real(smoke_run) -> np.ndarray:
     return np.load(file)
 
 
+def evaluator_of(config, *args, **kwargs) -> evaluate.Evaluator:
+    return evaluate.Evaluator(config, evaluate.load_networks(config), *args, **kwargs)
+
+
 @pytest.fixture(scope="module")
 def evaluator(config, real, tmp_path_factory):
-    return evaluate.Evaluator(config, real, "content", tmp_path_factory.mktemp("features"))
+    return evaluator_of(config, real, "content", tmp_path_factory.mktemp("features"))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +128,7 @@ def test_images_that_cannot_be_compared_are_refused(evaluator, real, given, mess
 def test_mirrored_copies_are_copies_where_training_mirrors(config, real, tmp_path, flip):
     own = config.copy_and_resolve_references()
     own.eval.metrics, own.data.flip = "nearest", flip
-    evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
+    evaluator = evaluator_of(own, real, "content", tmp_path)
     assert ("and their mirror images" in evaluator.protocol["nearest"]) == flip
     values = evaluator.evaluate_images(real[:, :, ::-1])
     assert (values["nearest"] == 0) == flip
@@ -169,16 +173,16 @@ def test_products_are_true_float32_whatever_the_default(evaluator):
 
 
 def test_real_features_are_computed_once(evaluator, config, real, numbers, monkeypatch):
-    again = evaluate.Evaluator(config, real, "content", evaluator._cache_dir)
+    again = evaluator_of(config, real, "content", evaluator._cache_dir)
     monkeypatch.setattr(FeatureExtractor, "__call__", lambda *_: pytest.fail("computed again"))
     np.testing.assert_array_equal(again.real_features, evaluator.real_features)
-    other = evaluate.Evaluator(config, real, "other content", evaluator._cache_dir)
+    other = evaluator_of(config, real, "other content", evaluator._cache_dir)
     with pytest.raises(pytest.fail.Exception):
         _ = other.real_features
 
 
 def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluator, tmp_path, caplog):
-    own = evaluate.Evaluator(config, real, "content", tmp_path)
+    own = evaluator_of(config, real, "content", tmp_path)
     expected = evaluator.real_features
     damaged = False  # there is nothing in the cache at first
     for content in (b"cut off", b"cut off", None):
@@ -195,7 +199,7 @@ def test_damaged_features_in_the_cache_are_computed_again(config, real, evaluato
 
 def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp_path, caplog):
     (tmp_path / "file").write_text("no folder")
-    own = evaluate.Evaluator(config, real, "content", tmp_path / "file")
+    own = evaluator_of(config, real, "content", tmp_path / "file")
     np.testing.assert_array_equal(own.real_features, evaluator.real_features)
     assert "will be computed again next time" in caplog.text
 
@@ -203,7 +207,7 @@ def test_a_cache_that_cannot_be_written_ends_no_run(config, real, evaluator, tmp
 @pytest.mark.slow
 def test_every_real_image_counts_once(evaluator, config, real, tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "IMAGES_AT_ONCE", 7)  # so that they are read in parts, the last one smaller
-    features = evaluate.Evaluator(config, real, "content", tmp_path).real_features
+    features = evaluator_of(config, real, "content", tmp_path).real_features
     assert features.shape == (len(real), 512)
     for index, image in enumerate(real):
         np.testing.assert_array_equal(features[index], evaluator._extract(image[None])[0])
@@ -221,7 +225,7 @@ def test_an_evaluation_does_only_what_is_asked_for(config, real, tmp_path, monke
 
     own = config.copy_and_resolve_references()
     own.eval.metrics = "frechet"
-    evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
+    evaluator = evaluator_of(own, real, "content", tmp_path)
     computed, fitted = [], fid.gaussian
     monkeypatch.setattr(fid, "gaussian", lambda features: computed.append(len(features)) or fitted(features))
     first, second = (evaluator.evaluate(Generator()) for _ in range(2))
@@ -237,14 +241,14 @@ def test_an_evaluation_shows_how_far_it_is(config, real, tmp_path, monkeypatch):
     own = config.copy_and_resolve_references()
     own.eval.metrics, own.eval.num_samples = "frechet,kid", 130
     sampler = type("Generator", (), {"sample": lambda _, num, *a, **k: np.zeros((num, 64, 64, 3), np.uint8)})()
-    evaluate.Evaluator(own, real, "content", tmp_path).evaluate(sampler)
+    evaluator_of(own, real, "content", tmp_path).evaluate(sampler)
     assert shown == [("samples, by 64", 3), ("real images, by 64", 1), ("metrics", 2)]
 
 
 def test_an_evaluation_can_be_given_up(config, real, tmp_path):
     config = config.copy_and_resolve_references()
     config.eval.metrics = "layout"
-    evaluator = evaluate.Evaluator(config, real, "content", tmp_path)
+    evaluator = evaluator_of(config, real, "content", tmp_path)
     evaluator.given_up = lambda: True
     with pytest.raises(evaluate.GivenUp):
         evaluator.evaluate_images(real)
@@ -327,7 +331,7 @@ def test_a_discriminator_is_not_judged_by_its_own_network_unawares(config, real,
     own.eval.metrics = "kid"
     with own.unlocked():
         own.model.discriminator = "projected"
-    assert "own network" not in evaluate.Evaluator(own, real, "content", tmp_path).description and not caplog.text
+    assert "own network" not in evaluator_of(own, real, "content", tmp_path).description and not caplog.text
     monkeypatch.setitem(  # the random SqueezeNet stands for the discriminator's network
         FEATURE_NETWORKS, "squeeze_caffe", dataclasses.replace(FEATURE_NETWORKS["squeeze_caffe"])
     )
@@ -335,7 +339,7 @@ def test_a_discriminator_is_not_judged_by_its_own_network_unawares(config, real,
     for discriminator, warned in (("fastgan", False), ("projected", True), ("both", True)):
         own.model.discriminator = discriminator
         caplog.clear()
-        description = evaluate.Evaluator(own, real, "content", tmp_path).description
+        description = evaluator_of(own, real, "content", tmp_path).description
         assert description.endswith("the discriminator's own network") == warned
         assert ("flatter the run: judge it by eval.features=inception, efficientnet" in caplog.text) == warned
         assert ("squeeze_caffe" in alternatives(discriminator)) != warned
@@ -360,7 +364,7 @@ def test_images_that_metrics_see_are_made_once(config, real, tmp_path):
         ("nearest", [(0, 64), (64, 64)], 128),
     ):
         own.eval.metrics = metrics
-        evaluator = evaluate.Evaluator(own, real, "content", tmp_path)
+        evaluator = evaluator_of(own, real, "content", tmp_path)
         made.clear()
         samples = evaluator._samples(evaluator._generated(Generator()))
         assert (
@@ -385,7 +389,7 @@ def test_too_few_images_are_refused_before_training(config, real, tmp_path, metr
     own = config.copy_and_resolve_references()
     own.eval.metrics, own.eval.num_samples = metrics, num_samples
     with pytest.raises(UserError, match=f"{message}: leave it out of eval.metrics"):
-        evaluate.Evaluator(own, real[:num_real], "content", tmp_path)
+        evaluator_of(own, real[:num_real], "content", tmp_path)
 
 
 @pytest.mark.slow
@@ -395,7 +399,7 @@ def test_the_fewest_images_are_enough(config, real, tmp_path, metric):
     own.eval.metrics = metric if metric != "fid" else "frechet"
     samples, reals = METRICS[metric].fewest
     own.eval.num_samples = max(samples, 2)
-    values = evaluate.Evaluator(own, real[:reals], "content", tmp_path).evaluate_images(real[-samples:])
+    values = evaluator_of(own, real[:reals], "content", tmp_path).evaluate_images(real[-samples:])
     assert all(np.isfinite(value) for name, value in values.items() if output(name).role != "baseline")
 
 
@@ -411,7 +415,7 @@ def test_classes_are_asked_for_in_the_shares_of_the_real_images(config, real, tm
 
     own = config.copy_and_resolve_references()
     own.eval.metrics, own.eval.num_samples = "frechet", 40
-    evaluate.Evaluator(own, real, "content", tmp_path, labels=np.repeat([0, 1], [15, 5])).evaluate(Conditional())
+    evaluator_of(own, real, "content", tmp_path, labels=np.repeat([0, 1], [15, 5])).evaluate(Conditional())
     assert len(asked) == 40 and sum(asked) == 10
     assert sum(asked[:20]) > 0 and asked[:20] == asked[20:]
 
@@ -455,11 +459,22 @@ def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp
         configuration.validate(config)
 
 
+def test_weights_are_missed_before_images_are_decoded(config, smoke_run, monkeypatch, tmp_path):
+    own = config.copy_and_resolve_references()
+    own.eval.every, own.eval.feature_weights = 1, str(tmp_path / "none.npz")
+    for module, name in ((evaluate, "load_training_set"), (train, "load_image_set")):
+        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("the images are decoded"))
+    with pytest.raises(UserError, match="none.npz: no such file"):
+        evaluate.evaluate_run(smoke_run, ["latest"], own)
+    with pytest.raises(UserError, match="none.npz: no such file"):
+        train.train_and_evaluate(own, str(tmp_path / "run"))
+
+
 def test_without_perceptual_weights_the_alternative_is_named(config, real, monkeypatch, tmp_path):
     own = config.copy_and_resolve_references()
     own.loss.perceptual_net, own.loss.perceptual_weights = "vgg", str(tmp_path / "none.npz")
     with pytest.raises(UserError) as error:
-        evaluate.Evaluator(own, real, "content", tmp_path)
+        evaluator_of(own, real, "content", tmp_path)
     message = str(error.value)
     assert "none.npz: no such file (here already: squeeze_caffe); or set loss.perceptual_weights=FILE" in message
     assert (

@@ -15,7 +15,7 @@ from PIL import Image
 
 from configs import base
 from fastgan_jax.data.demo import draw_demo_image
-from fastgan_jax.evaluation.evaluator import Evaluator
+from fastgan_jax.evaluation.evaluator import Evaluator, load_networks
 from fastgan_jax.metrics.registry import METRICS, output
 
 SHEETS = Path(__file__).parents[1] / "fixtures" / "demo_samples.webp"
@@ -47,7 +47,7 @@ def check_order(folder: Path, metrics: str, **settings: str) -> None:
     for group, fields in settings.items():
         config[group].update(fields)
     real = np.stack([draw_demo_image(0, index, SIDE) for index in range(3 * COUNT)])
-    evaluator = Evaluator(config, real, "content", folder)
+    evaluator = Evaluator(config, load_networks(config), real, "content", folder)
     rows = [evaluator.evaluate_images(images) for images in sets().values()]
     noise = np.random.RandomState(0).randint(0, 256, (COUNT, SIDE, SIDE, 3), np.uint8)
     of_noise = evaluator.evaluate_images(noise)

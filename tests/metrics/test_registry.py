@@ -9,7 +9,7 @@ import pytest
 
 from configs import smoke
 from fastgan_jax.evaluation import results
-from fastgan_jax.evaluation.evaluator import Evaluation, Evaluator
+from fastgan_jax.evaluation.evaluator import Evaluation, Evaluator, load_networks
 from fastgan_jax.metrics.registry import METRICS, Metric, Output, beside, output, rank, ranked
 from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
@@ -46,7 +46,7 @@ def test_a_new_metric_is_one_entry(tmp_path):
     configuration.validate(config)  # its rules take the new names
 
     real = np.full((3, 64, 64, 3), 100, np.uint8)
-    evaluator = Evaluator(config, real, "content", tmp_path)
+    evaluator = Evaluator(config, load_networks(config), real, "content", tmp_path)
     assert evaluator.protocol == {"brightness": f"means of {config.eval.num_samples} and 3 images"}
     rows = [{"step": step, **evaluator.evaluate_images(real[:2] + value)} for step, value in enumerate((50, 10, 20))]
     facts = {"num_samples": 2, "num_real": 3, "real": "training set", "networks": "none", "mirrored": True}
