@@ -83,11 +83,9 @@ def load_networks(config: Any) -> Networks:
                 *(config.eval.features, discriminator, " or ".join(alternatives(discriminator))),
             )
     if "distance" in needed:
-        loss = config.loss
+        net = config.loss.perceptual_net
         try:
-            distance = PerceptualDistance(
-                loss.perceptual_net, load_perceptual(loss.perceptual_net, loss.perceptual_weights)
-            )
+            distance = PerceptualDistance(net, load_perceptual(net, config.loss.perceptual_weights))
         except UserError as error:
             asking = " and ".join(name for name in names if METRICS[name].needs == "distance")
             raise UserError(
