@@ -4,8 +4,9 @@ Command:   fastgan train /my/images --preset fewshot
 Hardware:  as fewshot256.
 Differs from fewshot256: augmentation begins at no image, and reaches as many as overfitting of the discriminator needs
            (Karras et al. 2020, section 3.1), and the average begins short.
-Evidence:  short runs of a narrow model on pandas, emoji faces and flags, at 64 and 128 pixels (docs/experiments.md, section
-           3): far ahead of fewshot256, most of it by the average; with the augmentation ahead of that average alone.
+Evidence:  short runs of a narrow model on pandas, emoji faces and flags, at 64 and 128 pixels (docs/experiments.md,
+           section 3): far ahead of fewshot256, most of it by the average; with the augmentation ahead of that average
+           alone.
 Limits:    long runs are not yet compared.
 """
 
