@@ -29,7 +29,7 @@ Trains FastGAN on a small set of images, and works with the trained model.
 {commands}
 
 fastgan COMMAND --help describes a command. To begin:
-  fastgan train --preset demo                                # needs no images, five minutes
+  fastgan train --preset demo                                # needs no images, five to ten minutes
   fastgan look /my/images --out sheet.png                    # advice on images, time and memory
   fastgan train /my/images --workdir runs/mine
   fastgan sample --run runs/mine --num 16 --out samples.png"""
