@@ -1,8 +1,8 @@
-"""Five-minute demonstration: a 64-pixel model of procedural images, no download.
+"""Demonstration of five to ten minutes: a 64-pixel model of procedural images, no download.
 
 Command:   fastgan train --preset demo
-Hardware:  any; about five and a half minutes on two cores of one AMD EPYC, nine and a half on another (Zen 3, jax 0.10.2);
-           0.3 to 0.5 s per iteration, 0.3 GB.
+Hardware:  any; about five and a half minutes on two cores of one AMD EPYC, nine and a half on another (Zen 3, jax
+           0.10.2); 0.3 to 0.5 s per iteration, 0.3 GB.
 """
 
 import ml_collections
