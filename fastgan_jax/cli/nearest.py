@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Searches, and writes image and table."""
     from fastgan_jax.evaluation.neighbors import nearest_neighbors, neighbor_grid, neighbor_report, table
-    from fastgan_jax.inference.restore import load_training_set
+    from fastgan_jax.inference.restore import find_training_set
     from fastgan_jax.pretrained.networks import PerceptualDistance
     from fastgan_jax.report.page import refresh_report
     from fastgan_jax.utils.files import write_json
@@ -39,8 +39,9 @@ def run(arguments: argparse.Namespace) -> None:
     out, beside = arguments.out, arguments.out.with_suffix(".json")
     check_outputs([out, beside], arguments.overwrite)
     sampler = options.load_generator(arguments)
+    decode = find_training_set(arguments.run, sampler.config, arguments.data)  # before a network is downloaded
     distance = PerceptualDistance(*options.load_network(arguments, sampler.config))
-    training = load_training_set(arguments.run, sampler.config, arguments.data)
+    training = decode()
     samples, mirrored = sampler.sample(arguments.num, arguments.seed), sampler.config.data.flip
     neighbors = nearest_neighbors(distance, samples, training.images, arguments.neighbors, mirrored=mirrored)
     report = neighbor_report(distance, training.images, neighbors, training.names, mirrored=mirrored)

@@ -122,12 +122,13 @@ def run_probe(
 ) -> None:
     """Trains fresh decoders on the frozen discriminator."""
     from fastgan_jax.inference import probe
-    from fastgan_jax.inference.restore import load_training_set
+    from fastgan_jax.inference.restore import find_training_set
     from fastgan_jax.utils.files import write_json
     from fastgan_jax.utils.grids import save_png, titled_columns
 
+    decode = find_training_set(arguments.run, trained.config, arguments.data)  # before a network is downloaded
     measure, distance, params = find_distance(arguments, trained.config)
-    data = load_training_set(arguments.run, trained.config, arguments.data)
+    data = decode()
     with Progress(total=training.iterations, title="training decoders") as bar:
         result = probe.run_probe(trained, distance, params, data.images, training, on_progress=bar.update)
     facts = options.facts_of(arguments, trained.step) | {"measure": measure}

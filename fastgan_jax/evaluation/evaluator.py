@@ -15,7 +15,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import better_networks
 from fastgan_jax.evaluation.coverage import RULE, coverage_grid, coverage_report
 from fastgan_jax.evaluation.features import FeatureExtractor, alternatives, is_own_network
-from fastgan_jax.inference.restore import IMAGES_CHANGED, load, load_training_set
+from fastgan_jax.inference.restore import IMAGES_CHANGED, find_training_set, load
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.metrics.precision_recall import nearest_fakes
 from fastgan_jax.metrics.registry import METRICS, Numbers, Reference, Samples
@@ -276,8 +276,9 @@ def evaluate_run(
     if label is not None and not 0 <= label < config.model.num_classes:
         known = f"classes 0 to {config.model.num_classes - 1}" if config.model.num_classes else "no classes"
         raise UserError(f"label={label}: the run has {known}")
+    decode = find_training_set(run, config, images)  # before networks are downloaded
     networks = load_networks(config)  # before images are decoded
-    data = load_training_set(run, config, images)
+    data = decode()
     real, remarks = TRAINING_SET if images is None else str(user_path(images).resolve()), []
     known = image_fingerprint(run)
     if images is None and known not in (None, data.fingerprint):

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +84,12 @@ def load_discriminator(path: str | Path, step: int | str = "latest") -> TrainedD
 
 
 def load_training_set(path: str | Path, config: Any, data: str | Path | None = None) -> ImageSet:
-    """The images that a run was trained on; if they have changed since, the log says so.
+    """The images that a run was trained on; arguments, errors and what the log says as `find_training_set`."""
+    return find_training_set(path, config, data)()
+
+
+def find_training_set(path: str | Path, config: Any, data: str | Path | None = None) -> Callable[[], ImageSet]:
+    """Finds the images that a run was trained on, before any other work.
 
     Args:
         path: as for `find_checkpoint`; demo images are cached in the run folder.
@@ -91,8 +97,11 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
         data: a folder or zip to read in place of the run's own source, for example if that was moved. It need not have
             the classes of a conditional model: without them all labels are 0, and the log says so.
 
+    Returns:
+        What decodes them. If they have changed since the training, the log says so.
+
     Raises:
-        UserError: if the images are not there, or cannot be read.
+        UserError: if the images are not there; also what is returned, if they cannot be read.
     """
     source, model = ml_collections.ConfigDict(config.data.to_dict()), config.model
     run, num_classes = run_of(find_checkpoint(path)), model.num_classes
@@ -106,11 +115,15 @@ def load_training_set(path: str | Path, config: Any, data: str | Path | None = N
     elif source.path is not None and not user_path(source.path).exists():
         gone = f"the training images of {path} are no longer in data.path={source.path}"
         raise UserError(f"{gone}: give their folder with --data")
-    size = {"resolution": model.resolution, "channels": model.channels}
-    found = load_image_set(source, **size, num_classes=num_classes, run_dir=run.path)
-    if data is None and image_fingerprint(path) not in (None, found.fingerprint):
-        log.warning("%s", IMAGES_CHANGED)
-    return found
+
+    def decode() -> ImageSet:
+        size = {"resolution": model.resolution, "channels": model.channels}
+        found = load_image_set(source, **size, num_classes=num_classes, run_dir=run.path)
+        if data is None and image_fingerprint(path) not in (None, found.fingerprint):
+            log.warning("%s", IMAGES_CHANGED)
+        return found
+
+    return decode
 
 
 def _choose_classes(source: Any, num_classes: int, run: RunFolder) -> int:

@@ -74,7 +74,7 @@ def test_the_tool_searches_other_images(tool, smoke_run, real, tmp_path, capsys)
         (["--neighbours", "21"], "neighbors=21: must be from 1 to 20"),
         (["--out", "nearest.jpg"], "--out nearest.jpg: (give|must be) a .png file"),
         (["--step", "3"], "has no checkpoint 3"),
-        (["--data", "/nowhere"], "--data /nowhere: no such folder or zip"),
+        (["--data", "/nowhere", "--weights", "none.npz"], "--data /nowhere: no such folder or zip"),
         (["--weights", "none.npz"], ".*none.npz: no such file.*: --weights FILE, or another --net"),
     ],
 )

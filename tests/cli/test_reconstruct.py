@@ -138,7 +138,7 @@ def unreachable(*_):
         (["--probe", "--net", "vgg"], "vgg16"),
         (["--probe", "--distance", "l1", "--iterations", "0"], "iterations=0"),
         (["--probe", "--distance", "l1", "--held-out", "2"], "held_out=2.0"),
-        (["--probe", "--distance", "l1", "--data", "/nowhere"], "--data /nowhere: no such folder or zip"),
+        (["--probe", "--data", "/nowhere"], "--data /nowhere: no such folder or zip"),
     ],
 )
 def test_the_tools_errors(tool, smoke_run, image_folder, tmp_path, capsys, monkeypatch, arguments, message):

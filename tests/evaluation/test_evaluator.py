@@ -21,6 +21,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation import evaluator as evaluate
 from fastgan_jax.evaluation.diagnosis import baselines, diagnose
 from fastgan_jax.evaluation.features import FeatureExtractor, alternatives
+from fastgan_jax.inference import restore
 from fastgan_jax.inference.restore import load_training_set
 from fastgan_jax.metrics import fid
 from fastgan_jax.metrics.perceptual import compared_rows, real_nearness, searched_of
@@ -300,7 +301,7 @@ def test_real_images_are_called_by_what_they_are(smoke_run, config, tmp_path, mo
 
     def facts(images: Path | None, fingerprint: str) -> tuple:
         found = dataclasses.replace(own, fingerprint=fingerprint)
-        monkeypatch.setattr(evaluate, "load_training_set", lambda *_: found)
+        monkeypatch.setattr(evaluate, "find_training_set", lambda *_: lambda: found)
         evaluation = evaluate.evaluate_run(smoke_run, [4], config, images)
         return *(evaluation.facts[name] for name in ("real", "trained_on")), len(evaluation.facts["remarks"])
 
@@ -462,12 +463,18 @@ def test_without_feature_weights_the_alternative_is_named(name, monkeypatch, tmp
 def test_weights_are_missed_before_images_are_decoded(config, smoke_run, monkeypatch, tmp_path):
     own = config.copy_and_resolve_references()
     own.eval.every, own.eval.feature_weights = 1, str(tmp_path / "none.npz")
-    for module, name in ((evaluate, "load_training_set"), (train, "load_image_set")):
-        monkeypatch.setattr(module, name, lambda *_, **__: pytest.fail("the images are decoded"))
+    for module in (restore, train):
+        monkeypatch.setattr(module, "load_image_set", lambda *_, **__: pytest.fail("the images are decoded"))
     with pytest.raises(UserError, match="none.npz: no such file"):
         evaluate.evaluate_run(smoke_run, ["latest"], own)
     with pytest.raises(UserError, match="none.npz: no such file"):
         train.train_and_evaluate(own, str(tmp_path / "run"))
+
+
+def test_images_are_missed_before_networks_are_loaded(config, smoke_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(evaluate, "load_networks", lambda *_: pytest.fail("networks are loaded"))
+    with pytest.raises(UserError, match="none: no such folder or zip"):
+        evaluate.evaluate_run(smoke_run, ["latest"], config, tmp_path / "none")
 
 
 def test_without_perceptual_weights_the_alternative_is_named(config, real, monkeypatch, tmp_path):
