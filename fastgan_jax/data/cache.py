@@ -8,8 +8,11 @@ entry is INCOMPLETE. So processes may make the same entry at the same time, and 
 import contextlib
 import json
 import logging
+import math
 import os
+import shutil
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,23 +41,31 @@ def entry_folder(key: str, cache_dir: str | None) -> Path:
 
 
 def load_or_make(
-    folder: Path, shape: Sequence[int], make: Make, required: Sequence[str] = (), setting: str = "data.cache_dir"
+    folder: Path,
+    shape: Sequence[int],
+    most: int,
+    make: Make,
+    required: Sequence[str] = (),
+    setting: str = "data.cache_dir",
 ) -> Loaded:
     """Images uint8 [N, H, W, C], labels int32 [N] and facts of an entry, which is made if it is absent or damaged.
 
     Args:
         folder: of the entry; it need not exist.
         shape: of an image: [H, W, C].
+        most: how many images there are, at most.
         make: gets a function that takes the images one by one, so that the set need not fit into memory; it returns the
             labels and the facts, which are fit for JSON.
         required: names of facts without which an entry counts as damaged.
         setting: what names another folder, for messages.
 
     Raises:
-        UserError: if the folder cannot be used, or what is written there cannot be read back.
+        UserError: if the folder cannot be used or has no room for `most` images, or what is written there cannot be
+            read back.
     """
     if (loaded := _load(folder, required)) is None or loaded[2].get(INCOMPLETE):
         try:
+            _check_space(folder, most * math.prod(shape), setting)
             _write(folder, shape, make, f"free some space and allow writing there, or set {setting} to another folder")
         except UserError as error:
             if loaded is None:
@@ -72,7 +83,7 @@ def _load(folder: Path, required: Sequence[str]) -> Loaded | None:
         return None
     try:
         facts = json.loads((folder / FACTS_FILE).read_text(encoding="utf-8"))
-        images, labels = np.load(folder / "images.npy", mmap_mode="r"), np.load(folder / "labels.npy")
+        images, labels = mapped(folder / "images.npy"), np.load(folder / "labels.npy")
         if missing := {"count", *required} - facts.keys():
             raise ValueError(f"{FACTS_FILE} lacks {', '.join(sorted(missing))}")
         if not len(images) == len(labels) == facts["count"]:
@@ -81,6 +92,29 @@ def _load(folder: Path, required: Sequence[str]) -> Loaded | None:
         log.warning("the cached set in %s is damaged (%s): decoding it again", folder, error)
         return None
     return images, labels, facts
+
+
+def mapped(path: Path) -> np.memmap:
+    """The array of a .npy file, memory-mapped, whose `descriptor` is of the same file.
+
+    The file stays the same even where another process puts another one in its place, such as a set that is complete.
+    """
+    with open(path, "rb") as file:
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        array = np.memmap(file, dtype, "r", file.tell(), shape)
+        array.descriptor = os.dup(file.fileno())
+    weakref.finalize(array, os.close, array.descriptor)
+    return array
+
+
+def _check_space(folder: Path, needed: int, setting: str) -> None:
+    """Refuses to begin what the disk has no room for."""
+    above = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    with contextlib.suppress(OSError):
+        if needed > (free := shutil.disk_usage(above).free):
+            sizes = f"the decoded images take up to {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free in {above}"
+            raise UserError(f"{sizes}: free some space, or set {setting} to another folder")
 
 
 def _write(folder: Path, shape: Sequence[int], make: Make, cure: str) -> None:

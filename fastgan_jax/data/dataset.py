@@ -51,7 +51,7 @@ class ImageSet:
     images: np.ndarray  # uint8 [N, H, W, C], possibly memory-mapped
     labels: np.ndarray  # int32 [N]; zeros for an unconditional model
     files: Accounting  # every file of the source; of those that were read, row i came from the i-th
-    fingerprint: str  # hash of the contents and of how they were decoded
+    fingerprint: str  # hash of the contents, of how they were decoded, and of which could not be read
 
     @property
     def names(self) -> list[str]:
@@ -103,16 +103,16 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         classes = {name: number for number, name in enumerate(names)}
         with announced(f"reading {len(source.names)} files"):
             content = source.fingerprint()
-        described = f"{content}/{target}/{DECODER_VERSION}/{decoders()}/{labels}"
-        fingerprint = hashlib.sha256(described.encode()).hexdigest()[:32]
-        folder = entry_folder(fingerprint, data.cache_dir)
+        described = f"{content}/{target}/{DECODER_VERSION}/{labels}"
+        folder = entry_folder(_hash(f"{described}/{decoders()}"), data.cache_dir)
         images, kept_labels, facts = load_or_make(
-            folder, shape, lambda append: _decode_all(source, target, labels, append), KEPT_FACTS
+            *(folder, shape, len(source.names)),
+            lambda append: _decode_all(source, target, labels, append),
+            KEPT_FACTS,
         )
     finally:
         source.close()
-    if missing := facts.get(cache.INCOMPLETE):  # a set of its own, which is decoded again at the next start
-        fingerprint += f"-{hashlib.sha256(repr(missing).encode()).hexdigest()[:8]}"
+    fingerprint = _hash(f"{described}/{[name for name, _ in facts['skipped']]}")
     read, skipped = [ReadFile(*file) for file in facts["read"]], [Unused(*file) for file in facts["skipped"]]
     files = Accounting(source.description, read, skipped, source.left_out, classes)
     for line in files.summary(f"{resolution}x{resolution}x{channels}", data.fit):
@@ -121,6 +121,10 @@ def load_image_set(data: Any, *, resolution: int, channels: int, num_classes: in
         log.warning("%s", line)
     _check_classes(files, source, labels, kept_labels)
     return ImageSet(images, kept_labels, files, fingerprint)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def check_source(data: Any, num_classes: int) -> list[str]:
@@ -198,7 +202,7 @@ def _load_demo(count: int, seed: int, shape: tuple[int, int, int], run_dir: Path
             append(np.dstack([image, np.full((side, side), 255, np.uint8)]) if channels == 4 else image)
         return np.zeros(count, np.int32), {}
 
-    images, labels, _ = load_or_make(folder / fingerprint, shape, draw, setting="--workdir")
+    images, labels, _ = load_or_make(folder / fingerprint, shape, count, draw, setting="--workdir")
     read = [ReadFile(f"demo {index}", side, side, {1: "L", 3: "RGB", 4: "RGBA"}[channels]) for index in range(count)]
     return ImageSet(images, labels, Accounting(f"{count} demo images", read), fingerprint)
 

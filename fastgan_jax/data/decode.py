@@ -12,9 +12,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastgan_jax.data.color import Note, profile_of, to_srgb
-from fastgan_jax.data.depth import BITS, PHOTOMETRIC, SAMPLE_FORMAT, SIGNED, UNSIGNED, WHITE_IS_ZERO, usual_depth
+from fastgan_jax.data.depth import (
+    BITS,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    SIGNED,
+    UNSIGNED,
+    WHITE_IS_ZERO,
+    is_deep,
+    usual_depth,
+)
 from fastgan_jax.data.kinds import REFUSED, NoRoom, Refused, ending, heif_support, is_heif
-from fastgan_jax.data.memory import BYTES_PER_COEFFICIENT, BYTES_PER_PIXEL, GATE, without_pixel_limit
+from fastgan_jax.data.memory import (
+    BYTES_PER_COEFFICIENT,
+    BYTES_PER_DEEP_PIXEL,
+    BYTES_PER_PIXEL,
+    GATE,
+    without_pixel_limit,
+)
 from fastgan_jax.data.metadata import without_metadata
 from fastgan_jax.errors import UserError
 
@@ -126,7 +141,7 @@ def _decode(data: bytes, target: Format, profile: bytes | None = None) -> Decode
         mode, (width, height) = file.mode, file.size
         needed = BYTES_PER_COEFFICIENT * width * height if "progressive" in file.info else 0
         extent = _draft(file, target)
-        needed += BYTES_PER_PIXEL * file.width * file.height
+        needed += (BYTES_PER_DEEP_PIXEL if is_deep(file, data) else BYTES_PER_PIXEL) * file.width * file.height
         with GATE.hold(width, height, needed):
             file.load()
             turn = _turn(file, notes.append)

@@ -125,6 +125,11 @@ def _top_of_floats(file: "Image.Image", values: np.ndarray) -> float:
     return top
 
 
+def is_deep(file: "Image.Image", data: bytes) -> bool:
+    """Whether an opened file has samples of more than 8 bits."""
+    return file.mode in (*SIXTEEN_BIT_MODES, "I", "F") or _is_sixteen_bit(file, data)
+
+
 def _is_sixteen_bit(file: "Image.Image", data: bytes) -> bool:
     return data[24] == 16 if file.format == "PNG" else _tag(file, BITS) == 16
 
@@ -138,9 +143,12 @@ def _sixteen_bit_color(file: "Image.Image", data: bytes) -> tuple["Image.Image",
         return file, None
     with Image.open(io.BytesIO(data)) as other:  # read as if samples had the other byte order, it gives the lower 8
         other.tile = [tile._replace(args=_other_order(tile.args)) for tile in other.tile]
-        values = np.asarray(file).astype(np.uint16) << 8 | np.asarray(other)
+        values = np.asarray(file).astype(np.uint16)
+        values <<= 8
+        values |= np.asarray(other)
     top = _declared_top(file, values) or 65535
-    image = Image.fromarray(np.uint8(np.clip(values * np.float32(255 / top) + 0.5, 0, 255)))
+    table = np.uint8(np.minimum(np.arange(65536) * np.float32(255 / top) + 0.5, 255))
+    image = Image.fromarray(table[values])
     return image, None if key is None else _alpha((values != np.array(key)).any(axis=-1))
 
 

@@ -66,35 +66,33 @@ def feed(
 
     import grain.python as grain
 
-    with reader(images) as read_images:
+    read_images = reader(images)
 
-        def read(call: int) -> tuple[np.ndarray, Any]:
-            return read_images(rows(call)), jax.tree.map(lambda x: x[rows(call)], labels)
+    def read(call: int) -> tuple[np.ndarray, Any]:
+        return read_images(rows(call)), jax.tree.map(lambda x: x[rows(call)], labels)
 
-        options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
-        with contextlib.closing(iter(grain.MapDataset.range(ENDLESS).map(read).to_iter_dataset(options))) as batches:
-            yield (jax.tree.map(put, batch) for batch in batches)
+    options = grain.ReadOptions(num_threads=WORKERS, prefetch_buffer_size=BUFFERED_CALLS)
+    with contextlib.closing(iter(grain.MapDataset.range(ENDLESS).map(read).to_iter_dataset(options))) as batches:
+        yield (jax.tree.map(put, batch) for batch in batches)
 
 
-@contextlib.contextmanager
-def reader(images: np.ndarray) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+def reader(images: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """A function of rows [...] that returns those images of a set [N, H, W, C]: [..., H, W, C].
 
-    Of a memory map the file is read, which raises an OSError where the storage fails; a map ends the process.
+    Of a set that the cache has mapped, the file is read, which raises an OSError where the storage fails; a map ends
+    the process.
     """
     if not isinstance(images, np.memmap):
-        yield lambda rows: images[rows]
-        return
-    with open(images.filename, "rb") as file:
+        return lambda rows: images[rows]
 
-        def read(rows: np.ndarray) -> np.ndarray:
-            batch = np.empty((rows.size, *images.shape[1:]), images.dtype)
-            for image, row in zip(batch, rows.ravel().tolist(), strict=True):
-                if os.preadv(file.fileno(), [image], images.offset + row * image.nbytes) != image.nbytes:
-                    raise OSError(errno.EIO, "the cached set is shorter than it was", images.filename)
-            return batch.reshape(*rows.shape, *images.shape[1:])
+    def read(rows: np.ndarray) -> np.ndarray:
+        batch = np.empty((rows.size, *images.shape[1:]), images.dtype)
+        for image, row in zip(batch, rows.ravel().tolist(), strict=True):
+            if os.preadv(images.descriptor, [image], images.offset + row * image.nbytes) != image.nbytes:
+                raise OSError(errno.EIO, "the cached set is shorter than it was", images.filename)
+        return batch.reshape(*rows.shape, *images.shape[1:])
 
-        yield read
+    return read
 
 
 def _on_devices(arrays: Any, mesh: Mesh | None) -> Any:

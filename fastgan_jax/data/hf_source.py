@@ -11,7 +11,7 @@ from fastgan_jax.errors import UserError, gist
 from fastgan_jax.utils.files import user_path
 
 FILE_BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}  # of `datasets`, for local files
-NO_CLASS = -1  # what `datasets` has for an image of unknown class
+MISSING = {None, "", -1}  # instead of a class; `datasets` itself has -1
 INTEGERS = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 CLASS_TYPES = ("string", "large_string", "bool", *INTEGERS)
 LABEL = "label"  # the column of classes, unless data.hf_labels names another
@@ -123,7 +123,7 @@ class HuggingFaceSource(Source):
             problem = f"model.num_classes={num_classes}: {self.description} has {len(names)} classes"
             raise UserError(f"{problem} in column {self._label_column()}; set model.num_classes={len(names)}")
         values = self._all[self._label_column()]
-        if missing := sum(value in (None, NO_CLASS) for value in values):
+        if missing := sum(value in MISSING for value in values):
             problem = f"{missing} row(s) of {self.description} have no class in column {self._label_column()}"
             raise UserError(f"model.num_classes={num_classes}: {problem}: choose another data.hf_labels, or 0")
         if isinstance(self._all.features[self._label_column()], self._datasets.ClassLabel):
@@ -140,7 +140,7 @@ class HuggingFaceSource(Source):
         if getattr(feature, "dtype", "list") not in CLASS_TYPES:
             problem = f"data.hf_labels={column}: column {column} of {self.description} holds {feature}, not one class"
             raise UserError(f"{problem} of each image: choose another column, or set model.num_classes=0")
-        return [str(value) for value in sorted({*self._all[column]} - {None, NO_CLASS})]
+        return [str(value) for value in sorted({*self._all[column]} - MISSING)]
 
     def _label_column(self) -> str:
         chosen, columns = self._labels_column or LABEL, self._all.column_names

@@ -2,9 +2,9 @@
 
 import collections
 import csv
-import itertools
 import json
 import logging
+import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -21,7 +21,8 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
 
     A line of the file is about the image of that path; else about the images whose paths end so, or that it ends with,
     so that folders around either do not matter; of several lines, the one with most folders in common counts. Labels
-    are numbers from 0 on, or names, which are numbered in sorted order. The log names files that are not in the set.
+    are numbers from 0 on, or names, which are numbered in sorted order; an empty one is none. The log names files that
+    are not in the set.
 
     Args:
         text: JSON `{"labels": [["folder/a.png", 0], ...]}`, or that list alone, or `{"folder/a.png": 0, ...}`; or CSV
@@ -34,29 +35,32 @@ def classes_by_file(text: str, names: Sequence[str], num_classes: int, where: st
         UserError: if the text is neither, an image has no label or several, or there are not `num_classes` classes.
     """
     rows = _json_rows(text, where) if text.lstrip()[:1] in ("{", "[") else _csv_rows(text, names, where)
-    by_end: dict[str, list[tuple[str, Any]]] = collections.defaultdict(list)
+    by_path: dict[str, list[Any]] = collections.defaultdict(list)
     for file, label in rows:
         path = _composed("/".join(part for part in str(file).replace("\\", "/").split("/") if part not in ("", ".")))
         if isinstance(label, bool) or not isinstance(label, int | str):
             raise UserError(
                 f"{where}: the label of {printable(path)} is {label!r}: it must be the number or name of a class"
             )
-        by_end[path.rsplit("/", 1)[-1]].append((path, label))
+        by_path[path] += [label] if str(label).strip() else []
+    longer: dict[str, list[str]] = collections.defaultdict(list)  # paths, by what they end with
+    for path in by_path:
+        for end in _ends(path)[1:]:
+            longer[end].append(path)
     labels, used = {}, set()
     for original in names:
         name = _composed(original)
-        near = [row for row in by_end[name.rsplit("/", 1)[-1]] if _ends_alike(row[0], name)]
-        folders = max((_common_folders(path, name) for path, _ in near), default=0)
-        near = [row for row in near if _common_folders(row[0], name) == folders]
-        near = [row for row in near if row[0] == name] or near
-        if len({label for _, label in near}) > 1:
-            raise UserError(f"{where}: {printable(name)} has several labels, {near[0][1]} and {near[1][1]}: keep one")
-        if near:
-            labels[original] = near[0][1]
-            used |= {path for path, _ in near}
+        near = longer.get(name, []) if name not in by_path else [name]
+        near = near or [end for end in _ends(name) if end in by_path][:1]
+        given = list(dict.fromkeys(label for path in near for label in by_path[path]))
+        if len(given) > 1:
+            raise UserError(f"{where}: {printable(name)} has several labels, {given[0]} and {given[1]}: keep one")
+        if given:
+            labels[original] = given[0]
+            used.update(near)
     if without := [name for name in names if name not in labels]:
         raise UserError(f"{where}: {len(without)} of {len(names)} images have no label ({named(without)}): add theirs")
-    if absent := sorted({path for path, _ in itertools.chain.from_iterable(by_end.values())} - used):
+    if absent := sorted({*by_path} - used):
         log.warning("%s names %d files that are not images of the set: %s", where, len(absent), named(absent))
     return _numbered([labels[name] for name in names], num_classes, where)
 
@@ -100,7 +104,7 @@ def _are_numbers(rows: Sequence[Sequence[str]]) -> bool:
 
 
 def _is_number(label: int | str) -> bool:
-    return isinstance(label, int) or (label.isascii() and label.isdecimal())
+    return isinstance(label, int) or bool(re.fullmatch(r"-?[0-9]+", label))
 
 
 def _composed(path: str) -> str:
@@ -108,12 +112,10 @@ def _composed(path: str) -> str:
     return unicodedata.normalize("NFC", path)
 
 
-def _ends_alike(one: str, other: str) -> bool:
-    return f"/{other}".endswith(f"/{one}") or f"/{one}".endswith(f"/{other}")
-
-
-def _common_folders(one: str, other: str) -> int:
-    return min(one.count("/"), other.count("/"))
+def _ends(path: str) -> list[str]:
+    """The path, and what is left of it without its first folder, its first two and so on."""
+    parts = path.split("/")
+    return ["/".join(parts[start:]) for start in range(len(parts))]
 
 
 def _numbered(labels: list[Any], num_classes: int, where: str) -> tuple[list[int], list[str]]:

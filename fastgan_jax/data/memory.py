@@ -11,6 +11,7 @@ from fastgan_jax.data.kinds import NoRoom, Refused
 from fastgan_jax.errors import UserError
 
 BYTES_PER_PIXEL = 12  # while one is decoded: as it is loaded, converted and prepared for the resize
+BYTES_PER_DEEP_PIXEL = 24  # with samples of more than 8 bits
 BYTES_PER_COEFFICIENT = 6  # more per pixel of a progressive JPEG, which is held whole, before it is made smaller
 SHARE = 0.5  # of the free memory that decoding may take
 UNKNOWN_MEMORY = 4 * 2**30  # where the system does not say what is free

@@ -68,16 +68,16 @@ def near_duplicates(images: np.ndarray) -> list[list[int]]:
     mirrored = small[:, :, ::-1].reshape(len(small), -1)
     small = small.reshape(len(small), -1)
     contrast = np.sqrt((small**2).mean(1)) + CONTRAST
-    pairs = [np.zeros((0, 2), np.int64)]
+    group = np.arange(len(small))  # of each image; merged block by block, since there may be as many pairs as N^2
     for start in range(0, len(small), CHUNK):
         own = small[start : start + CHUNK]
-        limit = ALIKE**2 * contrast[start : start + CHUNK, None] * contrast
-        for others in (small, mirrored):
+        limit = ALIKE**2 * contrast[start : start + CHUNK, None] * contrast[start:]
+        for others in (small[start:], mirrored[start:]):
             squared = (own**2).mean(1)[:, None] + (others**2).mean(1) - 2 * own @ others.T / own.shape[1]
-            pairs.append(np.argwhere(squared <= limit) + [start, 0])
-    rows, others = np.concatenate(pairs).T
-    graph = coo_matrix((np.ones(len(rows), bool), (rows, others)), (len(small),) * 2)
-    _, group = connected_components(graph, directed=False)
+            rows, columns = np.nonzero(squared <= limit)
+            ends = (group[rows + start], group[columns + start])
+            _, merged = connected_components(coo_matrix((np.ones(len(rows), bool), ends), (len(small),) * 2), False)
+            group = merged[group]
     groups = [np.flatnonzero(group == number).tolist() for number in np.flatnonzero(np.bincount(group) > 1)]
     return sorted(groups, key=len, reverse=True)
 

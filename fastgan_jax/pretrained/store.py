@@ -15,7 +15,7 @@ from fastgan_jax.pretrained.formats import Arrays, read_arrays, write_arrays
 from fastgan_jax.pretrained.layouts import convert
 from fastgan_jax.pretrained.registry import PretrainedFile, registered
 from fastgan_jax.utils.console import Progress
-from fastgan_jax.utils.files import cache_folder, user_path
+from fastgan_jax.utils.files import cache_folder, explained, user_path
 
 TIMEOUT_SECONDS = 20
 MEGABYTE = 1_000_000  # bytes that are read at once, and counted on the screen
@@ -58,10 +58,14 @@ def find(name: str, path: str | Path | None = None) -> Arrays:
 def fetch(name: str) -> Path:
     """Downloads a published file, checks its hash, and keeps what is needed of it in the cache: the path there.
 
+    Where the cache is read-only, it is kept until this process ends, and the log says so.
+
     Raises:
         UserError: if its address does not answer with the published file, or it has none.
     """
     entry = registered(name)
+    if entry.address and (path := cache_folder("weights", to_write=True) / cached_path(name).name).exists():
+        return path  # since an earlier call
     tried = "cannot be downloaded"
     if entry.address:
         # A warning is shown even where nobody has set up logging: nothing is fetched silently.
@@ -74,7 +78,8 @@ def fetch(name: str) -> Path:
                 problem = getattr(error, "reason", None) or error
             else:
                 if digest == entry.sha256:
-                    return _keep(name, read_arrays(file), entry.address)
+                    write_arrays(path, _convert(name, read_arrays(file), entry.address))
+                    return path
                 problem = f"another file: its sha256 starts with {digest[:8]}, not {entry.sha256[:8]}"
         tried = f"could not be downloaded from {entry.address} ({problem})"
     problem = f"the weights {name} ({entry.content}; for {entry.use}) are not in {cached_path(name).parent} and {tried}"
@@ -95,13 +100,8 @@ def import_file(path: str | Path, name: str) -> Path:
     digest = hashlib.sha256(user_path(path).read_bytes()).hexdigest()
     if entry.sha256 not in ("", digest):
         log.warning("%s is not the published file of %s (sha256 %s...)", path, name, digest[:8])
-    return _keep(name, arrays, path)
-
-
-def _keep(name: str, arrays: Arrays, source: str | Path) -> Path:
-    path = cached_path(name)
-    write_arrays(path, _convert(name, arrays, source))
-    return path
+    write_arrays(kept := cached_path(name), _convert(name, arrays, path))
+    return kept
 
 
 def _convert(name: str, arrays: Arrays, source: str | Path) -> Arrays:
@@ -115,12 +115,15 @@ def _convert(name: str, arrays: Arrays, source: str | Path) -> Arrays:
 def _download(entry: PretrainedFile, path: Path) -> str:
     """Writes a published file to a path and returns its sha256."""
     digest = hashlib.sha256()
-    with urllib.request.urlopen(entry.address, timeout=TIMEOUT_SECONDS) as response, open(path, "wb") as file:
+    with urllib.request.urlopen(entry.address, timeout=TIMEOUT_SECONDS) as response, open(path, "wb", 0) as file:
         length = int(response.headers.get("Content-Length") or 0)
         blocks, total = iter(partial(response.read, MEGABYTE), b""), math.ceil(entry.megabytes)
         for block in Progress(blocks, title=f"MB of {entry.filename}", total=total, passing=True):
             digest.update(block)
-            file.write(block)
+            with explained(f"{path} cannot be written", "free some space there, or set TMPDIR to another folder"):
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[file.write(rest) :]
         if file.tell() < length:
             raise OSError(f"the connection ended after {file.tell()} of {length} bytes")
     return digest.hexdigest()

@@ -4,18 +4,21 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from image_sets import load
 
 from fastgan_jax.data import cache, dataset, decode
+from fastgan_jax.data.feed import reader
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils import files
 
@@ -60,14 +63,15 @@ DAMAGES = [
 def test_a_damaged_cache_entry_is_decoded_again(folder, tmp_path, caplog, damage):
     first = load(tmp_path, path=str(folder))
     expected = np.array(first.images)
-    damage(tmp_path / "cache" / first.fingerprint)
+    (entry,) = (tmp_path / "cache").iterdir()
+    damage(entry)
     again = load(tmp_path, path=str(folder))
     np.testing.assert_array_equal(again.images, expected)
     assert caplog.text.count("is damaged") >= 1
     caplog.clear()
     load(tmp_path, path=str(folder))
     assert "is damaged" not in caplog.text
-    assert names_in(tmp_path / "cache" / first.fingerprint) == FILES
+    assert names_in(entry) == FILES
 
 
 FILES = ["images.npy", "labels.npy", "set.json"]
@@ -93,18 +97,18 @@ def test_an_entry_appears_whole_or_not_at_all(tmp_path):
         raise KeyboardInterrupt
 
     with contextlib.suppress(KeyboardInterrupt):
-        cache.load_or_make(folder, (2, 2, 3), interrupted)
+        cache.load_or_make(folder, (2, 2, 3), 3, interrupted)
     assert names_in(folder) == []
-    images, labels, facts = cache.load_or_make(folder, (2, 2, 3), numbers, ["names"])
+    images, labels, facts = cache.load_or_make(folder, (2, 2, 3), 3, numbers, ["names"])
     assert images[:, 0, 0, 0].tolist() == labels.tolist() == [0, 1, 2] and facts["names"] == ["0", "1", "2"]
     assert names_in(folder) == FILES
 
 
 def test_an_entry_without_its_facts_is_not_finished(tmp_path, caplog):
-    cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)
+    cache.load_or_make(tmp_path / "key", (2, 2, 3), 3, numbers)
     (tmp_path / "key" / "set.json").unlink()
     (tmp_path / "key" / "images.npy").write_bytes(b"of a process that was killed")
-    assert len(cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)[0]) == 3
+    assert len(cache.load_or_make(tmp_path / "key", (2, 2, 3), 3, numbers)[0]) == 3
     assert not caplog.messages
 
 
@@ -127,7 +131,7 @@ def test_an_image_that_cannot_be_read_for_now_is_tried_again(folder, tmp_path, m
             assert "a.PNG" not in partial.names and "a.PNG" in partial.skipped
     whole = load(tmp_path, path=str(folder))
     assert "a.PNG" in whole.names and len(whole.names) == len(partial.names) + 1
-    assert partial.fingerprint.startswith(whole.fingerprint) and partial.fingerprint != whole.fingerprint
+    assert partial.fingerprint != whole.fingerprint
     monkeypatch.setattr(dataset, "_decode_all", None)
     assert load(tmp_path, path=str(folder)).fingerprint == whole.fingerprint, "from the cache"
 
@@ -138,13 +142,13 @@ def test_threads_that_meet_a_damaged_entry_all_succeed(tmp_path):
 
     def one(_: int) -> list[int]:
         start.wait()
-        images, labels, _ = cache.load_or_make(folder, (2, 2, 3), numbers, ["names"])
+        images, labels, _ = cache.load_or_make(folder, (2, 2, 3), 3, numbers, ["names"])
         assert images[:, 0, 0, 0].tolist() == [0, 1, 2]
         return labels.tolist()
 
     with ThreadPoolExecutor(8) as pool:
         for _ in range(5):
-            cache.load_or_make(folder, (2, 2, 3), numbers)
+            cache.load_or_make(folder, (2, 2, 3), 3, numbers)
             garbage(folder)
             assert list(pool.map(one, range(8))) == [[0, 1, 2]] * 8
     assert names_in(folder) == FILES
@@ -197,7 +201,7 @@ def test_files_of_killed_processes_are_removed_and_those_of_others_not(tmp_path)
     for file in (old, young):
         file.write_bytes(b"unfinished")
     os.utime(old, (long_ago, long_ago))
-    cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)
+    cache.load_or_make(tmp_path / "key", (2, 2, 3), 3, numbers)
     assert names_in(tmp_path / "other") == [young.name]
 
 
@@ -225,10 +229,41 @@ def test_a_full_disk_is_named_and_nothing_stays(folder, tmp_path, monkeypatch):
         assert not list((tmp_path / "cache").glob("*/*"))
 
 
+def test_a_set_that_the_disk_has_no_room_for_is_refused_before_it_is_decoded(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(dataset, "_decode_all", None)
+    with pytest.raises(UserError, match=r"take up to 0.0 GB, and 0.0 GB are free in .*: free .* set data.cache"):
+        load(tmp_path, path=str(folder))
+
+
+def test_other_optional_decoders_leave_a_set_the_same(folder, tmp_path, monkeypatch):
+    """It is decoded again, since files may have been skipped for want of them."""
+    first = load(tmp_path, path=str(folder))
+    monkeypatch.setattr(dataset, "decoders", lambda: "others")
+    assert load(tmp_path, path=str(folder)).fingerprint == first.fingerprint
+    assert len(names_in(tmp_path / "cache")) == 2
+
+
+def test_a_streamed_set_stays_what_it_was_when_another_takes_its_place(tmp_path):
+    def more(append) -> tuple[np.ndarray, dict]:
+        append(np.full((2, 2, 3), 100, np.uint8))
+        labels, facts = numbers(append)
+        return np.append(0, labels).astype(np.int32), facts
+
+    def fewer(append) -> tuple[np.ndarray, dict]:
+        labels, facts = numbers(append)
+        return labels, facts | {cache.INCOMPLETE: ["a.png"]}
+
+    folder = tmp_path / "key"
+    images, _, _ = cache.load_or_make(folder, (2, 2, 3), 4, fewer)
+    assert len(cache.load_or_make(folder, (2, 2, 3), 4, more)[0]) == 4
+    assert reader(images)(np.arange(3))[:, 0, 0, 0].tolist() == [0, 1, 2]
+
+
 def test_an_entry_that_stays_damaged_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_load", lambda *_: None)
     with pytest.raises(UserError, match=r"cannot be read back from .*key: set data\.cache_dir"):
-        cache.load_or_make(tmp_path / "key", (2, 2, 3), numbers)
+        cache.load_or_make(tmp_path / "key", (2, 2, 3), 3, numbers)
 
 
 def test_without_a_writable_cache_a_set_is_decoded_into_a_temporary_folder(folder, tmp_path, monkeypatch, caplog):
@@ -244,11 +279,11 @@ def test_without_a_writable_cache_a_set_is_decoded_into_a_temporary_folder(folde
     other = load(tmp_path, path=str(folder), resolution=8, cache_dir=None)
     assert len(other.images) == 4
     assert caplog.text.count("there is no cache folder") == 1
-    assert not (tmp_path / "home" / "fastgan_jax" / "data" / other.fingerprint).exists()
+    assert len(names_in(tmp_path / "home" / "fastgan_jax" / "data")) == 1
     files._temporary_folder.cache_clear()
 
 
 def test_a_cache_folder_below_the_home_folder(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    images = load(tmp_path, path=str(folder), cache_dir="~/mine")
-    assert (tmp_path / "mine" / images.fingerprint / "images.npy").is_file()
+    load(tmp_path, path=str(folder), cache_dir="~/mine")
+    assert len(list((tmp_path / "mine").glob("*/images.npy"))) == 1

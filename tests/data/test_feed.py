@@ -9,6 +9,7 @@ import pytest
 from configs import base
 from fastgan_jax.data import feed as feeding
 from fastgan_jax.data.accounting import Accounting, ReadFile
+from fastgan_jax.data.cache import mapped
 from fastgan_jax.data.dataset import ImageSet, check_tasks
 from fastgan_jax.data.feed import feed, is_resident, reader
 from fastgan_jax.data.order import batch_indices
@@ -34,13 +35,13 @@ def test_a_mapped_set_is_read_from_its_file_and_what_cannot_be_read_is_an_error(
     path, whole = tmp_path / "images.npy", np.random.RandomState(0).randint(0, 256, (5, 8, 8, 3), np.uint8)
     np.save(path, whole)
     rows = np.array([[4, 0], [2, 2]])
-    with reader(np.load(path, mmap_mode="r")) as read:
-        np.testing.assert_array_equal(read(rows), whole[rows])
-        path.rename(tmp_path / "away.npy")
-        np.testing.assert_array_equal(read(rows), whole[rows])
-        os.truncate(tmp_path / "away.npy", 400)
-        with pytest.raises(OSError, match="the cached set is shorter than it was"):
-            read(rows)
+    read = reader(mapped(path))
+    np.testing.assert_array_equal(read(rows), whole[rows])
+    path.rename(tmp_path / "away.npy")
+    np.testing.assert_array_equal(read(rows), whole[rows])
+    os.truncate(tmp_path / "away.npy", 400)
+    with pytest.raises(OSError, match="the cached set is shorter than it was"):
+        read(rows)
 
 
 def test_facts_take_the_place_of_labels():

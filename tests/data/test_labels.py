@@ -56,6 +56,9 @@ def test_names_of_classes_are_numbered_in_sorted_order():
     [
         ("a.png,0\nb/a.png,1", r"1 of 3 images have no label \(b/c\.png\)"),
         ("", "3 of 3 images have no label"),
+        ("a.png,\nb/a.png,cat\nb/c.png,dog", r"1 of 3 images have no label \(a\.png\)"),
+        ('{"a.png": " ", "b/a.png": "cat", "b/c.png": "dog"}', r"1 of 3 images have no label \(a\.png\)"),
+        ("a.png,-1\nb/a.png,0\nb/c.png,1", r"labels from -1 to 1: they must be 0 to 2; number classes from 0 on"),
         ('{"labels": null}', "3 of 3 images have no label"),
         ('{"a.png": 0, "a.png": 1}', r"\(a\.png stands in it more than once\)"),
         ("a.png,0\na.png,1\nb/a.png,2\nb/c.png,1", r"a\.png has several labels, 0 and 1"),
@@ -73,6 +76,14 @@ def test_names_of_classes_are_numbered_in_sorted_order():
 def test_what_is_wrong_with_a_label_file_is_named(text, message):
     with pytest.raises(UserError, match=message):
         classes_by_file(text, NAMES, 3, "labels")
+
+
+def test_the_path_with_most_folders_in_common_counts():
+    names = ["b/a.png", "x/b/a.png", "c/a.png"]
+    text = "photos/x/b/a.png,0\nb/a.png,1\na.png,2"
+    assert classes_by_file(text, names, 3, "labels")[0] == [1, 0, 2]
+    with pytest.raises(UserError, match=r"a\.png has several labels, 0 and 1"):
+        classes_by_file("x/a.png,0\ny/a.png,1", ["a.png"], 2, "labels")
 
 
 def test_labels_of_absent_files_are_named(caplog):

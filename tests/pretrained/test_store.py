@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import os
 import re
 import sys
 import threading
@@ -21,6 +22,7 @@ from fastgan_jax.pretrained.formats import read_arrays, write_arrays
 from fastgan_jax.pretrained.layouts import convert
 from fastgan_jax.pretrained.networks import load_perceptual
 from fastgan_jax.pretrained.registry import PERCEPTUAL
+from fastgan_jax.utils import files
 
 
 @pytest.fixture(autouse=True)
@@ -270,6 +272,26 @@ def test_a_download_says_what_it_fetches_and_is_kept(publish, squeeze, caplog):
     with caplog.at_level("INFO"):
         store.find("lpips_squeeze")
     assert not caplog.text  # found in the cache
+
+
+def test_a_download_is_kept_elsewhere_where_the_cache_is_read_only(publish, squeeze, monkeypatch, caplog):
+    publish()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    files._temporary_folder.cache_clear()
+    for _ in range(2):
+        assert_same(store.find("lpips_squeeze"), squeeze["heads"])
+    assert caplog.text.count("is read-only") == caplog.text.count("downloading") == 1
+    assert not store.cached_path("lpips_squeeze").exists()
+    files.remove_temporary_folder()
+    files._temporary_folder.cache_clear()
+
+
+def test_a_full_temporary_folder_is_not_taken_for_a_wrong_address(publish, monkeypatch):
+    publish()
+    full = r"squeeze\.npz cannot be written \(No space left .*set TMPDIR to another folder"
+    with Path("/dev/full").open("wb", 0) as file, pytest.raises(UserError, match=full):
+        monkeypatch.setattr(store, "open", lambda *_: file, raising=False)
+        store.find("lpips_squeeze")
 
 
 def test_another_file_at_the_address_is_refused(publish):
