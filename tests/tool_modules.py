@@ -11,6 +11,7 @@ from PIL import Image
 
 import fastgan_jax
 from fastgan_jax.cli.app import find_command, parse, run_command
+from fastgan_jax.inference import restore
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.models.generator import Generator, noise_sides
 from fastgan_jax.models.init import initial_variables
@@ -53,5 +54,6 @@ def use_model(monkeypatch: pytest.MonkeyPatch, noise_weight: float = 0, **parts:
         lambda path, leaf: leaf + noise_weight if path[-1].key == "noise_weight" else leaf, variables["params"]
     )
     sampler = Sampler(generator, variables | {"params": params}, z_dim=8, step=4)
-    monkeypatch.setattr(fastgan_jax, "load", lambda path, step="latest": sampler)
+    for module in (fastgan_jax, restore):
+        monkeypatch.setattr(module, "load", lambda path, step="latest": sampler)
     return sampler

@@ -1,13 +1,15 @@
 """Converts checkpoints of the PyTorch FastGAN program: a .pth file to a run folder, and a run folder to a .pth file.
 
-An import takes sizes, learning rate and betas from the file, and every other setting from configs/base.py; those can be
-set as --config.GROUP.FIELD=VALUE. An export needs PyTorch (pip install 'fastgan_jax[torch]'), an import does not.
+An import takes sizes, learning rate and betas from the file, and every other setting from configs/base.py; all but
+sizes can be set as --config.GROUP.FIELD=VALUE. An export needs PyTorch (pip install 'fastgan_jax[torch]'), an import
+does not.
 """
 
 import argparse
 import shlex
 
 from fastgan_jax.cli import options
+from fastgan_jax.cli.train import make_paths_absolute
 from fastgan_jax.utils.console import announced
 
 EXAMPLES = """examples:
@@ -44,8 +46,10 @@ def import_file(arguments: argparse.Namespace) -> None:
     config = configuration.load_config("base")
     base = configuration.flatten(config)
     configuration.apply_overrides(config, arguments.overrides)
+    make_paths_absolute(config)
+    given = [name for name, _ in arguments.overrides]
     with announced(f"importing {arguments.checkpoint}"):
-        imported = import_checkpoint(arguments.checkpoint, arguments.out, config, overwrite=arguments.overwrite)
+        imported = import_checkpoint(arguments.checkpoint, arguments.out, config, given, overwrite=arguments.overwrite)
     model = imported.config.model
     print(
         f"{arguments.out}: iteration {imported.step}, resolution {model.resolution}, ngf {model.ngf}, ndf {model.ndf}, "
@@ -53,14 +57,15 @@ def import_file(arguments: argparse.Namespace) -> None:
     )
     for note in imported.notes:
         print(f"note: {note}")
-    images = imported.config.data.path or "IMAGES"
+    named = any(imported.config.data[source] is not None for source in configuration.SOURCES)
+    images = shlex.quote(imported.config.data.path or "") if named else "IMAGES"
     changed = {name: value for name, value in configuration.flatten(imported.config).items() if value != base[name]}
     if imported.step >= imported.config.train.iterations:
         changed["train.iterations"] = 2 * imported.step
     words = [f"--config.{name}={value}" for name, value in changed.items() if name != "data.path"]
     out = shlex.quote(str(arguments.out))
     print(f"sample:   fastgan sample --run {out} --out samples.png")
-    print(f"continue: fastgan train {shlex.quote(images)} --preset base --workdir {out} {shlex.join(words)}")
+    print(f"continue: fastgan train {images} --preset base --workdir {out} {shlex.join(words)}")
 
 
 def export_run(arguments: argparse.Namespace) -> None:

@@ -27,6 +27,7 @@ OPTIONS = {  # of the fields that they set
     "loss.perceptual_net": "--net",
     "loss.perceptual_weights": "--weights",
 }
+NEEDED_BY = {"features": ("--features", "--feature-weights", "--resize"), "distance": ("--net", "--weights")}
 WEIGHTS = {"eval.features": "eval.feature_weights", "loss.perceptual_net": "loss.perceptual_weights"}
 EXAMPLES = """examples:
   fastgan evaluate --run runs/mine --step all --metrics fid,kid --json runs/mine/evaluation.json
@@ -134,6 +135,7 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def configurations_of(run_folders: Sequence[Path], arguments: argparse.Namespace) -> list[Any]:
     """The runs' configurations with what the arguments change; several runs are evaluated as the first one."""
     from fastgan_jax.evaluation.choice import choose_networks
+    from fastgan_jax.metrics.registry import METRICS
     from fastgan_jax.runs import config as configuration
 
     given = given_settings(arguments)
@@ -141,6 +143,11 @@ def configurations_of(run_folders: Sequence[Path], arguments: argparse.Namespace
     given = {field: str(value) if isinstance(value, Path) else value for field, value in given.items()}
     coverage = bool(vars(arguments).get("coverage"))
     first, *others = configs = [_changed(folder, given, coverage) for folder in run_folders]
+    metrics = configuration.split_names(first.eval.metrics)
+    needed = {METRICS[name].needs for name in metrics if name in METRICS}  # others are refused below
+    for need, names in NEEDED_BY.items():
+        if need not in needed:
+            options.refuse(arguments, *names, with_=f"metrics that need no such network ({', '.join(metrics)})")
     choose_networks(first, list(given), others)
     if coverage and "density_coverage" not in configuration.split_names(first.eval.metrics):
         raise UserError("--coverage needs a feature network, and none is here: name one with --features")

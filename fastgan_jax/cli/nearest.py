@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.inference.restore import find_training_set
     from fastgan_jax.pretrained.networks import PerceptualDistance
     from fastgan_jax.report.page import refresh_report
+    from fastgan_jax.runs.checkpoint import image_fingerprint
     from fastgan_jax.utils.files import write_json
     from fastgan_jax.utils.grids import save_png
 
@@ -44,7 +45,11 @@ def run(arguments: argparse.Namespace) -> None:
     training = decode()
     samples, mirrored = sampler.sample(arguments.num, arguments.seed), sampler.config.data.flip
     neighbors = nearest_neighbors(distance, samples, training.images, arguments.neighbors, mirrored=mirrored)
-    report = neighbor_report(distance, training.images, neighbors, training.names, mirrored=mirrored)
+    known = image_fingerprint(arguments.run)  # None for a converted checkpoint, which is told its training images
+    trained_on = arguments.data is None or known in (None, training.fingerprint)
+    report = neighbor_report(
+        distance, training.images, neighbors, training.names, mirrored=mirrored, trained_on=trained_on
+    )
     facts = options.facts_of(arguments, sampler.step, "seed")
     save_png(out, neighbor_grid(samples, training.images, neighbors), facts | {"measure": distance.measure})
     write_json(beside, facts | report)

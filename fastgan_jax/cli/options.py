@@ -160,17 +160,17 @@ def add_out(parser: argparse.ArgumentParser, text: str, *, kind: Callable[[str],
 
 
 def add_fields(parser: Any, options: type, helps: Mapping[str, str]) -> None:
-    """Adds an option for each of these fields of a dataclass, with the field's default; `read_fields` reads them."""
+    """Adds an option, None unless given, for each of these fields of a dataclass; `read_fields` reads them."""
     for name, text in helps.items():
         default = getattr(options, name)
-        settings = {"type": type(default), "default": default, "metavar": "N" if isinstance(default, int) else "X"}
+        settings = {"type": type(default), "metavar": "N" if isinstance(default, int) else "X"}
         parser.add_argument(f"--{name.replace('_', '-')}", help=f"{text} (default: {default})", **settings)
 
 
 def read_fields(arguments: argparse.Namespace, options: type) -> Any:
-    """A dataclass with the values of the options that `add_fields` added; UserError if one is out of its range."""
-    given = {field.name: vars(arguments)[field.name] for field in fields(options) if field.name in arguments}
-    chosen = options(**given)
+    """A dataclass with what was given of the options that `add_fields` added; UserError if one is out of its range."""
+    given = {field.name: vars(arguments).get(field.name) for field in fields(options)}
+    chosen = options(**{name: value for name, value in given.items() if value is not None})
     chosen.check()
     return chosen
 

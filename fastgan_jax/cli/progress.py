@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Makes the video."""
-    import fastgan_jax
+    from fastgan_jax.inference.restore import load_each
     from fastgan_jax.inference.video import check_video, write_video
     from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint
     from fastgan_jax.utils.devices import keep_compiled_programs
@@ -36,17 +36,18 @@ def run(arguments: argparse.Namespace) -> None:
 
     check_video(arguments.out, arguments.fps, arguments.overwrite)
     folder = find_checkpoint(arguments.run).parent  # of all checkpoints, also where --run is one of them
-    steps = checkpoint_steps(folder)
+    steps, shown = checkpoint_steps(folder), []
     keep_compiled_programs()
 
     def frames() -> Iterator[Any]:
-        for step in Progress(steps, title="checkpoints"):
-            sampler = fastgan_jax.load(folder, step)
+        for sampler in Progress(load_each(folder, steps), title="checkpoints", total=len(steps)):
             labels = None if arguments.label is None else [options.label_of(arguments, sampler)] * arguments.num
             seed = sampler.config.train.seed if arguments.seed is None else arguments.seed
             images = sampler.sample(arguments.num, seed, labels=labels)
             image = image_grid(images, arguments.columns)
-            yield image if arguments.no_caption else captioned(image, f"iteration {step}", f"iteration {steps[-1]}")
+            shown.append(sampler.step)
+            text, longest = f"iteration {sampler.step}", f"iteration {steps[-1]}"
+            yield image if arguments.no_caption else captioned(image, text, longest)
 
     write_video(arguments.out, frames(), arguments.fps)
-    print(f"iterations {', '.join(map(str, steps))}: {arguments.out}")
+    print(f"iterations {', '.join(map(str, shown))}: {arguments.out}")

@@ -8,7 +8,7 @@ checkpoints, each has a folder of its own, and iterations.json the mean distance
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.cli.evaluate import steps
@@ -17,6 +17,9 @@ from fastgan_jax.inference.options import ProjectionOptions
 from fastgan_jax.pretrained.registry import PIXELS
 from fastgan_jax.utils.console import Progress
 from fastgan_jax.utils.files import check_outputs
+
+if TYPE_CHECKING:
+    from fastgan_jax.inference.sampler import Sampler
 
 HELP = {
     "updates": "Adam updates",
@@ -55,7 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     from fastgan_jax.data.image_files import image_files
     from fastgan_jax.inference.projection_files import projection_paths
+    from fastgan_jax.inference.restore import load_each
     from fastgan_jax.runs.checkpoint import checkpoint_steps, find_checkpoint
+    from fastgan_jax.utils.devices import keep_compiled_programs
     from fastgan_jax.utils.files import write_json
 
     if arguments.distance == "l2":
@@ -73,24 +78,26 @@ def run(arguments: argparse.Namespace) -> None:
     paths = [path for folder in folders.values() for path in projection_paths(folder, files)]
     paths += [out / "iterations.json"] if several else []
     check_outputs(paths, arguments.overwrite)
-    means = []
-    for step, folder in folders.items():
-        one = argparse.Namespace(**vars(arguments) | {"step": step})
-        means.append(project_by(one, search, files, folder))
+    means, paths = [], []
+    keep_compiled_programs()
+    for sampler in load_each(arguments.run, chosen):
+        folder = folders[sampler.step]
+        means.append(project_by(arguments, sampler, search, files, folder))
+        paths += projection_paths(folder, files)
     if several:
-        write_json(out / "iterations.json", {"iterations": means})
+        paths.append(out / "iterations.json")
+        write_json(paths[-1], {"iterations": means})
         print("\n".join(["iteration  before   after", *map("{step:9}  {before:.4f}  {after:.4f}".format_map, means)]))
     print("\n".join(map(str, paths)))
 
 
 def project_by(
-    arguments: argparse.Namespace, search: ProjectionOptions, files: list[Path], folder: Path
+    arguments: argparse.Namespace, sampler: "Sampler", search: ProjectionOptions, files: list[Path], folder: Path
 ) -> dict[str, Any]:
-    """Projects the images by the checkpoint --step, writes into a folder, and returns the mean distances."""
+    """Projects the images by a generator, writes into a folder, and returns the mean distances."""
     from fastgan_jax.inference.projection import project
     from fastgan_jax.inference.projection_files import projection_table, write_projection
 
-    sampler = options.load_generator(arguments)
     targets, labels = read_targets(arguments, files, sampler.config)
     if arguments.labels is not None:
         labels = arguments.labels * len(files) if len(arguments.labels) == 1 else arguments.labels

@@ -64,7 +64,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Reconstructs and writes."""
     training = options.read_fields(arguments, ProbeOptions)
     if arguments.images:
-        options.refuse(arguments, "--distance", "--net", "--weights", "--data", with_="--images")
+        probe = (f"--{name.replace('_', '-')}" for name in HELP)
+        options.refuse(arguments, *probe, "--distance", "--net", "--weights", "--data", with_="--images")
     else:
         options.refuse(arguments, "--quadrant", with_="--probe")
     if arguments.distance in ("l1", "l2"):

@@ -17,7 +17,7 @@ from fastgan_jax.evaluation.results import as_text, best_row, finite, of_trainin
 from fastgan_jax.inference.restore import load
 from fastgan_jax.metrics.registry import METRICS, output
 from fastgan_jax.pretrained.registry import PERCEPTUAL
-from fastgan_jax.runs.folder import RunFolder, describe_source, run_name
+from fastgan_jax.runs.folder import describe_source, run_name, run_of
 from fastgan_jax.runs.logging import read_metrics
 from fastgan_jax.utils import files
 from fastgan_jax.utils.grids import image_grid
@@ -55,7 +55,7 @@ def read_run(run: Path, step: int | str, num: int, seed: int, evaluation: Evalua
     Raises:
         UserError: if there is no such run or checkpoint, or evaluation.json is damaged.
     """
-    sampler, folder = load(run, step), RunFolder(run)
+    sampler, folder = load(run, step), run_of(run)
     lines = read_metrics(folder.metrics)
     if evaluation is not None:
         history, facts = finite(evaluation), evaluation.facts

@@ -15,7 +15,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.choice import better_networks
 from fastgan_jax.evaluation.coverage import RULE, coverage_grid, coverage_report
 from fastgan_jax.evaluation.features import FeatureExtractor, alternatives, is_own_network
-from fastgan_jax.inference.restore import IMAGES_CHANGED, find_training_set, load
+from fastgan_jax.inference.restore import IMAGES_CHANGED, NO_CLASSES, UNREADABLE, find_training_set, load_each
 from fastgan_jax.inference.sampler import Sampler
 from fastgan_jax.metrics.precision_recall import nearest_fakes
 from fastgan_jax.metrics.registry import METRICS, Numbers, Reference, Samples
@@ -23,7 +23,7 @@ from fastgan_jax.pretrained.formats import read_arrays, write_arrays
 from fastgan_jax.pretrained.networks import PerceptualDistance, load_perceptual
 from fastgan_jax.runs.checkpoint import find_checkpoint, image_fingerprint
 from fastgan_jax.runs.config import split_names
-from fastgan_jax.runs.folder import run_name
+from fastgan_jax.runs.folder import run_name, run_of
 from fastgan_jax.utils.console import Progress, announced
 from fastgan_jax.utils.files import cache_folder, user_path
 
@@ -286,23 +286,18 @@ def evaluate_run(
     trained_on = images is None or known == data.fingerprint  # perhaps moved
     if config.model.num_classes and not data.files.classes:
         if label is not None:
-            raise UserError(f"label={label}: {images} does not have the classes of the run")
+            reason = f"{images} does not have the classes of the run" if run_of(run).class_names() else NO_CLASSES
+            raise UserError(f"label={label}: {reason}")
         remarks.append("samples of all classes in equal shares, since those of the real images are not known")
     if label is not None:
         data, real = data.of_class(label), f"class {label} of {f'the {real}' if real == TRAINING_SET else real}"
     evaluator = evaluator_from_config(config, networks, data)
     rows, figure = [], None
     with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
-        for step in Progress(steps, title="checkpoints"):
-            try:
-                sampler = load(run, step)
-            except UserError as error:  # damaged, or deleted by the training that goes on
-                if step == steps[-1] and not rows:
-                    raise
-                remarks.append(f"iteration {step} cannot be read and is left out")
-                log.warning("%s (%s)", remarks[-1], error)
-                continue
+        for sampler in Progress(load_each(run, steps), title="checkpoints", total=len(steps)):
             rows.append({"step": sampler.step, **evaluator.evaluate(sampler)})
+    read = [row["step"] for row in rows]
+    remarks += [UNREADABLE.format(step) for step in steps if step not in read]
     facts = {
         "run": run_name(run),
         "num_samples": config.eval.num_samples,

@@ -57,13 +57,21 @@ def nearest_neighbors(
 
 
 def neighbor_report(
-    distance: PerceptualDistance, real: np.ndarray, neighbors: Neighbors, names: Sequence[str], *, mirrored: bool
+    distance: PerceptualDistance,
+    real: np.ndarray,
+    neighbors: Neighbors,
+    names: Sequence[str],
+    *,
+    mirrored: bool,
+    trained_on: bool = True,
 ) -> dict[str, Any]:
-    """The numbers of table 8 of the paper, for JSON, from samples' neighbors among the training set [N, H, W, C].
+    """The numbers of table 8 of the paper, for JSON, from samples' neighbors among real images [N, H, W, C].
+
+    These are the training set, or, unless the run was `trained_on` them, others, near to which a sample is no copy.
 
     Returns:
-        "measure": what the distance is called; "num_real": N; "mirrored"; "searched", "compared": how many training
-        images the means over training images are taken from; "means": those of `real_nearness`, and of samples
+        "measure": what the distance is called; "num_real": N; "trained_on", "mirrored"; "searched", "compared": how
+        many real images the means over real images are taken from; "means": those of `real_nearness`, and of samples
         "nearest" in the whole set and "nearest_searched" among the searched ones; "samples": of each, its index and its
         neighbors' names, distances and whether they are mirrored, nearest first; "warnings": in words.
     """
@@ -83,12 +91,13 @@ def neighbor_report(
     return {
         "measure": distance.measure,
         "num_real": len(real),
+        "trained_on": trained_on,
         "mirrored": mirrored,
         "searched": searched,
         "compared": len(compared_rows(searched)),
         "means": means,
         "samples": samples,
-        "warnings": diagnose([evaluation], "fid", mirrored=mirrored),
+        "warnings": diagnose([evaluation], "fid", mirrored=mirrored, trained_on=trained_on),
     }
 
 
@@ -98,21 +107,22 @@ def table(report: dict[str, Any]) -> str:
     searched, compared = report["searched"], report["compared"]
     usual = baselines(means, mirrored).values()
     among = " and their mirror images" if mirrored else ""
-    lines = [f"{report['measure']}, nearest of {num_real} training images{among}", "sample  distance   image"]
+    kind = "training" if report["trained_on"] else "real"
+    lines = [f"{report['measure']}, nearest of {num_real} {kind} images{among}", "sample  distance   image"]
     marked = 0
     for sample in report["samples"]:
         for rank, found in enumerate(sample["neighbours"]):
-            copy = is_copy(found["distance"], usual)
+            copy = report["trained_on"] and is_copy(found["distance"], usual)
             marked += copy and rank == 0
             note = " (mirrored)" if found["mirrored"] else ""
             label, mark = "" if rank else sample["index"], "*" if copy else " "
             lines.append(f"{label:>6}  {found['distance']:8.4f}{mark}  {found['name']}{note}")
     described = {
-        "nearest": "a sample from its nearest training image",
+        "nearest": f"a sample from its nearest {kind} image",
         "nearest_searched": f"a sample from its nearest of {searched} of them",
-        "nearest_real": f"a training image from its nearest other ({compared} among {searched})",
-        "nearest_flipped": f"a training image from itself mirrored ({compared})",
-        "nearest_cropped": f"a training image from its central 0.8 crop ({compared})",
+        "nearest_real": f"a {kind} image from its nearest other ({compared} among {searched})",
+        "nearest_flipped": f"a {kind} image from itself mirrored ({compared})",
+        "nearest_cropped": f"a {kind} image from its central 0.8 crop ({compared})",
     }
     if searched == num_real:
         del described["nearest_searched"]

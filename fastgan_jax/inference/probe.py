@@ -106,7 +106,7 @@ def run_probe(
         on_progress: called with 1 after every iteration.
 
     Raises:
-        UserError: if an option is out of its range, or there are fewer than two images.
+        UserError: if an option is out of its range, there are fewer than two images, or the decoders diverge.
     """
     options = options or ProbeOptions()
     options.check()
@@ -132,6 +132,8 @@ def run_probe(
         losses.append(loss)
         on_progress(1)
     after, shown = evaluate_held_out()
+    if not all(np.isfinite(distances).all() for distances in after.values()):
+        raise UserError(f"the decoders diverged: choose a learning rate below learning_rate={options.learning_rate:g}")
     history = {name: np.array([float(loss[name]) for loss in losses], np.float32) for name in MAPS}
     shown = {name: shown[name][:NUM_SHOWN] for name in ("real", *MAPS)}  # trees are in the order of the alphabet
     return ProbeResult(held_out, before, after, history, shown)

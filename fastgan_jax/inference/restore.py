@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +19,11 @@ from fastgan_jax.runs.checkpoint import find_checkpoint, image_fingerprint, load
 from fastgan_jax.runs.config import SOURCES
 from fastgan_jax.runs.folder import RunFolder, run_of
 from fastgan_jax.runs.hub import download_run, is_on_hub
+from fastgan_jax.utils.console import announced
 from fastgan_jax.utils.files import user_path
 
+UNREADABLE = "iteration {} cannot be read and is left out"
+NO_CLASSES = "the run does not record the names of its classes, as one from the hub"
 STATISTICS = ("standing", "running")
 IMAGES_CHANGED = "the images, or how they are decoded, are not those that the run was trained on"
 
@@ -54,6 +57,29 @@ def load(path: str | Path, step: int | str = "latest", *, statistics: str = "sta
     config = ml_collections.ConfigDict(config_dict)
     generator = build_generator(config.model, compute_from_config(config.train))
     return Sampler(generator, variables, z_dim=config.model.nz, step=found, config=config)
+
+
+def load_each(path: str | Path, steps: Sequence[int]) -> Iterator[Sampler]:
+    """Restores these checkpoints of a run, one after the other.
+
+    One that cannot be read, since it is damaged or the training that goes on has deleted it, is left out; the log says
+    so.
+
+    Raises:
+        UserError: if none can be read.
+    """
+    found = False
+    for step in steps:
+        try:
+            with announced(f"loading iteration {step} of {path}"):
+                sampler = load(path, step)
+        except UserError as error:
+            if step == steps[-1] and not found:
+                raise
+            log.warning("%s (%s)", UNREADABLE.format(step), error)
+            continue
+        found = True
+        yield sampler
 
 
 class TrainedDiscriminator(NamedTuple):
@@ -140,7 +166,8 @@ def _choose_classes(source: Any, num_classes: int, run: RunFolder) -> int:
                 return num_classes
     check_source(source, 0)
     if num_classes:
-        log.warning("%s does not have the classes of the run: its images are taken without", source.path)
+        reason = f"{source.path} does not have the classes of the run" if known else NO_CLASSES
+        log.warning("%s: the images are taken without", reason)
     return 0
 
 

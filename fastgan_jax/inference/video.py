@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-from fastgan_jax.errors import UserError
+from fastgan_jax.errors import UserError, gist
 from fastgan_jax.utils.console import announced
 from fastgan_jax.utils.files import check_outputs, replacing, user_path
 from fastgan_jax.utils.grids import save_png
@@ -17,6 +17,7 @@ from fastgan_jax.utils.images import rgb
 
 LEAST_FPS = 0.01  # a gif shows no frame for more than 655 seconds
 MOST_FPS = {".mp4": 100, ".gif": 50, ".webp": 100}  # browsers show a gif's frame of under 20 ms for 100
+MOST_PIXELS = {".mp4": 16384, ".gif": 65535, ".webp": 16383}  # a side
 FRAME = "frame_{:06d}.png"  # in a folder
 MP4_QUALITY = "18"  # constant rate factor of x264, from 0 (lossless) to 51; 18 looks lossless
 BT709 = 1  # code of the color matrix, primaries and transfer curve of high-definition video (ITU-T H.273)
@@ -37,19 +38,29 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> i
         fps: frames per second, from LEAST_FPS to MOST_FPS.
 
     Raises:
-        UserError: for another suffix or speed, if there are no frames, a package is missing, or the disk is full.
+        UserError: for another suffix or speed, if there are no frames, they are too large for the format, a package is
+            missing, or the disk is full.
     """
     path, frames = user_path(path), iter(frames)
     _check_format(path, fps)
     first = next(frames, None)
     if first is None:
         raise UserError("a video needs at least one frame")
-    frames = itertools.chain([first], frames)
-    if not path.suffix:
+    frames, suffix = itertools.chain([first], frames), path.suffix.lower()
+    if not suffix:
         return _write_folder(path, frames)
-    write = _write_mp4 if path.suffix.lower() == ".mp4" else _write_animation
+    height, width, _ = first.shape
+    cure = "make frames of fewer or smaller images, or give --out without a suffix, for a folder of PNGs"
+    if max(height, width) > MOST_PIXELS[suffix]:
+        raise UserError(f"{path}: frames of {width}x{height} pixels, and {suffix} takes {MOST_PIXELS[suffix]}: {cure}")
+    write = _write_mp4 if suffix == ".mp4" else _write_animation
     with replacing(path) as temporary:
-        return write(temporary, frames, fps)
+        try:
+            return write(temporary, frames, fps)
+        except (RuntimeError, _encoder_error(suffix)) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{path}: {width}x{height} pixels cannot be encoded ({gist(error)}): {cure}") from None
 
 
 def check_video(path: str | Path, fps: float, overwrite: bool) -> None:
@@ -104,6 +115,10 @@ def _import_av() -> ModuleType:
         cure = "pip install 'fastgan_jax[video]', or write .gif or .webp"
         raise UserError(f"writing .mp4 needs the package av: {cure}") from None
     return av
+
+
+def _encoder_error(suffix: str) -> type[Exception]:
+    return _import_av().error.ArgumentError if suffix == ".mp4" else RuntimeError
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:

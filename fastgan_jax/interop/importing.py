@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ class Imported:
     notes: tuple[str, ...]  # what the file did not hold, or what could not be used, and what took its place
 
 
-def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *, overwrite: bool = False) -> Imported:
+def import_checkpoint(
+    path: str | Path, out_dir: str | Path, base_config: Any, given: Collection[str] = (), *, overwrite: bool = False
+) -> Imported:
     """Writes a run folder from a checkpoint of the reference program.
 
     Args:
@@ -45,6 +48,8 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
         out_dir: the run folder to make.
         base_config: configuration of the run, in which what the file says takes the place of sizes and, if it holds
             an optimizer's state, of learning rate and betas.
+        given: names of its fields that somebody has chosen, such as "optim.learning_rate": these optimizer's values
+            stay, and sizes must be those of the file.
         overwrite: replace a run folder that is there.
 
     Raises:
@@ -58,7 +63,7 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
         if not (out / "config.json").is_file():
             raise UserError(f"{out} is not a run folder, so it is not overwritten: choose another --out")
     checkpoint = sort_checkpoint(read_torch_file(path))
-    config, notes = configure(base_config, checkpoint)
+    config, notes = configure(base_config, checkpoint, given)
     step, iterations = step_of(path, checkpoint), config.train.iterations
     if step >= iterations:
         notes.append(f"iteration {step} is not below train.iterations={iterations}: to continue, set it higher")
@@ -73,8 +78,11 @@ def import_checkpoint(path: str | Path, out_dir: str | Path, base_config: Any, *
     return Imported(step, config, (*checkpoint.notes, *notes))
 
 
-def configure(base_config: Any, checkpoint: ReferenceCheckpoint) -> tuple[Any, list[str]]:
+def configure(base_config: Any, checkpoint: ReferenceCheckpoint, given: Collection[str] = ()) -> tuple[Any, list[str]]:
     """The configuration of the imported run, and notes about what the file lacked."""
+    for name, size in checkpoint.sizes.items():
+        if f"model.{name}" in given and base_config.model[name] != size:
+            raise UserError(f"model.{name}={base_config.model[name]}: the file's networks have {size}; leave it out")
     check_structure(base_config.model)
     config, notes = base_config.copy_and_resolve_references(), []
     config.model.update(checkpoint.sizes)
@@ -89,7 +97,8 @@ def configure(base_config: Any, checkpoint: ReferenceCheckpoint) -> tuple[Any, l
     if options:
         rate, beta1, beta2 = options[0]
         if rate > 0 and 0 <= beta1 < 1 and 0 <= beta2 < 1:
-            config.optim.update(learning_rate=rate, beta1=beta1, beta2=beta2)
+            values = {"learning_rate": rate, "beta1": beta1, "beta2": beta2}
+            config.optim.update({name: value for name, value in values.items() if f"optim.{name}" not in given})
             if len(set(options)) > 1:
                 notes.append(
                     f"the optimizers differ in (learning rate, betas), {options}: the first are taken for both"

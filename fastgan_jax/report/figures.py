@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from fastgan_jax.data.memory import without_pixel_limit
 from fastgan_jax.utils.plots import import_matplotlib
 
 INCHES = (4.6, 2.2)  # of a chart; text is 12 pixels high where it is shown 331 pixels wide
@@ -86,7 +87,7 @@ def embedded_image(path: Path, text: str) -> str:
     """
     from PIL import Image
 
-    with Image.open(path) as file:
+    with without_pixel_limit(), Image.open(path) as file:
         image = file.convert("RGBA" if file.has_transparency_data else "RGB")
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -63,7 +63,7 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         _section("Evaluation of kept checkpoints", _afterwards, folder, config, afterwards),
         _section("Reconstructions", _reconstructions, folder, config),
         _section("Real images and their nearest samples", _coverage, folder),
-        _section("Nearest training images", _nearest, folder, config),
+        _section("Nearest real images", _nearest, folder, config),
         _section("Curves", _curves, lines),
         _section("Settings", _settings, record),
     )
@@ -205,7 +205,10 @@ def _nearest(folder: RunFolder, config: dict) -> str:
         own = config.get("loss", {})
         used = best_here(PERCEPTUAL, own.get("perceptual_net", "vgg"), own.get("perceptual_weights"))
         return _not_there(folder, folder.nearest, "nearest", "--out", choice_in_words(PERCEPTUAL, used))
-    return _image(folder.nearest, "Samples (left) and their nearest training images, with distances", "tall")
+    beside = folder.nearest.with_suffix(".json")
+    report = _attempt(lambda: json.loads(beside.read_text(encoding="utf-8"))) if beside.exists() else {}
+    kind = "training" if (report or {}).get("trained_on", True) else "real"
+    return _image(folder.nearest, f"Samples (left) and their nearest {kind} images, with distances", "tall")
 
 
 def _settings(record: dict) -> str:

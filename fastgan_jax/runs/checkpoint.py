@@ -306,8 +306,9 @@ def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
 
 
 def checkpoint_steps(path: str | Path) -> list[int]:
-    """The steps of the checkpoints of a run folder, ascending; UserError if there is none."""
-    return _steps_in(find_checkpoint(path).parent)
+    """The steps of a run folder's checkpoints, ascending; of one checkpoint's folder, its own. UserError if none is."""
+    found = find_checkpoint(path)
+    return [int(found.name)] if found == user_path(path) else _steps_in(found.parent)
 
 
 def _steps_in(folder: Path) -> list[int]:

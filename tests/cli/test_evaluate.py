@@ -36,6 +36,16 @@ def test_metrics_alone_start_no_download(smoke_run, tmp_path, capsys, monkeypatc
     assert error.endswith("eval.metrics=layout,swd needs none; here: --metrics, --features\n")
 
 
+@pytest.mark.parametrize(
+    ("option", "metrics"), [("--net", "layout,kid"), ("--weights", "layout"), ("--features", "layout,nearest")]
+)
+def test_options_of_networks_that_no_metric_needs_are_refused(smoke_run, capsys, option, metrics):
+    command = ["--run", str(smoke_run), "--metrics", metrics, option, "squeeze"]
+    assert load_tool("evaluate").main(command) == 2
+    told = f"error: {option} has no effect with metrics that need no such network ({', '.join(metrics.split(','))})"
+    assert capsys.readouterr().err.startswith(told)
+
+
 @pytest.mark.slow
 def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run, tmp_path, capsys, caplog, monkeypatch):
     run = tmp_path / "run"

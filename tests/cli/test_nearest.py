@@ -60,8 +60,10 @@ def test_the_tool_searches_other_images(tool, smoke_run, real, tmp_path, capsys)
     out = tmp_path / "nearest.png"
     command = ["--run", str(smoke_run), "--net", "squeeze_caffe", "--num", "1", "--out", str(out)]
     assert tool.main([*command, "--data", str(tmp_path / "moved")]) == 0
-    assert "nearest of 3 training images" in capsys.readouterr().out
-    names = {found["name"] for found in json.loads(out.with_suffix(".json").read_text())["samples"][0]["neighbours"]}
+    assert "nearest of 3 real images" in capsys.readouterr().out
+    report = json.loads(out.with_suffix(".json").read_text())
+    assert not report["trained_on"]
+    names = {found["name"] for found in report["samples"][0]["neighbours"]}
     assert names == {f"näher {index}.png" for index in range(3)}
 
 

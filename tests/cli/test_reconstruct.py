@@ -133,6 +133,7 @@ def unreachable(*_):
         (["--images", "{folder}", "--out", "{folder}/new.png"], "--out {folder}/new.png lies among the images"),
         (["--images", "{folder}/0.png", "--out", "a.jpg"], "--out a.jpg: must be a .png file"),
         (["--images", "{folder}/0.png", "--data", "{folder}"], "--data has no effect with --images: leave it out"),
+        (["--images", "{folder}/0.png", "--held-out", "0.5"], "--held-out has no effect with --images: leave it out"),
         (["--probe", "--quadrant", "top-left"], "--quadrant has no effect with --probe"),
         (["--probe", "--distance", "l2", "--weights", "a.pth"], "--weights has no effect with --distance l2"),
         (["--probe", "--net", "vgg"], "vgg16"),

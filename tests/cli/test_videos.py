@@ -1,5 +1,6 @@
 """fastgan interpolate and fastgan progress, and the commands on other models than usual."""
 
+import shutil
 from collections.abc import Callable
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from tool_modules import pixels, run, use_model, video_frames
 
 import fastgan_jax
+from fastgan_jax.inference import restore
 from fastgan_jax.inference.interpolation import interpolate_keyframes
 
 
@@ -109,13 +111,21 @@ def test_progress_shows_every_kept_checkpoint(smoke_run, tmp_path, monkeypatch, 
     assert run("progress", *one) == 0
     np.testing.assert_array_equal(video_frames(tmp_path / "same", 3), video_frames(tmp_path / "frames", 3))
 
+    damaged = tmp_path / "damaged"
+    shutil.copytree(smoke_run / "checkpoints", damaged)
+    shutil.rmtree(damaged / "2" / "sampler" / "ocdbt.process_0")
+    assert run("progress", "--run", damaged, "--num", 2, "--out", tmp_path / "two", "--no-caption") == 0
+    assert "iterations 0, 4" in capsys.readouterr().out
+    expected_frames = video_frames(tmp_path / "frames", 3)
+    np.testing.assert_array_equal(video_frames(tmp_path / "two", 2), [expected_frames[0], expected_frames[2]])
+
     def load_with_seed(path: str, step: int, load: Callable = fastgan_jax.load) -> fastgan_jax.Sampler:
         sampler = load(path, step)
         sampler.config.train.seed = 7
         return sampler
 
     expected = fastgan_jax.load(str(smoke_run), 2).sample(1, 7)
-    monkeypatch.setattr(fastgan_jax, "load", load_with_seed)
+    monkeypatch.setattr(restore, "load", load_with_seed)
     assert run("progress", "--run", smoke_run, "--num", 1, "--out", tmp_path / "seven", "--no-caption") == 0
     np.testing.assert_array_equal(pixels(tmp_path / "seven" / "frame_000001.png"), expected[0])
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.inference import video
 from fastgan_jax.inference.video import check_video, durations, write_video
 
 FRAMES = np.random.RandomState(0).randint(0, 256, (7, 1, 1, 3), np.uint8) * np.ones((1, 20, 31, 1), np.uint8)
@@ -168,6 +169,29 @@ def test_videos_that_cannot_be_written(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=r"needs the package av: pip install 'fastgan_jax\[video\]'"):
             attempt(tmp_path / "x.mp4")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("suffix", "most"), [(".webp", 16383), (".mp4", 16384), (".gif", 65535)])
+def test_frames_that_are_too_large_for_a_format_are_refused(tmp_path, suffix, most):
+    if suffix == ".mp4":
+        pytest.importorskip("av", reason="writing mp4 needs av (fastgan_jax[video])")
+    path = tmp_path / f"video{suffix}"
+    refusal = f"frames of {most + 1}x16 pixels, and {suffix} takes {most}: .* a folder of PNGs"
+    with pytest.raises(UserError, match=refusal):
+        write_video(path, [np.zeros((16, most + 1, 3), np.uint8)], 5)
+    assert not list(tmp_path.iterdir())
+    assert write_video(path, [np.zeros((16, most, 3), np.uint8)], 5) == 1
+
+
+def test_what_the_encoder_says_is_one_line(tmp_path, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("ERROR adding frame.\nWebPEncodingError: 5.")
+
+    monkeypatch.setattr(video, "_write_animation", fails)
+    with pytest.raises(
+        UserError, match=r"16x16 pixels cannot be encoded \(ERROR adding frame\.\): make frames of fewer"
+    ):
+        write_video(tmp_path / "x.webp", [np.zeros((16, 16, 3), np.uint8)], 5)
 
 
 def test_an_existing_video_is_not_replaced_unasked(tmp_path):

@@ -49,6 +49,18 @@ def file(content, tmp_path_factory) -> Path:
     return save(content, tmp_path_factory.mktemp("file") / "60000.pth")
 
 
+def test_sizes_are_the_files_and_rates_are_what_is_given(tool, file, content, tmp_path, monkeypatch, capsys):
+    command = ["import", "--checkpoint", str(file), "--out", str(tmp_path / "run")]
+    assert tool.main([*command, "--config.model.ngf=64"]) == 2
+    assert "error: model.ngf=64: the file's networks have 2; leave it out" in capsys.readouterr().err
+    config = base.get_config()
+    config.optim.learning_rate = 1e-5
+    checkpoint = reading.sort_checkpoint(content)
+    chosen, _ = importing.configure(config, checkpoint, ["optim.learning_rate"])
+    taken, _ = importing.configure(config, checkpoint)
+    assert chosen.optim.learning_rate == 1e-5 != taken.optim.learning_rate and chosen.optim.beta1 == taken.optim.beta1
+
+
 @pytest.mark.slow
 def test_import_says_what_it_made_and_how_to_go_on(tool, file, tmp_path, capsys):
     run = tmp_path / "a run"

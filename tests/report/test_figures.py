@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fastgan_jax.report.figures import COLORS, embedded_image, line_chart
 from fastgan_jax.utils.grids import save_png
@@ -72,6 +73,13 @@ def test_axes_have_a_few_different_labels_and_whole_iterations(low, high, last):
 def test_large_images_are_reduced(tmp_path):
     save_png(tmp_path / "x.png", np.full((30, 4000, 3), 200, np.uint8))
     assert 'width="1000" height="8"' in embedded_image(tmp_path / "x.png", "a")
+
+
+def test_figures_of_our_own_may_be_larger_than_pillows_limit(tmp_path, monkeypatch, recwarn):
+    save_png(tmp_path / "a.png", np.zeros((100, 100, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert 'width="100"' in embedded_image(tmp_path / "a.png", "a") and not recwarn.list
+    assert Image.MAX_IMAGE_PIXELS == 1000
 
 
 def test_charts_need_nothing_of_a_notebooks_setting():
