@@ -35,7 +35,7 @@ from fastgan_jax.gan.state import TrainState, create_train_state
 from fastgan_jax.gan.step import Metrics
 from fastgan_jax.inference.reconstruction import reconstruct
 from fastgan_jax.inference.sampler import Sampler
-from fastgan_jax.inference.standing_statistics import standing_statistics
+from fastgan_jax.inference.standing_statistics import STANDING_BATCHES, standing_statistics
 from fastgan_jax.interop.initializing import InitialNetworks, initialize, read_source
 from fastgan_jax.report.page import write_report
 from fastgan_jax.runs import config as configuration
@@ -401,9 +401,10 @@ class _Training:
             generator, size, g = self.spec.generator, self.spec.latent_size, self.state.generator
             averaged = own_copy((self.state.ema_params, g.batch_stats, g.spectral))
             own = (*averaged, jax.random.key(STANDING_SEED))
-            shape = {"latent_size": size, "batch_size": self.config.train.batch_size}
+            parts = self.config.train.accumulate  # micro-batches, as in training, for which memory suffices
+            shape = {"batch_size": self.config.train.batch_size // parts, "batches": STANDING_BATCHES * parts}
             labels = self.data.labels if generator.num_classes else None
-            variables = standing_statistics(generator, *own, **shape, labels=labels)
+            variables = standing_statistics(generator, *own, latent_size=size, **shape, labels=labels)
             self.sampler = Sampler(generator, variables, z_dim=size, step=self.step)
         return self.sampler
 

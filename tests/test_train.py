@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -16,8 +17,11 @@ from PIL import Image
 
 from configs import smoke
 from fastgan_jax import train
+from fastgan_jax.build import spec_from_config
 from fastgan_jax.errors import UserError
 from fastgan_jax.gan.program import FIRST_NONFINITE
+from fastgan_jax.gan.state import create_train_state
+from fastgan_jax.inference.standing_statistics import STANDING_BATCHES
 from fastgan_jax.runs.checkpoint import load_sampler, load_state
 from fastgan_jax.runs.folder import RunFolder
 
@@ -228,6 +232,18 @@ def test_rollbacks_that_do_not_help_end(tmp_path, monkeypatch):
     ):
         train.train_and_evaluate(config, str(tmp_path))
     assert made == [1, 2, 3, 3, 3, 3]
+
+
+def test_statistics_for_samples_take_the_memory_of_a_micro_batch(monkeypatch):
+    config, passed = smoke.get_config(), {}
+    config.train.batch_size, config.train.accumulate = 64, 8
+    spec = spec_from_config(config)
+    state = jax.eval_shape(lambda: create_train_state(jax.random.key(0), spec))
+    monkeypatch.setattr(train, "own_copy", lambda tree: tree)
+    monkeypatch.setattr(train, "standing_statistics", lambda *_, **options: passed.update(options) or {})
+    training = SimpleNamespace(sampler=None, step=0, spec=spec, state=state, config=config)
+    train._Training._sampler(training)
+    assert passed["batch_size"] == 8 and passed["batches"] == 8 * STANDING_BATCHES
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused_by_field(smoke_run):

@@ -22,11 +22,12 @@ Shapes = Any  # a tree of jax.ShapeDtypeStruct
 
 
 def count_iteration(spec: Spec, pretrained: Pretrained) -> dict[str, int]:
-    """Operations per image of each part of an iteration; their sum times the batch size is an iteration's.
+    """Operations per image of each part of an iteration; their sum times the batch size is a plain iteration's.
 
     The parts are those of the reference program, whatever the variants of `spec`: it computes D's parameter gradients
-    in the G step too, though nothing uses them, and the features of one target for each decoder. "perceptual" parts are
-    0 for distances without a network. `pretrained` has the shapes of pretrained parameters.
+    in the G step too, though nothing uses them, and the features of one target for each decoder. What options add is
+    not counted: R1 and R2, rotations, pairing's pass on real images, accumulation's second pass of G. "perceptual"
+    parts are 0 for distances without a network. `pretrained` has the shapes of pretrained parameters.
     """
     latents, _ = spec.generator.call_shapes(spec.latent_size, batch=1)
     inputs, named = spec.discriminator.call_shapes(batch=1)

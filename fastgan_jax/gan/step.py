@@ -125,7 +125,7 @@ def finish(
         ema_params = jax.tree.map(lambda new, old: jnp.where(due, new, old), ema_params, state.ema_params)
     state = state.replace(step=state.step + 1, generator=g, discriminator=d, ema_params=ema_params)
     if spec.has_averages:
-        metrics |= {"augment/probability": state.averages["augment_probability"]}
+        metrics |= {"augment/probability": augment_probability(spec, state)}
         state = state.replace(averages=moved_averages(spec, state.averages, metrics, batch))
     return state, {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
 

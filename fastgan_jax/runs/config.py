@@ -27,7 +27,7 @@ BOOLEANS = {"true": True, "True": True, "1": True, "false": False, "False": Fals
 
 # The state of a checkpoint depends on fields with these names and beginnings: they must be the same when a run goes on.
 FIXED_ON_RESUME = ("model.", "train.seed", "train.batch_size", "train.init_", "train.freeze_discriminator")
-AVERAGED = ("loss.lecam", "augment.target")  # with either of these there are averages in the state
+AVERAGED = ("loss.lecam", "augment.target")  # with either there are averages in the state, moved as the latter says
 # Fields that must be multiples of another one, where both are set. The log shows no iteration without all losses.
 LOGGED = ("train.log_every", "train.iterations")
 EVENTS = {
@@ -225,7 +225,7 @@ def check_resumable(saved: dict, current: dict, *, begun: bool = True) -> None:
         UserError: naming every differing field that the state depends on; the others may change freely.
     """
     known, lines = flatten(current), []
-    fixed = FIXED_ON_RESUME + (() if _has_averages(saved) == _has_averages(current) else AVERAGED)
+    fixed = FIXED_ON_RESUME + (() if _averages(saved) == _averages(current) else AVERAGED)
     for line in differences(saved, current):
         name = line.split(":")[0]
         if not name.startswith(fixed) or name in PATHS or (name == "train.batch_size" and not begun):
@@ -239,10 +239,10 @@ def check_resumable(saved: dict, current: dict, *, begun: bool = True) -> None:
         raise UserError(f"{problem}: set these values back, or choose another --workdir")
 
 
-def _has_averages(config: dict) -> bool:
-    """Whether the state of such a run carries the averages of regularization (see `Spec.has_averages`)."""
+def _averages(config: dict) -> tuple[bool, bool]:
+    """Whether the state of such a run carries averages (see `Spec.has_averages`), and whether augmentation adapts."""
     lecam, target = (config.get(group, {}).get(name) for group, name in (field.split(".") for field in AVERAGED))
-    return bool(lecam) or target is not None
+    return bool(lecam) or target is not None, target is not None
 
 
 def validate(config: ml_collections.ConfigDict, *, check_source: bool = True, to_train: bool = True) -> None:

@@ -22,6 +22,7 @@ from fastgan_jax.gan.step import (
     Seen,
     discriminator_gradient,
     discriminator_passes,
+    finish,
     mean_signs,
     moved_averages,
     reconstruction_targets,
@@ -246,6 +247,18 @@ def test_augmentation_adapts_to_the_mean_of_signs_not_to_the_most_frequent(last,
         metrics = {"logits/real": 1.0, "logits/fake": -1.0, "logits/real_sign": sign}
         averages = moved_averages(spec, averages, metrics, batch=4)
     assert float(averages["augment_probability"]) == (0 if falls else 1)
+
+
+def test_the_log_has_the_probability_that_was_used():
+    """LeCam's averages have a place for one, in which that of the run's beginning stays."""
+    config = smoke.get_config()
+    config.loss.lecam, config.augment.probability = 0.1, 0.25
+    spec = spec_from_config(config)
+    state = create_train_state(jax.random.key(0), spec)
+    state = state.replace(averages=state.averages | {"augment_probability": jnp.float32(1.0)})
+    metrics = {f"logits/{name}": jnp.float32(1.0) for name in ("real", "fake", "real_sign")}
+    _, metrics = finish(spec, state, state.generator, state.discriminator, metrics, 4)
+    assert float(metrics["augment/probability"]) == 0.25
 
 
 def test_signs_of_relativistic_losses_do_not_depend_on_the_level_of_the_logits():

@@ -332,8 +332,11 @@ def test_averages_cannot_be_switched_on_or_off_when_a_run_goes_on():
     for pair in ((saved, current), (current, saved)):
         with pytest.raises(UserError, match=r"configuration \(augment\.target: \S+ in the checkpoint, \S+ now\): set"):
             configuration.check_resumable(*pair)
-    saved["loss"]["lecam"] = 0.1
-    configuration.check_resumable(saved, current)  # there are averages before and after
+    saved["loss"]["lecam"] = 0.1  # there are averages before and after, but that of augmentation has stood still
+    with pytest.raises(UserError, match=r"augment\.target: None in the checkpoint, 0\.6 now"):
+        configuration.check_resumable(saved, current)
+    saved["augment"]["target"] = 0.5
+    configuration.check_resumable(saved, current)
 
 
 @pytest.fixture
