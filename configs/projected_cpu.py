@@ -7,7 +7,8 @@ Differs from projected256: FastGAN's discriminator sees the whole image beside t
            smaller share in G's loss, since it learns layout and color first; an eighth of the width, batches of four,
            larger and then smaller steps, a shorter average, no augmentation but cutout and small shifts.
            docs/experiments.md, section 1, compares: eighth and ninth round, three seeds on 100 pandas.
-Limits:    made for photographs. On drawings (emoji faces, flags) D wins and G's images decay, or parts land anywhere;
+Limits:    made for photographs, of one pose: on photographs of animals anywhere in the picture, heads get too many eyes
+           (tenth round). On drawings (emoji faces, flags) D wins and G's images decay, or parts land anywhere;
            cpu128 puts those of emoji faces in place (docs/experiments.md).
 """
 

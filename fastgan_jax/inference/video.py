@@ -1,5 +1,6 @@
 """Videos: frames as mp4, gif, animated webp, or a folder of PNGs."""
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ from fastgan_jax.utils.images import rgb
 LEAST_FPS = 0.01  # a gif shows no frame for more than 655 seconds
 MOST_FPS = {".mp4": 100, ".gif": 50, ".webp": 100}  # browsers show a gif's frame of under 20 ms for 100
 MOST_PIXELS = {".mp4": 16384, ".gif": 65535, ".webp": 16383}  # a side
+SMALLER = "make frames of fewer or smaller images, or give --out without a suffix, for a folder of PNGs"
 FRAME = "frame_{:06d}.png"  # in a folder
 MP4_QUALITY = "18"  # constant rate factor of x264, from 0 (lossless) to 51; 18 looks lossless
 BT709 = 1  # code of the color matrix, primaries and transfer curve of high-definition video (ITU-T H.273)
@@ -50,17 +52,13 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float) -> i
     if not suffix:
         return _write_folder(path, frames)
     height, width, _ = first.shape
-    cure = "make frames of fewer or smaller images, or give --out without a suffix, for a folder of PNGs"
     if max(height, width) > MOST_PIXELS[suffix]:
-        raise UserError(f"{path}: frames of {width}x{height} pixels, and {suffix} takes {MOST_PIXELS[suffix]}: {cure}")
+        raise UserError(
+            f"{path}: frames of {width}x{height} pixels, and {suffix} takes {MOST_PIXELS[suffix]}: {SMALLER}"
+        )
     write = _write_mp4 if suffix == ".mp4" else _write_animation
     with replacing(path) as temporary:
-        try:
-            return write(temporary, frames, fps)
-        except (RuntimeError, _encoder_error(suffix)) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{path}: {width}x{height} pixels cannot be encoded ({gist(error)}): {cure}") from None
+        return write(temporary, frames, fps)
 
 
 def check_video(path: str | Path, fps: float, overwrite: bool) -> None:
@@ -117,14 +115,22 @@ def _import_av() -> ModuleType:
     return av
 
 
-def _encoder_error(suffix: str) -> type[Exception]:
-    return _import_av().error.ArgumentError if suffix == ".mp4" else RuntimeError
+@contextlib.contextmanager
+def _explained(errors: type[Exception]) -> Iterator[None]:
+    """Turns an encoder's own errors into UserErrors; those of the disk stay."""
+    try:
+        yield
+    except errors as error:
+        if isinstance(error, OSError):
+            raise
+        raise UserError(f"these frames cannot be encoded ({gist(error)}): {SMALLER}") from None
 
 
 def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float) -> int:
     av, count = _import_av(), 0
     # The index at the front lets browsers start before they have the whole file.
-    with av.open(str(path), "w", format="mp4", container_options={"movflags": "faststart"}) as container:
+    form = {"format": "mp4", "container_options": {"movflags": "faststart"}}
+    with _explained(av.error.FFmpegError), av.open(str(path), "w", **form) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
         stream.pix_fmt, stream.options = "yuv420p", {"crf": MP4_QUALITY}
         context = stream.codec_context
@@ -147,7 +153,7 @@ def _write_animation(path: Path, frames: Iterator[np.ndarray], fps: float) -> in
 
     is_gif = path.suffix.lower() == ".gif"
     images = [Image.fromarray(frame if frame.shape[-1] == 4 and not is_gif else rgb(frame)) for frame in frames]
-    with announced("encoding the video"):
+    with announced("encoding the video"), _explained(RuntimeError):
         if is_gif:
             images = _with_one_palette(images)
         first, *others = images

@@ -206,8 +206,8 @@ def _nearest(folder: RunFolder, config: dict) -> str:
         used = best_here(PERCEPTUAL, own.get("perceptual_net", "vgg"), own.get("perceptual_weights"))
         return _not_there(folder, folder.nearest, "nearest", "--out", choice_in_words(PERCEPTUAL, used))
     beside = folder.nearest.with_suffix(".json")
-    report = _attempt(lambda: json.loads(beside.read_text(encoding="utf-8"))) if beside.exists() else {}
-    kind = "training" if (report or {}).get("trained_on", True) else "real"
+    trained_on = not beside.exists() or _attempt(lambda: read_json(beside).get("trained_on", True))
+    kind = "real" if trained_on is False else "training"
     return _image(folder.nearest, f"Samples (left) and their nearest {kind} images, with distances", "tall")
 
 

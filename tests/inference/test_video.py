@@ -184,14 +184,28 @@ def test_frames_that_are_too_large_for_a_format_are_refused(tmp_path, suffix, mo
 
 
 def test_what_the_encoder_says_is_one_line(tmp_path, monkeypatch):
-    def fails(*_):
+    def fails(*_, **__):
         raise RuntimeError("ERROR adding frame.\nWebPEncodingError: 5.")
 
-    monkeypatch.setattr(video, "_write_animation", fails)
-    with pytest.raises(
-        UserError, match=r"16x16 pixels cannot be encoded \(ERROR adding frame\.\): make frames of fewer"
-    ):
+    monkeypatch.setattr(Image.Image, "save", fails)
+    with pytest.raises(UserError, match=r"these frames cannot be encoded \(ERROR adding frame\.\): make frames of"):
         write_video(tmp_path / "x.webp", [np.zeros((16, 16, 3), np.uint8)], 5)
+    pytest.importorskip("av", reason="writing mp4 needs av (fastgan_jax[video])")
+    monkeypatch.setitem(video.MOST_PIXELS, ".mp4", 20_000)
+    with pytest.raises(UserError, match="these frames cannot be encoded"):
+        write_video(tmp_path / "x.mp4", [np.zeros((16, 16_386, 3), np.uint8)], 5)
+    assert not list(tmp_path.iterdir())
+
+
+def frames_that_fail():
+    yield np.zeros((16, 16, 3), np.uint8)
+    raise RuntimeError("RESOURCE_EXHAUSTED: of the device")
+
+
+def test_an_error_of_the_device_is_not_the_encoders(tmp_path):
+    for suffix in (".webp", ".gif"):
+        with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+            write_video(tmp_path / f"x{suffix}", frames_that_fail(), 5)
 
 
 def test_an_existing_video_is_not_replaced_unasked(tmp_path):
