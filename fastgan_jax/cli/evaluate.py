@@ -144,9 +144,9 @@ def configurations_of(run_folders: Sequence[Path], arguments: argparse.Namespace
     coverage = bool(vars(arguments).get("coverage"))
     first, *others = configs = [_changed(folder, given, coverage) for folder in run_folders]
     metrics = configuration.split_names(first.eval.metrics)
-    needed = {METRICS[name].needs for name in metrics if name in METRICS}  # others are refused below
+    needed = {METRICS[name].needs if name in METRICS else None for name in metrics}
     for need, names in NEEDED_BY.items():
-        if need not in needed:
+        if needed and None not in needed and need not in needed:  # what is no metric, and none, is refused below
             options.refuse(arguments, *names, with_=f"metrics that need no such network ({', '.join(metrics)})")
     choose_networks(first, list(given), others)
     if coverage and "density_coverage" not in configuration.split_names(first.eval.metrics):
