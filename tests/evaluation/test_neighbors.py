@@ -74,10 +74,10 @@ def test_more_neighbors_than_images_are_refused(distance, real, count):
         neighbors.nearest_neighbors(distance, real[:1], real, count, mirrored=False)
 
 
-def report_of(distance, images, real, count=1, mirrored=False):
+def report_of(distance, images, real, count=1, mirrored=False, **options):
     found = neighbors.nearest_neighbors(distance, images, real, count, mirrored=mirrored)
     names = [f"{i}.png" for i in range(len(real))]
-    return neighbors.neighbor_report(distance, real, found, names, mirrored=mirrored)
+    return neighbors.neighbor_report(distance, real, found, names, mirrored=mirrored, **options)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -101,6 +101,8 @@ def test_copies_are_marked_and_warned_of(distance, real, noise):
     warned = report_of(distance, real[4:6], real)
     (warning,) = warned["warnings"]
     assert warning.startswith("memorization: ") and neighbors.table(warned).endswith(warning)
+    others = report_of(distance, real[4:6], real, trained_on=False)
+    assert not others["warnings"] and not {"*", "training"} & {*re.findall(r"\*|training", neighbors.table(others))}
 
 
 def test_mirrored_copies_are_marked_where_training_mirrors(distance, real):

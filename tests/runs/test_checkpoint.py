@@ -22,6 +22,7 @@ from fastgan_jax.runs import checkpoint
 from fastgan_jax.runs.checkpoint import (
     Checkpoints,
     can_be_sampled,
+    checkpoint_steps,
     find_checkpoint,
     load_sampler,
     load_state,
@@ -145,6 +146,11 @@ def test_sampler_is_found_by_run_folder_or_step(run):
 def test_what_is_not_there_is_named(run, path, step, message):
     with pytest.raises(UserError, match=message):
         find_checkpoint(run / path if path else run, step)
+
+
+def test_one_checkpoints_folder_has_one_step(run):
+    assert checkpoint_steps(run) == checkpoint_steps(run / "checkpoints") == [0, 1, 2]
+    assert checkpoint_steps(run / "checkpoints" / "1") == [1]
 
 
 def damage(folder):
