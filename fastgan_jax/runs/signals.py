@@ -20,17 +20,21 @@ STOPPING = {
 log = logging.getLogger(__name__)
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, where there is nothing to save: it ends the process as Ctrl-C does."""
+class Interrupted(KeyboardInterrupt):
+    """A signal that ends the process, where there is nothing to save.
 
-    def __init__(self, signal_number: int = signal.SIGTERM):
+    For Ctrl-C too it is not KeyboardInterrupt itself: once that has passed through code which Python compiles from a
+    string, as for every named tuple, a process of `python -m` ends by SIGINT, also when it was caught.
+    """
+
+    def __init__(self, signal_number: int):
         super().__init__()
         self.signal_number = signal_number
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP raise `Terminated`, and Ctrl-C KeyboardInterrupt: what is open is closed; none gets lost.
+    """Lets SIGTERM, SIGHUP and Ctrl-C raise `Interrupted`: what is open is closed; none gets lost.
 
     A signal that the process was started to ignore, as SIGHUP under nohup, or that has another handler, stays as it is.
     """
@@ -41,7 +45,7 @@ def interruptible() -> Iterator[None]:
                 threading.Timer(RETRY_SECONDS, signal.raise_signal, [number]).start()
                 return
             frame = frame.f_back
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
+        raise Interrupted(number)
 
     if threading.current_thread() is not threading.main_thread():  # elsewhere signals never arrive
         yield
