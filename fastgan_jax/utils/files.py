@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import stat
 import tempfile
 import uuid
 import zipfile
@@ -51,16 +52,19 @@ def explained(problem: str, cure: str) -> Iterator[None]:
 def replacing(path: str | Path, *, cure: str = "free some space, or choose another place") -> Iterator[Path]:
     """A new path beside `path`, of the same suffix; what is written there takes its place when the block ends.
 
-    If the block raises, nothing stays and a file that was there is left as it was. Folders above are created.
-    Any OSError becomes a UserError that ends with `cure`.
+    If the block raises, nothing stays and a file that was there is left as it was. Folders above are created. Where
+    `path` is a symbolic link, all this is about the file that it names. Any OSError becomes a UserError that ends with
+    `cure`.
     """
     path = user_path(path)
-    temporary = path.with_name(f".{uuid.uuid4().hex}.part{path.suffix}")
+    with explained(f"{path} cannot be written", cure):
+        target = _check_target(path)
+    temporary = target.parent / f".{uuid.uuid4().hex}.part{path.suffix}"
     try:
         with explained(f"{path} cannot be written", cure):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
-            temporary.replace(path)
+            temporary.replace(target)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
@@ -86,25 +90,31 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "-
     """Checks that files can be written and, without `overwrite`, that none of them exists; else raises a UserError."""
     for path in map(user_path, paths):
         with explained(f"{path} cannot be written", f"choose another {option}"):
-            _check_name(path)
-        folder = next(folder for folder in path.absolute().parents if folder.exists())
+            target = _check_target(path)
         if path.is_dir():
             raise UserError(f"{path} is a folder: choose another {option}")
         if path.exists() and not overwrite:
             raise UserError(f"{path} exists already: choose another {option}, or add --overwrite")
+        folder = next(folder for folder in target.absolute().parents if folder.exists())
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
             problem = "read-only" if folder.is_dir() else "not a folder"
             raise UserError(f"{path} cannot be written, since {folder} is {problem}: choose another {option}")
 
 
-def _check_name(path: Path) -> None:
-    """Raises OSError if the system takes no such name, since it is too long, say."""
+def _check_target(path: Path) -> Path:
+    """Where a file is written that is named so: the end of a symbolic link, or the path itself.
+
+    Raises OSError if the system takes no such name, since it is too long, say, or if a device or a pipe is there.
+    """
     try:
-        path.lstat()
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise OSError("it is a device, a pipe or a socket")
     except (FileNotFoundError, NotADirectoryError):
         pass
     except ValueError as error:  # a null character
         raise OSError(str(error)) from None
+    return path.resolve() if path.is_symlink() else path
 
 
 def cache_folder(kind: str, *, to_write: bool = False) -> Path:

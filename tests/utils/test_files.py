@@ -63,6 +63,44 @@ def test_outputs_are_checked_before_the_work(tmp_path, monkeypatch):
         check_outputs([tmp_path / "a.json"], overwrite=True, option="--json")
 
 
+def test_the_root_is_a_folder():
+    with pytest.raises(UserError, match="^/ is a folder: choose another --json"):
+        check_outputs(["/"], overwrite=True, option="--json")
+    with pytest.raises(UserError, match="^/ cannot be written"):
+        write_text("/", "")
+
+
+@pytest.mark.parametrize("through_link", [False, True], ids=["itself", "through a link"])
+def test_a_pipe_is_not_replaced(tmp_path, through_link):
+    os.mkfifo(path := tmp_path / "pipe")
+    if through_link:
+        path = tmp_path / "link"
+        path.symlink_to(tmp_path / "pipe")
+    message = r"cannot be written \(it is a device, a pipe or a socket\): "
+    with pytest.raises(UserError, match=f"{path} {message}choose another --json"):
+        check_outputs([path], overwrite=True, option="--json")
+    with pytest.raises(UserError, match=f"{path} {message}free some space, or choose another place"):
+        write_text(path, "")
+    assert (tmp_path / "pipe").is_fifo() and path.is_symlink() == through_link
+
+
+def test_a_link_stays_and_the_file_that_it_names_is_replaced(tmp_path):
+    (tmp_path / "far").mkdir()
+    link, file = tmp_path / "link.txt", tmp_path / "far" / "file"
+    link.symlink_to("far/file")
+    for text in ("new", "newer"):
+        check_outputs([link], overwrite=True)
+        with replacing(link) as temporary:
+            assert temporary.parent == file.parent and temporary.suffix == ".txt"
+            temporary.write_text(text)
+        assert link.is_symlink() and file.read_text() == text
+    with pytest.raises(UserError, match="link.txt exists already"):
+        check_outputs([link], overwrite=False)
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(UserError, match="round cannot be written .*: choose another --out"):
+        check_outputs([tmp_path / "round"], overwrite=True)
+
+
 def test_paths_of_users(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert user_path("~/a") == tmp_path / "a"
