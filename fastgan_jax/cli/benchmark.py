@@ -13,7 +13,7 @@ from typing import Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.files import check_outputs
+from fastgan_jax.utils.files import check_distinct, check_outputs
 
 EXAMPLES = """examples:
   fastgan benchmark --config fewshot256 --json result.json
@@ -83,6 +83,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     check_combination(arguments)
     check_outputs([arguments.json] if arguments.json else [], overwrite=True, option="--json")
+    check_distinct({"--json": arguments.json, "--hlo": arguments.hlo})
     config = paired.read_config(arguments.config, arguments.overrides)
     if arguments.threads is not None:
         paired.limit_cores(arguments.threads)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
-from fastgan_jax.utils.files import check_outputs
+from fastgan_jax.utils.files import check_distinct, check_outputs
 
 if TYPE_CHECKING:
     from fastgan_jax.evaluation.evaluator import Evaluation
@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     outputs = {name: getattr(arguments, name) for name in ("json", "plot", "coverage")}
     for option, path in outputs.items():
         check_outputs([path] if path else [], arguments.overwrite, f"--{option}")
+    check_distinct({f"--{option}": path for option, path in outputs.items()})
     if arguments.plot:
         check_plot(arguments.plot)
     keep_compiled_programs()

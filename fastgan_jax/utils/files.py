@@ -11,7 +11,7 @@ import stat
 import tempfile
 import uuid
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,14 @@ def check_outputs(paths: Iterable[str | Path], overwrite: bool, option: str = "-
         if not (folder.is_dir() and os.access(folder, os.W_OK)):
             problem = "read-only" if folder.is_dir() else "not a folder"
             raise UserError(f"{path} cannot be written, since {folder} is {problem}: choose another {option}")
+
+
+def check_distinct(outputs: Mapping[str, str | Path | None]) -> None:
+    """Checks that no two of these options, {option: path}, name the same file; else raises a UserError."""
+    options: dict[str, str] = {}
+    for option, path in outputs.items():
+        if path and (first := options.setdefault(os.path.realpath(user_path(path)), option)) != option:
+            raise UserError(f"{first} and {option} both name {path}: choose a file for each")
 
 
 def _check_target(path: Path) -> Path:

@@ -56,6 +56,7 @@ class StubRunner:
         (["--on-command", "--against", "train.remat=full"], "--against has no effect with these options"),
         (["--profile", "trace", "--target", "h100"], "--profile has no effect"),
         (["--hlo", "program.txt"], "--hlo has no effect"),
+        (["--target", "h100", "--json", "x", "--hlo", "./x"], "--json and --hlo both name x: choose a file for each"),
         (["--against", "bfloat16"], "--against 'bfloat16': give fields as NAME=VALUE"),
         (["--against", " "], "--against ' ': give fields as NAME=VALUE"),
         (["--against", "train.remat=full", "--against", "train.remat=full"], "is given twice"),

@@ -46,6 +46,13 @@ def test_options_of_networks_that_no_metric_needs_are_refused(smoke_run, capsys,
     assert capsys.readouterr().err.startswith(told)
 
 
+def test_two_results_do_not_share_a_file(smoke_run, tmp_path, capsys):
+    (tmp_path / "link.png").symlink_to("same.png")
+    outputs = ["--plot", str(tmp_path / "same.png"), "--coverage", str(tmp_path / "link.png")]
+    assert load_tool("evaluate").main(["--run", str(smoke_run), *outputs]) == 2
+    assert f"error: --plot and --coverage both name {tmp_path / 'link.png'}: choose" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_mode_eval_and_the_command_evaluate_every_kept_checkpoint(smoke_run, tmp_path, capsys, caplog, monkeypatch):
     run = tmp_path / "run"
