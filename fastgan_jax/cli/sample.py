@@ -7,6 +7,7 @@ the best of the indices K n to K n + K - 1, and its PNG names the index.
 import argparse
 import itertools
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.console import Progress
-from fastgan_jax.utils.files import check_outputs, replacing
+from fastgan_jax.utils.files import check_outputs, remove_former, replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 BATCH = 8  # images of one step of the progress bar
 # else they would name folders
 OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".avif", ".heic", ".gif", ".bmp", ".tif", ".tiff", ".mp4", ".npy", ".npz")
+SINGLE = "seed{:04d}_{:06d}.png"  # the image of a seed and an index, in a folder or a zip
 EXAMPLES = """examples:
   fastgan sample --run runs/demo --num 16 --seed 0 --out samples.png          one grid
   fastgan sample --run runs/demo --num 100 --out samples/ --truncation 0.8    one file each
@@ -77,7 +79,7 @@ def run(arguments: argparse.Namespace) -> None:
     if kind != ".png":
         options.refuse(arguments, "--columns", with_="single images, of which there is no grid")
     drawn = [(own, number) for own in chosen for number in range(arguments.first, arguments.first + num)]
-    names = [f"seed{own:04d}_{number:06d}.png" for own, number in drawn]
+    names = [SINGLE.format(own, number) for own, number in drawn]
     check_outputs([out] if kind in (".png", ".zip") else [out / name for name in names], arguments.overwrite)
 
     sampler = options.load_generator(arguments)
@@ -102,7 +104,14 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         for name, image, own in zip(names, images, own_facts, strict=True):
             save_png(out / name, image, own)
+        if arguments.overwrite:
+            remove_former(filter(is_single, out.iterdir()), [out / name for name in names])
     print(f"{len(drawn)} image{'s' * (len(drawn) > 1)} of iteration {sampler.step}: {out}")
+
+
+def is_single(path: Path) -> bool:
+    """Whether a file has a name of SINGLE."""
+    return bool(re.fullmatch(r"seed\d{4,}_\d{6,}\.png", path.name))
 
 
 def pick(

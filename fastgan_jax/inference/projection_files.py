@@ -1,5 +1,6 @@
 """The files of a projection: images, a table, and the latents for further use."""
 
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastgan_jax.inference.projection import Projection
-from fastgan_jax.utils.files import replacing, write_json
+from fastgan_jax.utils.files import remove_former, replacing, write_json
 from fastgan_jax.utils.grids import image_grid, save_png
 
 COMMON_FILES = ("side_by_side.png", "table.json", "projected.npz")
@@ -31,12 +32,13 @@ def _shortened(name: str) -> str:
 def write_projection(
     folder: Path, files: Sequence[Path], targets: np.ndarray, projection: Projection, facts: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Writes what was found for targets uint8 [N, H, W, C] that come from N files.
+    """Writes what was found for targets uint8 [N, H, W, C] that come from N files, in place of an earlier projection.
 
     `facts` say how it was made; they go into the images' metadata and the table. Returns the table's rows:
     {"picture": file, "before", "after": distances, "length": |z| / sqrt(nz)}.
     """
     *paths, side_by_side, table, latents = projection_paths(folder, files)
+    former = _former_files(table)
     for path, file, image in zip(paths, files, projection.images, strict=True):
         save_png(path, image, facts | {"target": file.name})
     pairs = np.stack([targets, projection.images], 1).reshape(-1, *targets.shape[1:])
@@ -53,7 +55,16 @@ def write_projection(
     names = ("picture", "before", "after", "length")
     rows = [dict(zip(names, row, strict=True)) for row in zip(map(str, files), *columns, strict=True)]
     write_json(table, facts | {"measure": projection.measure, "pictures": rows})
+    remove_former(projection_paths(folder, former)[: len(former)], paths)
     return rows
+
+
+def _former_files(table: Path) -> list[Path]:
+    """The target's files of an earlier projection by its table; none if there is none, or another file of its name."""
+    try:
+        return [Path(row["picture"]) for row in json.loads(table.read_text(encoding="utf-8"))["pictures"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def projection_table(rows: Sequence[dict[str, Any]], measure: str) -> str:

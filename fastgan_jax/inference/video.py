@@ -12,7 +12,7 @@ import numpy as np
 
 from fastgan_jax.errors import UserError, gist
 from fastgan_jax.utils.console import announced
-from fastgan_jax.utils.files import check_outputs, replacing, user_path
+from fastgan_jax.utils.files import check_outputs, remove_former, replacing, user_path
 from fastgan_jax.utils.grids import save_png
 from fastgan_jax.utils.images import rgb
 
@@ -100,9 +100,7 @@ def _write_folder(folder: Path, frames: Iterator[np.ndarray]) -> int:
     count = 0
     for count, frame in enumerate(frames, start=1):
         save_png(folder / FRAME.format(count - 1), frame)
-    for path in _frames_in(folder):
-        if path.name >= FRAME.format(count):  # of an earlier, longer video
-            path.unlink()
+    remove_former(_frames_in(folder), [folder / FRAME.format(index) for index in range(count)])
     return count
 
 

@@ -81,6 +81,13 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def remove_former(former: Iterable[Path], written: Iterable[Path]) -> None:
+    """Deletes what an earlier result left beside the files of a new one that were `written`."""
+    for path in set(former) - set(written):
+        with explained(f"{path}, of an earlier result, cannot be deleted", "delete it, or choose another place"):
+            path.unlink(missing_ok=True)
+
+
 def is_bomb(member: zipfile.ZipInfo) -> bool:
     """Whether a file in a zip would unpack to far more than any honest one of its packed size."""
     return member.file_size > LARGEST_UNPACKED + LARGEST_RATIO * member.compress_size

@@ -97,6 +97,17 @@ def test_the_tool_projects_training_images(tool, smoke_run, tmp_path, capsys):
     assert "--training 3,20: the set has 20 images, counted from 0" in capsys.readouterr().err
 
 
+def test_a_projection_replaces_the_whole_former_one_and_nothing_else(tool, smoke_run, tmp_path):
+    (tmp_path / "002_mine.png").write_bytes(b"mine")
+    command = ["--run", str(smoke_run), "--out", str(tmp_path), *QUICK, "--overwrite", "--training"]
+    assert tool.main([*command, "3,5"]) == tool.main([*command, "7"]) == 0
+    common = ["projected.npz", "side_by_side.png", "table.json"]
+    left = ["000_training_000007.png", "002_mine.png", *common]
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
+    (tmp_path / "table.json").write_text("[]")
+    assert tool.main([*command, "7"]) == 0
+
+
 def test_the_tool_finds_weights_of_the_network(tool, folder, smoke_run, tmp_path, monkeypatch, capsys, caplog):
     squeeze = perceptual_params("squeeze")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
