@@ -42,6 +42,10 @@ class Sampler:
         side, channels = self.resolution, self.generator.channels
         return f"<Sampler of {side}x{side}x{channels} images from latents [N, {self.z_dim}], iteration {self.step}>"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: all but the compiled program, which another process makes for itself."""
+        return {name: value for name, value in vars(self).items() if name != "_generate"}
+
     @property
     def variables(self) -> dict:
         """The generator's variables {"params", "batch_stats", "spectral"}; to change them, set others."""

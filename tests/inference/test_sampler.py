@@ -1,5 +1,7 @@
 """Sampling: an image depends on checkpoint, seed and index only; style mixing; interpolation."""
 
+import pickle
+
 import jax
 import numpy as np
 import pytest
@@ -114,6 +116,11 @@ def test_other_variables_make_other_images_everywhere(sampler):
     black, mixed = other.generate(z), other.style_mix(z, z)[0]
     assert not np.array_equal(black, before)
     np.testing.assert_array_equal(mixed, black)
+
+
+def test_a_pickled_sampler_makes_the_same_images(sampler):
+    image = sampler.sample(1)  # compiled by now
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(sampler)).sample(1), image)
 
 
 def test_it_says_what_it_is(sampler):
