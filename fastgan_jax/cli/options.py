@@ -248,11 +248,13 @@ def label_of(arguments: argparse.Namespace, sampler: "Sampler", latents: Any = N
     Raises:
         UserError: if a conditional model got none, or an unconditional one, or there is no such class.
     """
-    label = latents.label if arguments.label is None and latents else arguments.label
+    label, source, cure = arguments.label, f"--label {arguments.label}", "leave --label out"
+    if label is None and latents is not None and latents.label is not None:
+        label, source, cure = latents.label, f"{latents.path}: labels={latents.label}", "give latents of this run"
     classes = sampler.generator.num_classes
     if classes and (label is None or not 0 <= label < classes):
-        given = "this model is conditional" if label is None else f"--label {label}: there is no such class"
+        given = "this model is conditional" if label is None else f"{source}: there is no such class"
         raise UserError(f"{given}; give --label from 0 to {classes - 1}")
     if label is not None and not classes:
-        raise UserError(f"--label {label}: this model is unconditional; leave --label out")
+        raise UserError(f"{source}: this model is unconditional; {cure}")
     return label

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDEST = 2.0  # standard deviations times truncation: the largest value
 SMALLEST_TRUNCATION = 0.01  # below, next to no value that is resampled would do
+CURE = "give the projected.npz of a projection"
 
 
 class SavedLatents(NamedTuple):
@@ -26,26 +27,41 @@ class SavedLatents(NamedTuple):
     z: np.ndarray  # float32 [N, nz]
     noise_seed: int | None = None  # of the noise that the images share, if they do
     label: int | None = None  # the class of all images, if they have one
+    path: str | Path | None = None  # of the file
 
 
 def read_latents(path: str | Path) -> SavedLatents:
     """Latents from an .npz such as `fastgan project` writes, or UserError; only its `z` is required."""
-    try:
-        with np.load(user_path(path)) as archive:
-            z = np.asarray(archive["z"], np.float32)
-            noise_seed = int(archive["noise_seed"]) if "noise_seed" in archive else None
-            labels = set(archive["labels"].tolist()) if "labels" in archive else set()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
-        raise UserError(f"{path} holds no latents z: give the projected.npz of a projection") from None
+    z, noise_seed, labels = (_read_field(path, name) for name in ("z", "noise_seed", "labels"))
+    if z is None:
+        raise UserError(f"{path} holds no latents z: {CURE}")
+    if z.dtype.kind not in "iuf":
+        raise UserError(f"{path}: z holds values of type {z.dtype}, not numbers: {CURE}")
+    z = z.astype(np.float32)
     if z.ndim != 2 or not len(z):
         raise UserError(f"{path}: z has shape {list(z.shape)}, not [N, nz]")
     if not np.isfinite(z).all():
         raise UserError(f"{path}: some values of z are not finite numbers")
     if noise_seed is not None:
-        check_seed(noise_seed, f"{path}: noise_seed")
-    return SavedLatents(z, noise_seed, labels.pop() if len(labels) == 1 else None)
+        if noise_seed.dtype.kind not in "iu" or noise_seed.ndim:
+            raise UserError(f"{path}: noise_seed={noise_seed}: must be one whole number: {CURE}")
+        noise_seed = check_seed(int(noise_seed), f"{path}: noise_seed")
+    if labels is not None and labels.dtype.kind not in "iu":
+        raise UserError(f"{path}: labels hold values of type {labels.dtype}: must be whole numbers, the classes")
+    classes = [] if labels is None else np.unique(labels).tolist()
+    return SavedLatents(z, noise_seed, classes[0] if len(classes) == 1 else None, path)
+
+
+def _read_field(path: str | Path, name: str) -> np.ndarray | None:
+    """An array of an .npz file, None if it has none of this name; UserError if it cannot be read."""
+    try:
+        with np.load(user_path(path)) as archive:
+            return archive.get(name)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error):
+        what = "no latents z" if name == "z" else f"no {name} that can be read"
+        raise UserError(f"{path} holds {what}: {CURE}") from None
 
 
 def latents_of(sampler: "Sampler", chosen: list[int] | SavedLatents, truncation: float = 1.0) -> SavedLatents:

@@ -41,7 +41,7 @@ def test_paths_are_the_users(monkeypatch):
 def test_labels_fit_the_model():
     def chosen(label: int | None, classes: int, saved: int | None = None) -> int | None:
         sampler = SimpleNamespace(generator=SimpleNamespace(num_classes=classes))
-        return label_of(argparse.Namespace(label=label), sampler, SimpleNamespace(label=saved))
+        return label_of(argparse.Namespace(label=label), sampler, SimpleNamespace(label=saved, path="z.npz"))
 
     assert chosen(2, 3) == 2 == chosen(None, 3, saved=2) and chosen(0, 3, saved=2) == 0 and chosen(None, 0) is None
     for label, classes, message in (
@@ -51,6 +51,12 @@ def test_labels_fit_the_model():
     ):
         with pytest.raises(UserError, match=message):
             chosen(label, classes)
+    for saved, classes, message in (
+        (7, 3, "^z.npz: labels=7: there is no such class; give --label from 0 to 2"),
+        (2, 0, "^z.npz: labels=2: this model is unconditional; give latents of this run"),
+    ):
+        with pytest.raises(UserError, match=message):
+            chosen(None, classes, saved)
 
 
 def test_overrides_are_split_from_the_rest():
