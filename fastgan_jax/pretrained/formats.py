@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastgan_jax.errors import UserError
-from fastgan_jax.pretrained.torch_pickle import read_torch_file
+from fastgan_jax.pretrained.torch_pickle import check_weights_file, read_torch_file
 from fastgan_jax.utils.files import is_bomb, replacing, user_path
 
 Arrays = dict[str, np.ndarray]
@@ -22,8 +22,7 @@ def read_arrays(path: str | Path) -> Arrays:
         UserError: if there is no such file, its suffix is unknown, it is damaged, or a package to read it is missing.
     """
     path = user_path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    check_weights_file(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise UserError(f"{path}: weights are read from files that end in {', '.join(SUFFIXES)}")

@@ -36,8 +36,7 @@ def read_torch_file(path: str | Path) -> Any:
         UserError: if there is no such file, it is in another format, or its pickle needs more than tensors.
     """
     path = user_path(path)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
+    check_weights_file(path)
     try:
         if zipfile.is_zipfile(path):
             return _read_zip(path)
@@ -47,6 +46,15 @@ def read_torch_file(path: str | Path) -> Any:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # noqa: BLE001 (damage can show as any)
         raise UserError(f"{path} is damaged, or not a PyTorch file ({type(error).__name__}: {error})") from None
+
+
+def check_weights_file(path: Path) -> None:
+    """Raises a UserError if there is no such file, or a folder in its place."""
+    if path.is_dir():
+        cure = "give a file, such as a .pth (macOS unzips some that a browser downloads: fetch those by curl)"
+        raise UserError(f"{path} is a folder: {cure}")
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
 
 
 def _read_zip(path: Path) -> Any:

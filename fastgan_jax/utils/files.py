@@ -6,6 +6,7 @@ import functools
 import json
 import logging
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -25,7 +26,9 @@ log = logging.getLogger(__name__)
 def user_path(text: str | Path) -> Path:
     """A path as a user gives it, "~" standing for the home folder; a UserError for an address such as gs://bucket."""
     if "://" in str(text):
-        raise UserError(f"{text} is an address: give a local path, such as that of a mounted folder")
+        on_hub = re.match(r"https?://huggingface\.co/(?!datasets/|spaces/)([\w.-]+/[\w.-]+)", str(text))
+        cure = f"a run there is hf://{on_hub[1]}" if on_hub else "give a local path, such as that of a mounted folder"
+        raise UserError(f"{text} is an address: {cure}")
     if not str(text):
         raise UserError("an empty path: give a folder or a file (. is the folder that you are in)")
     try:

@@ -178,6 +178,8 @@ def test_the_two_lineages_are_not_confused(tmp_path, squeeze):
 def test_files_that_are_none(tmp_path):
     with pytest.raises(UserError, match=r"none\.npz: no such file"):
         read_arrays(tmp_path / "none.npz")
+    with pytest.raises(UserError, match=r" is a folder: give a file, such as a \.pth \(macOS unzips"):
+        read_arrays(tmp_path)
     (tmp_path / "x.txt").write_text("x")
     with pytest.raises(UserError, match=r"x\.txt: weights are read from files that end in \.npz"):
         read_arrays(tmp_path / "x.txt")

@@ -103,6 +103,8 @@ def test_references_to_other_things_are_refused(tmp_path):
 def test_other_files_are_named(tmp_path):
     with pytest.raises(UserError, match="nothing.pth: no such file"):
         read_torch_file(tmp_path / "nothing.pth")
+    with pytest.raises(UserError, match=r" is a folder: give a file, such as a \.pth \(macOS unzips"):
+        read_torch_file(tmp_path)
     (tmp_path / "text.pth").write_text("no zip")
     with pytest.raises(UserError, match="text.pth is damaged, or not a PyTorch file"):
         read_torch_file(tmp_path / "text.pth")

@@ -111,6 +111,11 @@ def test_paths_of_users(tmp_path, monkeypatch):
         check_outputs(["~/a.txt"], overwrite=False)
     with pytest.raises(UserError, match="^s3://x/y is an address: give a local path"):
         user_path("s3://x/y")
+    for rest in ("", "/", "/tree/main"):
+        with pytest.raises(UserError, match=r"my\.run.* is an address: a run there is hf://me/my\.run$"):
+            user_path(f"https://huggingface.co/me/my.run{rest}")
+    with pytest.raises(UserError, match=": give a local path"):
+        user_path("https://huggingface.co/datasets/me/images")
 
     def homeless(self):
         raise RuntimeError("Could not determine home directory.")
