@@ -7,21 +7,24 @@ returns the exit code, None for 0. Its name is the module's, with dashes. What t
 
 import argparse
 import difflib
+import functools
 import importlib
 import logging
+import os
 import pkgutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from fastgan_jax import __version__, cli
 from fastgan_jax.cli.options import Parser, fetch_run, split_overrides
 from fastgan_jax.errors import UserError
 from fastgan_jax.runs.signals import interruptible
-from fastgan_jax.utils.console import escape_output, say, show_log
+from fastgan_jax.utils.console import escape_output, nobody_reads, say, show_log, silence
 
+CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell counts
 OVERVIEW = """usage: fastgan COMMAND ...      (or: python -m fastgan_jax COMMAND ...)
 
 Trains FastGAN on a small set of images, and works with the trained model.
@@ -35,11 +38,32 @@ fastgan COMMAND --help describes a command. To begin:
   fastgan sample --run runs/mine --num 16 --out samples.png"""
 
 
+def to_the_last_line(function: Callable[..., int]) -> Callable[..., int]:
+    """Lets a function that returns an exit code write out stdout too; where nobody reads that, it ends quietly."""
+
+    @functools.wraps(function)
+    def complete(*arguments: Any, **options: Any) -> int:
+        try:
+            try:
+                return function(*arguments, **options)
+            finally:
+                print(end="", flush=True)
+        except OSError as error:  # stdout's, since `run_command` handles others
+            silence(sys.stdout)
+            if isinstance(error, BrokenPipeError):
+                return CLOSED_PIPE
+            say(f"error: stdout: {error.strerror}")
+            return 2
+
+    return complete
+
+
+@to_the_last_line
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs `fastgan COMMAND ...` and returns its exit code."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help", "help"):
-        lines = [f"  {name:17}  {find_command(name).__doc__.splitlines()[0]}" for name in command_names()]
+        lines = [f"  {name:17}  {description_of(name)}" for name in command_names()]
         print(OVERVIEW.format(commands="\n".join(lines)))
         return 0
     if name == "--version":
@@ -64,6 +88,11 @@ def find_command(name: str) -> ModuleType:
     return importlib.import_module(f"{cli.__name__}.{name.replace('-', '_')}")
 
 
+def description_of(name: str) -> str:
+    """The first line of a command's docstring, which is empty under python -OO."""
+    return (find_command(name).__doc__ or "").partition("\n")[0]
+
+
 def parse(name: str, argv: Sequence[str], program: str | None = None) -> argparse.Namespace:
     """The arguments of a command; `overrides` are those of --config.NAME=VALUE; UserError for what it does not take."""
     command = find_command(name)
@@ -77,12 +106,14 @@ def parse(name: str, argv: Sequence[str], program: str | None = None) -> argpars
     return arguments
 
 
+@to_the_last_line
 def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | None = None) -> int:
     """Runs a command with `argv`, by default the arguments of this process; its help calls it `program`.
 
     Returns:
         The exit code: 0 done; 1 training diverged; 2 bad input or files, with one line on stderr; 75 another process of
-        the run was lost; 130 after Ctrl-C; 128 + n after another signal n that ended training.
+        the run was lost; 130 after Ctrl-C; 141 if nobody reads stdout any more; 128 + n after another signal n that
+        ended training.
     """
     escape_output()
     try:
@@ -100,13 +131,24 @@ def run_command(name: str, argv: Sequence[str] | None = None, *, program: str | 
             cure = "use WSL2 or Docker (docs/installation.md)"
         message, code = f"error: fastgan {name} needs the package {error.name}, which is not installed: {cure}", 2
     except OSError as error:  # the disk is full, a file may not be written
-        message, code = f"error: {error.filename or 'a file'}: {error.strerror or error}", 2
+        if isinstance(error, BrokenPipeError) and nobody_reads():
+            raise
+        message, code = f"error: {_in_words(error)}", 2
     except MemoryError as error:
         message, code = f"error: out of main memory{f' ({error})' if str(error) else ''}: end other programs", 2
     except KeyboardInterrupt as interrupt:
         message, code = "stopped", 128 + getattr(interrupt, "signal_number", signal.SIGINT)
     say(message)
     return code
+
+
+def _in_words(error: OSError) -> str:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        if not error.filename:
+            return "the current folder has been deleted: change to another one"
+    return f"{error.filename or 'a file'}: {error.strerror or error}"
 
 
 def run_tool(name: str) -> NoReturn:

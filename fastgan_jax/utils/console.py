@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -64,10 +65,24 @@ def say(text: str) -> None:
     try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
     except (OSError, ValueError):  # ValueError: it is closed
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            descriptor = sys.stderr.fileno()
-            with open(os.devnull, "wb") as nowhere:  # where what it still holds goes too
-                os.dup2(nowhere.fileno(), descriptor)
+        silence(sys.stderr)
+
+
+def silence(stream: Any) -> None:
+    """Lets a stream that cannot be written any more drop what it gets, and what it still holds."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        descriptor = stream.fileno()
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), descriptor)
+
+
+def nobody_reads() -> bool:
+    """Whether stdout is a pipe whose reader has ended."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # in a notebook, stdout is no file
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return bool(poll.poll(0))
+    return False
 
 
 def on_terminal() -> bool:

@@ -1,9 +1,11 @@
 """The program: finding commands, help, exit codes, one-line errors; and `fastgan_jax` as users import it."""
 
 import argparse
+import errno
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,6 +108,50 @@ def test_errors_of_files_are_one_line(tmp_path, capsys, monkeypatch):
     use(monkeypatch, lambda _: (tmp_path / "no" / "x").write_bytes(b""))
     assert run("sample") == 2
     assert capsys.readouterr().err == f"error: {tmp_path / 'no' / 'x'}: No such file or directory\n"
+
+
+def test_a_deleted_folder_is_named(tmp_path, capsys, monkeypatch):
+    (folder := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    use(monkeypatch, lambda _: Path("x").absolute())
+    assert run("sample") == 2
+    assert capsys.readouterr().err == "error: the current folder has been deleted: change to another one\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["weights", "--list"], ["train", "--preset=smoke", "--mode=print-config"]]
+)
+def test_without_a_reader_of_stdout_the_program_ends_quietly(words, unbuffered):
+    read, write = os.pipe()
+    os.close(read)
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "fastgan_jax", *words]
+    result = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
+    os.close(write)
+    assert (result.returncode, result.stderr) == (141, "")
+
+
+def test_another_broken_pipe_is_told(capsys, monkeypatch):
+    def broken(_):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    use(monkeypatch, broken)
+    assert run("sample") == 2
+    assert capsys.readouterr().err == "error: a file: Broken pipe\n"
+
+
+def test_a_full_disk_under_stdout_is_one_line():
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        command = [sys.executable, "-m", "fastgan_jax", "--help"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert (result.returncode, result.stderr) == (2, "error: stdout: No space left on device\n")
+
+
+def test_help_needs_no_docstrings():
+    result = python("-OO", "-m", "fastgan_jax", "--help")
+    assert result.returncode == 0 and "\n  sample  " in result.stdout and "\n  fastgan train" in result.stdout
 
 
 def test_a_device_without_enough_memory_is_one_line(capsys, monkeypatch):
