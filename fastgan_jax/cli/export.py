@@ -44,6 +44,7 @@ def batch_size(text: str) -> int | str:
 def run(arguments: argparse.Namespace) -> None:
     """Writes the file; ONNX is compared with JAX before it is put in place."""
     out, graph = arguments.out, graph_options(arguments)
+    options.check_suffix(out, f"end in .{arguments.format}", f".{arguments.format}")
     check_outputs([out], arguments.overwrite)
     sampler = options.load_generator(arguments)
     with announced(f"exporting {arguments.format}"):

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from fastgan_jax.inference.sampler import Sampler
 
 MOST_SEEDS = 1_000_000  # more are a slip of the keyboard
+KNOWN_SUFFIXES = (  # which say what a file is
+    *(".png", ".jpg", ".jpeg", ".webp", ".avif", ".heic", ".gif", ".bmp", ".tif", ".tiff", ".svg", ".pdf", ".mp4"),
+    *(".zip", ".npy", ".npz", ".pth", ".pt", ".h5", ".hdf5", ".safetensors", ".onnx", ".stablehlo"),
+    *(".html", ".htm", ".json", ".csv"),
+)
 OVERRIDE = "--config."
 MOST_WORDS = 60  # of an error
 
@@ -183,6 +188,12 @@ def refuse(arguments: argparse.Namespace, *names: str, with_: str) -> None:
     for name in names:
         if getattr(arguments, name[2:].replace("-", "_")) is not None:
             raise UserError(f"{name} has no effect with {with_}: leave it out")
+
+
+def check_suffix(out: Path, rule: str, *own: str) -> None:
+    """Refuses a path whose suffix is of another format than its `own`; the line says "must" and the rule."""
+    if (suffix := out.suffix.lower()) in KNOWN_SUFFIXES and suffix not in own:
+        raise UserError(f"--out {out}: must {rule}")
 
 
 def check_not_among(out: Path, images: Sequence[Path]) -> None:

@@ -25,5 +25,6 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.report.page import write_report
 
     if arguments.out:
+        options.check_suffix(arguments.out, "end in .html", ".html", ".htm")
         check_outputs([arguments.out], arguments.overwrite)
     print(write_report(arguments.run, arguments.out))

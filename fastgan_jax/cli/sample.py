@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from fastgan_jax.inference.sampler import Sampler
 
 BATCH = 8  # images of one step of the progress bar
-# else they would name folders
-OTHER_FORMATS = (".jpg", ".jpeg", ".webp", ".avif", ".heic", ".gif", ".bmp", ".tif", ".tiff", ".mp4", ".npy", ".npz")
 SINGLE = "seed{:04d}_{:06d}.png"  # the image of a seed and an index, in a folder or a zip
 EXAMPLES = """examples:
   fastgan sample --run runs/demo --num 16 --seed 0 --out samples.png          one grid
@@ -68,8 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     from fastgan_jax.utils.grids import image_grid, save_png
 
     out, kind = arguments.out, arguments.out.suffix.lower()
-    if kind in OTHER_FORMATS:
-        raise UserError(f"--out {out}: must be a .png file for a grid, a .zip, or a folder")
+    options.check_suffix(out, "be a .png file for a grid, a .zip, or a folder", ".png", ".zip")
     chosen = list(dict.fromkeys(arguments.seeds or [arguments.seed]))  # one named twice would name its files twice
     num = arguments.num or (16 if arguments.seeds is None else 1)
     if (total := len(chosen) * num * arguments.pick) > options.MOST_SEEDS:

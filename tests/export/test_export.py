@@ -290,6 +290,8 @@ def test_the_tool_writes_the_other_formats(tool, smoke_run, tmp_path):
         (["--format", "onnx", "--step", "3"], "has no checkpoint 3"),
         (["--format", "safetensors", "--style-mix"], "--style-mix has no effect on --format safetensors"),
         (["--format", "safetensors", "--noise-seed", "0"], "--noise-seed has no effect"),
+        (["--format", "onnx", "--out", "g.safetensors"], "--out g.safetensors: must end in .onnx"),
+        (["--format", "stablehlo", "--out", "g.ONNX"], "--out g.ONNX: must end in .stablehlo"),
         (["--format", "onnx", "--out", "."], ". is a folder: choose another --out"),
         (["--format", "safetensors", "--out", "/dev/null/g"], "cannot be written, since"),
         (["--format", "safetensors", "--out", "g" * 256], "File name too long"),

@@ -338,6 +338,13 @@ def test_a_full_disk_does_not_fail_the_run(run, capsys):
     assert re.match("error: .*(File name too long|cannot be written)", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("name", ["page.pdf", "page.PNG"])
+def test_a_page_has_no_other_formats_suffix(run, tmp_path, capsys, name):
+    assert load_tool("report").main(["--run", str(run), "--out", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err == f"error: --out {tmp_path / name}: must end in .html\n"
+    assert not (tmp_path / name).exists()
+
+
 def test_the_tool_replaces_only_its_own_page_unasked(run, tmp_path, capsys):
     tool, out = load_tool("report"), tmp_path / "new" / "x.html"
     for _ in range(2):
