@@ -27,15 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "--step")
     options.add_out(parser, "a .png file; the numbers go into a .json of the same name", kind=options.png_path)
     add = parser.add_argument
-    add("--samples", type=options.count, default=16, metavar="N", help="shown of each run (default: 16)")
+    add("--samples", type=options.num_images, default=16, metavar="N", help="shown of each run (default: 16)")
     add("--seed", type=options.seed, default=0, metavar="S", help="of these samples (default: 0)")
     evaluate.add_settings(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Compares, and writes page and numbers."""
+    from fastgan_jax.data.memory import check_room
     from fastgan_jax.evaluation import comparison
-    from fastgan_jax.runs.checkpoint import find_checkpoint
+    from fastgan_jax.runs.checkpoint import find_checkpoint, read_config
     from fastgan_jax.utils.console import Progress, announced
     from fastgan_jax.utils.devices import keep_compiled_programs
 
@@ -45,8 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
     given = [*evaluate.given_settings(arguments), *(["--data"] if arguments.data else [])]
     if given and arguments.metrics is None:
         raise UserError(f"{', '.join(given)} without --metrics: the recorded numbers are shown; add --metrics")
-    for path in arguments.runs:
-        find_checkpoint(path, arguments.step)  # before anything is computed
+    found = [read_config(find_checkpoint(path, arguments.step)) for path in arguments.runs]  # before the work
+    pixels = arguments.samples * sum(config["model"]["resolution"] ** 2 for config in found)
+    check_room(2 * 3 * pixels, "give smaller --samples, or fewer runs")
     keep_compiled_programs()
     configs = [None] * len(arguments.runs) if arguments.metrics is None else _configurations(arguments)
     runs = []

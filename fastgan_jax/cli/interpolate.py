@@ -45,11 +45,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Makes the video."""
     import numpy as np
 
-    from fastgan_jax.data.memory import check_room
     from fastgan_jax.inference.interpolation import interpolate_keyframes
     from fastgan_jax.inference.latents import latents_of, read_latents
     from fastgan_jax.inference.sampler import CHUNK
-    from fastgan_jax.inference.video import check_video, write_video
+    from fastgan_jax.inference.video import HELD, check_video, write_video
     from fastgan_jax.utils.grids import image_grid
 
     check_video(arguments.out, arguments.fps, arguments.overwrite)
@@ -67,9 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
     parts = [interpolate_keyframes(own, arguments.frames, **way) for own in np.split(keyframes, tiles)]
     latents = np.stack(parts, axis=1)  # [frames, tiles, nz]
 
-    if arguments.out.suffix.lower() in (".gif", ".webp"):  # which hold all frames until the end
-        size = latents.shape[0] * tiles * sampler.resolution**2 * sampler.generator.channels
-        check_room(2 * size, "write an .mp4 or a folder, or fewer frames")
+    if arguments.out.suffix.lower() in HELD:
+        options.check_room_for(len(latents) * tiles, sampler, "write an .mp4 or a folder, or fewer frames")
 
     def frames() -> Iterator[Any]:
         together = max(1, CHUNK // tiles)  # in a device call

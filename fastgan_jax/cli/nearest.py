@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     options.add_shared(parser, "--run", "--step", "--data", "--net", "--weights")
     options.add_out(parser, "a .png file; the table goes into a .json of the same name", kind=options.png_path)
-    add("--num", type=options.count, default=16, metavar="N", help="samples (default: 16)")
+    add("--num", type=options.num_images, default=16, metavar="N", help="samples (default: 16)")
     add("--seed", type=options.seed, default=0, metavar="S", help="seed of the samples (default: 0)")
     add("--neighbors", "--neighbours", type=options.count, default=3, metavar="K", help="of each sample (default: 3)")
 
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
     out, beside = arguments.out, arguments.out.with_suffix(".json")
     check_outputs([out, beside], arguments.overwrite)
     sampler = options.load_generator(arguments)
+    options.check_room_for(arguments.num * (1 + arguments.neighbors), sampler, "give a smaller --num or --neighbors")
     decode = find_training_set(arguments.run, sampler.config, arguments.data)  # before a network is downloaded
     distance = PerceptualDistance(*options.load_network(arguments, sampler.config))
     training = decode()

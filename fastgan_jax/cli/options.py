@@ -88,6 +88,9 @@ def _type(read: Callable[[str], Any], rule: str, holds: Callable[[Any], bool] = 
 
 
 count = _type(int, "a whole number, at least 1", lambda value: value >= 1)
+num_images = _type(  # that are held at the same time
+    int, f"a whole number, at least 1 and at most {MOST_SEEDS}", lambda value: 1 <= value <= MOST_SEEDS
+)
 seed = _type(int, f"a whole number from 0 to {LARGEST_SEED}", lambda value: 0 <= value <= LARGEST_SEED)
 index = seed  # of an image, in the same range
 truncation = _type(float, "a number from 0.01 to 1", lambda value: 0.01 <= value <= 1)
@@ -221,6 +224,13 @@ def load_generator(arguments: argparse.Namespace) -> "Sampler":
     keep_compiled_programs()
     with announced(f"loading {arguments.run}"):
         return fastgan_jax.load(arguments.run, arguments.step)
+
+
+def check_room_for(count: int, sampler: "Sampler", cure: str) -> None:
+    """Checks that memory has room for so many images and a grid of them, before they are made; see `check_room`."""
+    from fastgan_jax.data.memory import check_room
+
+    check_room(2 * count * sampler.resolution**2 * sampler.generator.channels, cure)
 
 
 def load_network(arguments: argparse.Namespace, config: Any, *, otherwise: str = "") -> tuple[str, Any]:

@@ -62,7 +62,6 @@ def run(arguments: argparse.Namespace) -> None:
     """Generates the images and writes them."""
     import numpy as np
 
-    from fastgan_jax.data.memory import check_room
     from fastgan_jax.utils.grids import image_grid, save_png
 
     out, kind = arguments.out, arguments.out.suffix.lower()
@@ -81,9 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     sampler = options.load_generator(arguments)
     if kind == ".png":
-        check_room(
-            2 * len(drawn) * sampler.resolution**2 * sampler.generator.channels, "write a folder or a .zip, or fewer"
-        )
+        options.check_room_for(len(drawn), sampler, "write a folder or a .zip, or fewer")
     labels = class_labels(arguments.labels, drawn, sampler.generator.num_classes)
     facts = options.facts_of(arguments, sampler.step) | {"truncation": f"{arguments.truncation:g}"}
     if arguments.pick > 1:

@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
     resolutions = sampler.style_resolutions
     if arguments.resolutions:
         resolutions = sampler.check_style_resolutions(arguments.resolutions)
+    rows, columns = (1 + len(part if isinstance(part, list) else part.z) for part in chosen)
+    options.check_room_for(rows * columns, sampler, "give fewer of --content or --style")
     given = [latents_of(sampler, part, arguments.truncation) for part in chosen]
     label = options.label_of(arguments, sampler, given[0])
     content, style = (latents.z for latents in given)

@@ -19,6 +19,7 @@ from fastgan_jax.utils.images import rgb
 LEAST_FPS = 0.01  # a gif shows no frame for more than 655 seconds
 MOST_FPS = {".mp4": 100, ".gif": 50, ".webp": 100}  # browsers show a gif's frame of under 20 ms for 100
 MOST_PIXELS = {".mp4": 16384, ".gif": 65535, ".webp": 16383}  # a side
+HELD = (".gif", ".webp")  # in memory with all their frames until the end
 SMALLER = "make frames of fewer or smaller images, or give --out without a suffix, for a folder of PNGs"
 FRAME = "frame_{:06d}.png"  # in a folder
 MP4_QUALITY = "18"  # constant rate factor of x264, from 0 (lossless) to 51; 18 looks lossless

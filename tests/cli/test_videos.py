@@ -9,6 +9,7 @@ from PIL import Image
 from tool_modules import pixels, run, use_model, video_frames
 
 import fastgan_jax
+from fastgan_jax.data import memory
 from fastgan_jax.inference import restore
 from fastgan_jax.inference.interpolation import interpolate_keyframes
 
@@ -98,6 +99,39 @@ def test_videos_and_tables_name_bad_input(smoke_run, tmp_path, monkeypatch, caps
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["there.gif"]
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["sample", "--out", "x.png"], "write a folder or a .zip, or fewer"),
+        (["interpolate", "--out", "x.gif"], "write an .mp4 or a folder, or fewer frames"),
+        (["style-mix", "--out", "x.png"], "give fewer of --content or --style"),
+        (["progress", "--out", "x.gif"], "give a smaller --num, or write an .mp4 or a folder"),
+        (["progress", "--out", "frames"], "give a smaller --num"),
+        (["nearest", "--out", "x.png"], "give a smaller --num or --neighbors"),
+        (["compare", "--out", "x.png"], "give smaller --samples, or fewer runs"),
+    ],
+)
+def test_images_that_memory_has_no_room_for_are_refused_before_they_are_made(
+    smoke_run, tmp_path, monkeypatch, capsys, words, cure
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(memory, "free_memory", lambda: 100_000)
+    monkeypatch.setattr(fastgan_jax.Sampler, "generate", lambda *_, **__: pytest.fail("an image is made"))
+    command, *options = words
+    assert run(command, *(() if command == "compare" else ("--run",)), smoke_run, *options) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: this needs 0.0 GB of main memory") and error.endswith(f": {cure}\n")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("command", "option"), [("progress", "--num"), ("nearest", "--num"), ("compare", "--samples")])
+def test_a_slip_of_the_keyboard_is_no_number_of_images(smoke_run, tmp_path, capsys, command, option):
+    words = [*(() if command == "compare" else ("--run",)), smoke_run, "--out", tmp_path / "x.png", option, 1_000_001]
+    assert run(command, *words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {option} 1000001: must be a whole number, at least 1 and at most 1000000")
 
 
 def test_progress_shows_every_kept_checkpoint(smoke_run, tmp_path, monkeypatch, capsys):
