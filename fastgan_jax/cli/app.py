@@ -43,13 +43,17 @@ def to_the_last_line(function: Callable[..., int]) -> Callable[..., int]:
 
     @functools.wraps(function)
     def complete(*arguments: Any, **options: Any) -> int:
+        code = 0
         try:
             try:
-                return function(*arguments, **options)
+                code = function(*arguments, **options)
+                return code
             finally:
                 print(end="", flush=True)
         except OSError as error:  # stdout's, since `run_command` handles others
             silence(sys.stdout)
+            if code:  # the error was told
+                return code
             if isinstance(error, BrokenPipeError):
                 return CLOSED_PIPE
             say(f"error: stdout: {error.strerror}")

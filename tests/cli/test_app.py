@@ -142,11 +142,15 @@ def test_another_broken_pipe_is_told(capsys, monkeypatch):
     assert capsys.readouterr().err == "error: a file: Broken pipe\n"
 
 
-def test_a_full_disk_under_stdout_is_one_line():
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--help"], ["weights", "--list"]])
+def test_a_full_disk_under_stdout_is_one_line(words, unbuffered):
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "fastgan_jax", *words]
     with open("/dev/full", "w", encoding="utf-8") as full:
-        command = [sys.executable, "-m", "fastgan_jax", "--help"]
-        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert (result.returncode, result.stderr) == (2, "error: stdout: No space left on device\n")
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
+    assert result.returncode == 2
+    assert result.stderr in [f"error: {what}: No space left on device\n" for what in ("stdout", "a file")]
 
 
 def test_help_needs_no_docstrings():
