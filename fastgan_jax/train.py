@@ -20,7 +20,7 @@ from fastgan_jax.data.dataset import ImageSet, check_tasks, load_image_set
 from fastgan_jax.data.feed import feed, is_resident
 from fastgan_jax.errors import UserError
 from fastgan_jax.evaluation.diagnosis import diagnose, evaluations, ranking
-from fastgan_jax.evaluation.evaluator import GivenUp, evaluator_from_config, load_networks
+from fastgan_jax.evaluation.evaluator import GivenUp, evaluator_from_config, in_words, load_networks
 from fastgan_jax.gan.program import (
     FIRST_NONFINITE,
     GUARDED,
@@ -370,9 +370,8 @@ class _Training:
         started = time.perf_counter()
         log.info("iteration %d: evaluating %d samples ...", self.step, self.config.eval.num_samples)
         values = self.evaluator.evaluate(self._sampler())
-        numbers = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-        seconds = time.perf_counter() - started
-        log.info("iteration %d: %s (%s; %.0f s)", self.step, numbers, self.evaluator.description, seconds)
+        about = (self.evaluator.description, f"{time.perf_counter() - started:.0f} s")
+        log.info("iteration %d: %s (%s)", self.step, in_words(values), "; ".join(filter(None, about)))
         self.writer.scalars(self.step, {f"eval/{name}": value for name, value in values.items()})
         history, mirrored = evaluations(read_metrics(self.run.metrics)), self.config.data.flip
         for line in diagnose(history, ranking(history, self.config.eval.best_metric), mirrored=mirrored):

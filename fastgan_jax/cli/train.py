@@ -86,11 +86,15 @@ def run(arguments: argparse.Namespace) -> int:
         join(arguments.coordinator, arguments.num_processes, arguments.process_id)
     with ending_together():
         config, workdir = read_config(arguments), run_folder(arguments)
+        run = RunFolder(workdir)
         if config.data.get("path") == str(workdir.resolve()):
             open_source(config.data.path).close()  # which refuses a run folder, and says how to go on with it
             raise UserError(f"the run folder {workdir} is that of the images: choose another --workdir")
+        if config.data.get("path") and (folder := run.folder_of_own_images(config.data.path)):
+            raise UserError(f"{folder} is where the run writes images of its own: choose another --workdir")
         if arguments.mode == "train":
-            check_images_of_run(arguments, config, RunFolder(workdir))
+            run.restore_config()
+            check_images_of_run(arguments, config, run)
         with announced("starting"):
             configuration.validate(config)
             from fastgan_jax.data.dataset import check_source
@@ -194,6 +198,8 @@ def run_with_settings(arguments: argparse.Namespace, data: dict[str, str]) -> Pa
     from fastgan_jax.runs.folder import RunFolder, describe_source
 
     run = RunFolder(run_folder(arguments))
+    if arguments.mode == "train":
+        run.restore_config()
     source = run.source()
     if run.latest_step() is None or source is None or (arguments.mode != "train" and source != describe_source(data)):
         return None

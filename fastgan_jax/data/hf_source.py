@@ -78,12 +78,16 @@ class HuggingFaceSource(Source):
 
     def _image_column(self, rows: Any, chosen: str | None) -> str:
         features = rows.features
-        images = [name for name, feature in features.items() if isinstance(feature, self._datasets.Image)]
+        images = [
+            name
+            for name, feature in features.items()
+            if isinstance(feature, self._datasets.Image) or (isinstance(feature, dict) and _holds_images(feature))
+        ]
         if chosen is not None:
             if chosen not in features:
                 raise UserError(f"data.hf_column={chosen}: must be one of {', '.join(images or features)}")
             kind = features[chosen]
-            if chosen not in images and getattr(kind, "dtype", None) not in ("binary", "string"):
+            if chosen not in images and not _holds_images(kind):
                 raise UserError(f"data.hf_column={chosen} holds {kind}: must hold images, their bytes or their paths")
             return chosen
         if len(images) == 1:
@@ -95,7 +99,14 @@ class HuggingFaceSource(Source):
         image = self._rows[index][self._column]
         if image is None or (image["bytes"] is None and image["path"] is None):
             raise ValueError("there is no image in this row")
-        return image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
+        if image["bytes"] is not None:
+            return image["bytes"]
+        if "://" not in image["path"]:
+            return Path(image["path"]).read_bytes()
+        import fsspec  # of `datasets`, which leaves zips packed
+
+        with fsspec.open(image["path"], "rb") as file:
+            return file.read()
 
     def fingerprint(self) -> str:
         """Of contents, so that a copy or another machine's cache is the same set."""
@@ -155,9 +166,17 @@ class HuggingFaceSource(Source):
 def _import_datasets() -> Any:
     try:
         import datasets
+        from datasets import load_dataset  # noqa: F401 (which a folder `datasets` in the current one has not)
     except ImportError:
         raise UserError("data.hf needs the package datasets: pip install 'fastgan_jax[hf]'") from None
     return datasets
+
+
+def _holds_images(feature: Any) -> bool:
+    """Whether `datasets` can take what a column holds for images: bytes, paths, or both, as Parquet stores images."""
+    if isinstance(feature, dict):
+        return set(feature) == {"bytes", "path"}
+    return getattr(feature, "dtype", None) in ("binary", "string")
 
 
 def _size(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -253,9 +253,14 @@ def evaluator_from_config(config: Any, networks: Networks, data: ImageSet) -> Ev
     return Evaluator(config, networks, data.images, data.fingerprint, cache / "features", labels)
 
 
+def in_words(values: Mapping[str, float]) -> str:
+    """The numbers of an evaluation in one line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
 def evaluate_run(
     run: str | Path,
-    steps: Sequence[int | str],
+    steps: Sequence[int | str] | int | str,
     config: Any,
     images: str | Path | None = None,
     label: int | None = None,
@@ -272,6 +277,8 @@ def evaluate_run(
     """
     if not split_names(config.eval.metrics):
         raise UserError(f"eval.metrics is empty: give names of {', '.join(METRICS)}, joined by commas")
+    if isinstance(steps, str | int):
+        steps = [steps]
     steps = sorted({int(find_checkpoint(run, step).name) for step in steps})  # before anything is computed
     if label is not None and not 0 <= label < config.model.num_classes:
         known = f"classes 0 to {config.model.num_classes - 1}" if config.model.num_classes else "no classes"
@@ -294,8 +301,11 @@ def evaluate_run(
     evaluator = evaluator_from_config(config, networks, data)
     rows, figure = [], None
     with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
-        for sampler in Progress(load_each(run, steps), title="checkpoints", total=len(steps)):
-            rows.append({"step": sampler.step, **evaluator.evaluate(sampler)})
+        for sampler in (progress := Progress(load_each(run, steps), title="checkpoints", total=len(steps))):
+            values = evaluator.evaluate(sampler)
+            rows.append({"step": sampler.step, **values})
+            if len(steps) > 1:  # for who stops it before the end
+                progress.say(f"iteration {sampler.step}: {in_words(values)}")
     read = [row["step"] for row in rows]
     remarks += [UNREADABLE.format(step) for step in steps if step not in read]
     facts = {

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.checks import whole
 
 EASINGS = ("linear", "smooth")
 
@@ -46,6 +47,7 @@ def interpolate_keyframes(
     """
     if easing not in EASINGS:
         raise UserError(f"easing={easing!r}: must be one of {', '.join(EASINGS)}")
+    frames = whole(frames, "frames")
     if frames < 1 or not len(keyframes):
         raise UserError(f"{frames} frames between {len(keyframes)} keyframes: give at least 1 of each")
     fractions = np.arange(frames) / frames

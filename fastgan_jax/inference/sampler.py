@@ -18,7 +18,7 @@ from fastgan_jax.errors import UserError
 from fastgan_jax.inference.interpolation import interpolate_keyframes
 from fastgan_jax.inference.latents import SMALLEST_TRUNCATION, draw_latent
 from fastgan_jax.models.generator import LAST_EARLY_SIDE, SKIP_PAIRS, Generator
-from fastgan_jax.utils.checks import check_at_least_one, check_seed
+from fastgan_jax.utils.checks import check_at_least_one, check_seed, whole
 from fastgan_jax.utils.images import OverBatches, to_uint8
 
 CHUNK = 8  # images per device call: one program for every number of images, and the same rounding for each image
@@ -69,10 +69,9 @@ class Sampler:
         """
         if not SMALLEST_TRUNCATION <= truncation <= 1:
             raise UserError(f"truncation={truncation}: must be a number from {SMALLEST_TRUNCATION} to 1")
+        num, seed, first = whole(num, "num"), check_seed(seed, "seed"), check_seed(first, "first")
         if num < 0:
             raise UserError(f"num={num}: must be at least 0")
-        check_seed(seed, "seed")
-        check_seed(first, "first")
         check_seed(first + max(num, 1) - 1, "the last index")
         rows = [draw_latent(seed, first + i, self.z_dim, truncation) for i in range(num)]
         return np.array(rows, np.float32).reshape(num, self.z_dim)
@@ -90,9 +89,10 @@ class Sampler:
 
         Arguments as for `latents`; `labels` as for `generate`, by default every class in turn (index modulo classes).
         """
+        z = self.latents(num, seed, first=first, truncation=truncation)
         if labels is None and self.generator.num_classes:
-            labels = [index % self.generator.num_classes for index in range(first, first + num)]
-        return self.generate(self.latents(num, seed, first=first, truncation=truncation), labels=labels)
+            labels = [(int(first) + index) % self.generator.num_classes for index in range(len(z))]
+        return self.generate(z, labels=labels)
 
     def sample_by_class(self, num: int, seed: int = 0) -> tuple[np.ndarray, int | None]:
         """About `num` images of a conditional generator, a class in each row: the latents of a row are those of all.
@@ -253,7 +253,7 @@ class Sampler:
 def noise_keys(z: np.ndarray, noise_seed: int | None = None) -> np.ndarray:
     """Key data uint32 [N, 2] of the noise of latents float32 [N, nz]: a hash of each, or the same seed for all."""
     if noise_seed is not None:
-        check_seed(noise_seed, "noise_seed")
+        noise_seed = check_seed(noise_seed, "noise_seed")
         return np.tile(np.asarray([0, noise_seed], np.uint32), (len(z), 1))
     digests = [hashlib.blake2b(np.ascontiguousarray(row, "<f4").tobytes(), digest_size=8).digest() for row in z]
     return np.frombuffer(b"".join(digests), "<u4").astype(np.uint32).reshape(len(z), 2)

@@ -50,10 +50,11 @@ def write_report(run: str | Path, out: str | Path | None = None) -> Path:
         folder = run_of(run)
     if not folder.config.is_file():
         raise UserError(f"{run} is not a run folder: there is no config.json in it")
-    record = _attempt(lambda: _read_record(folder.config))
-    lines = _attempt(lambda: _read_lines(folder.metrics))
+    record = _attempt(lambda: _read_record(folder.config), folder.config)
+    lines = _attempt(lambda: _read_lines(folder.metrics), folder.metrics)
     config = record["config"] if record else {}
-    afterwards = _attempt(lambda: read_json(folder.evaluation)) if folder.evaluation.exists() else {}
+    is_evaluated = folder.evaluation.exists()
+    afterwards = _attempt(lambda: read_json(folder.evaluation), folder.evaluation) if is_evaluated else {}
     history = None if lines is None else evaluations(lines)
     sections = (
         _section("Status", _status, folder, record),
@@ -93,12 +94,12 @@ def refresh_report(run: str | Path, written: Iterable[Path]) -> Path | None:
     return write_report(run if as_given else folder.path) if is_part else None
 
 
-def _attempt(function: Callable[[], Any]) -> Any:
-    """The result, or None if anything fails: a report is made of what can be read."""
+def _attempt(function: Callable[[], Any], path: Path | None = None) -> Any:
+    """The result, or None if anything fails, such as reading `path`: a report is made of what can be read."""
     try:
         return function()
     except Exception as error:  # noqa: BLE001 (files of a run may be damaged in any way)
-        log.warning("a part of the report is left out (%s: %s)", type(error).__name__, error)
+        log.warning("a part of the report is left out (%s: %s)", path or type(error).__name__, error)
         return None
 
 

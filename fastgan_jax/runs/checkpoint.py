@@ -44,6 +44,7 @@ PASSING = ("RESOURCE_EXHAUSTED", "UNAVAILABLE", "DEADLINE_EXCEEDED")  # in messa
 REASONS = {  # parts of messages of Orbax and TensorStore, and what they mean
     "structures do not match": "its state has other parts, as of another version or other settings",
     **dict.fromkeys(("DATA_LOSS", "OUT_OF_RANGE", "error while reading array"), "its arrays are damaged"),
+    "has no attribute 'tree'": "files of it are missing or empty, as of an incomplete copy",
 }
 
 log = logging.getLogger(__name__)
@@ -75,9 +76,10 @@ class Checkpoints:
         # Orbax would do this in a thread that fails when the process ends before it.
         for unfinished in self.directory.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*") if jax.process_index() == 0 else ():
             shutil.rmtree(unfinished, ignore_errors=True)
-        rank_of = _ranking(best_metric)  # without best_fn, Orbax does not write metrics
-        policy = _preservation(keep, rank_of)
-        options = ocp.CheckpointManagerOptions(preservation_policy=policy, best_fn=rank_of, best_mode="min")
+        self._keep, self._cannot_delete = keep, set()
+        # Without best_fn, Orbax does not write metrics. It is not to delete anything: a folder that cannot be deleted
+        # would be a checkpoint that could not be written.
+        options = ocp.CheckpointManagerOptions(best_fn=_ranking(best_metric), best_mode="min")
         self._link = contextlib.ExitStack()
         path = self._link.enter_context(plain_path(self.directory))
         names = ("state", "sampler", "config", "data")
@@ -89,6 +91,7 @@ class Checkpoints:
     def __exit__(self, *exception: object) -> None:
         with self._link, self._write_errors():
             self._manager.close()
+            self._delete_outdated()
 
     def save(
         self,
@@ -125,9 +128,31 @@ class Checkpoints:
             self._manager.save(step, args=items, metrics=metrics and dict(metrics), force=True)
 
     def wait(self) -> None:
-        """Waits until everything is on disk; UserError if it could not be written, say because the disk is full."""
+        """Waits until everything is on disk, and deletes what is not kept.
+
+        Raises:
+            UserError: if it could not be written, say because the disk is full.
+        """
         with self._write_errors():
             self._manager.wait_until_finished()
+        if self._delete_outdated():
+            _wait_for_all_processes("outdated checkpoints")
+            self._manager.reload()
+
+    def _delete_outdated(self) -> bool:
+        """Deletes the checkpoints that are not kept, if there are any; the log names those that cannot be deleted."""
+        steps = self.steps()
+        kept = steps if self._keep is None else {0, *steps[-self._keep :], self._manager.best_step()}
+        outdated = sorted(set(steps) - set(kept))
+        for step in outdated if jax.process_index() == 0 else ():
+            folder = self.directory / str(step)
+            try:
+                shutil.rmtree(folder)
+            except OSError as error:
+                if folder.exists() and step not in self._cannot_delete:
+                    self._cannot_delete.add(step)
+                    log.warning("the old checkpoint %s cannot be deleted (%s): delete it yourself", folder, gist(error))
+        return bool(outdated)
 
     def steps(self) -> list[int]:
         """The steps on disk, ascending."""
@@ -221,7 +246,7 @@ class Checkpoints:
             raise
         except (ValueError, OSError, RuntimeError) as error:
             full = any(text in str(error) for text in ("RESOURCE_EXHAUSTED", "No space left"))
-            cause = "the disk is full" if full else _reason(error)
+            cause = "the disk is full" if full else gist(error)
             problem = f"a checkpoint in {self.directory} could not be written ({cause})"
             raise UserError(f"{problem}: free some space; the older ones are intact") from error
 
@@ -283,7 +308,7 @@ def find_checkpoint(path: str | Path, step: int | str = "latest") -> Path:
         UserError: if there is none, naming those that are there, or `path` is a checkpoint and `step` names another.
     """
     path = user_path(path)
-    if isinstance(step, str) and step.isdecimal():
+    if isinstance(step, str) and step.isdecimal() or isinstance(step, float) and step.is_integer():
         step = int(step)
     if path.name.isdecimal() and (path / "sampler").is_dir():
         if step not in ("latest", int(path.name)):
@@ -524,16 +549,6 @@ def _abstract(tree: Any) -> Any:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     return jax.tree.map(abstract, tree)
-
-
-def _preservation(keep: int | None, rank_of: Callable[[Mapping[str, float]], float]) -> Any:
-    from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
-
-    if keep is None:
-        return policies.PreserveAll()
-    # Orbax keeps the last of the sorted; a low rank is good.
-    best = policies.BestN(get_metric_fn=rank_of, reverse=True, n=1, keep_checkpoints_without_metrics=False)
-    return policies.AnyPreservationPolicy([policies.LatestN(keep), policies.CustomSteps([0]), best])
 
 
 def _ranking(name: str) -> Callable[[Mapping[str, float]], float]:

@@ -46,6 +46,11 @@ class RunFolder:
         """File of the grid of reconstructions after `step` iterations."""
         return self.reconstructions / f"{step:09d}.png"
 
+    def folder_of_own_images(self, path: str | Path) -> Path | None:
+        """The folder in which the run writes images, if `path` is that one or lies in it."""
+        own = (self.samples, self.reconstructions)
+        return next((folder for folder in own if Path(path).resolve().is_relative_to(folder.resolve())), None)
+
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint; None without one."""
         try:
@@ -59,6 +64,15 @@ class RunFolder:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             return describe_source(json.loads(self.config.read_text(encoding="utf-8"))["config"]["data"])
         return None
+
+    def restore_config(self) -> None:
+        """Writes config.json anew, from the newest checkpoint, if a run has lost it, or it is damaged."""
+        if (step := self.latest_step()) is None or self.source() is not None:
+            return
+        with contextlib.suppress(OSError, ValueError):  # reading the checkpoint says what is damaged there
+            saved = (self.checkpoints / str(step) / "config" / "metadata").read_text(encoding="utf-8")
+            write_json(self.config, {"config": json.loads(saved)})
+            log.warning("%s was missing or damaged: it is written anew, from checkpoint %d", self.config, step)
 
     def image_names(self) -> set[str] | None:
         """The image files that the run was last trained on, readable or not; None if that is not known."""
@@ -120,8 +134,13 @@ class RunFolder:
         """
         import fcntl
 
+        folders = (self.path, self.samples, self.reconstructions, self.checkpoints)
+        for folder in folders:
+            if folder.is_symlink() and not folder.exists():
+                problem = f"{folder} is a link to {os.readlink(folder)}, which is not there"
+                raise UserError(f"{problem}: mount its disk, or choose another --workdir")
         with explained(f"run folder {self.path} cannot be written", "choose another --workdir"):
-            for folder in (self.path, self.samples, self.reconstructions, self.checkpoints):
+            for folder in folders:
                 folder.mkdir(parents=True, exist_ok=True)
             file = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
         with file:

@@ -135,11 +135,12 @@ class WeightsAndBiases(Logger):
     def check(cls) -> None:
         try:
             import wandb
+            from wandb import setup  # which a folder `wandb` in the current one has not
         except ImportError:
             cure = "pip install 'fastgan_jax[wandb]', or leave wandb out of train.loggers"
             raise UserError(f"train.loggers=wandb needs the package wandb: {cure}") from None
         try:
-            if wandb.setup().settings.mode in ("online", "shared"):
+            if setup().settings.mode in ("online", "shared"):
                 wandb.login()
         except Exception as error:  # noqa: BLE001 (of its settings too)
             raise cls._refused(error) from None

@@ -9,6 +9,7 @@ from types import FrameType
 from typing import Any
 
 SWALLOWING = ("_xla_gc_callback", "__del__")  # functions whose exceptions Python prints and ignores; the first is JAX's
+EXTENSIONS = "ExtensionFileLoader."  # the class that imports compiled modules: those of JAX may crash on an exception
 RETRY_SECONDS = 0.05
 # What asks a run to stop: the system or a scheduler, a terminal that was closed, and Ctrl-C.
 STOPPING = {
@@ -41,7 +42,7 @@ def interruptible() -> Iterator[None]:
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         while frame is not None:
-            if frame.f_code.co_name in SWALLOWING:
+            if frame.f_code.co_name in SWALLOWING or frame.f_code.co_qualname.startswith(EXTENSIONS):
                 threading.Timer(RETRY_SECONDS, signal.raise_signal, [number]).start()
                 return
             frame = frame.f_back

@@ -7,8 +7,16 @@ from fastgan_jax.errors import UserError
 LARGEST_SEED = 2**32 - 1
 
 
-def check_seed(seed: int, name: str) -> int:
-    """The seed itself; a UserError that names the option or argument if it is not from 0 to LARGEST_SEED."""
+def whole(value: float, name: str) -> int:
+    """A whole number, perhaps given as 4.0; a UserError that names the option or argument if it is not one."""
+    if value != int(value):
+        raise UserError(f"{name}={value}: must be a whole number")
+    return int(value)
+
+
+def check_seed(seed: float, name: str) -> int:
+    """The seed as an int; a UserError that names the option or argument if it is not from 0 to LARGEST_SEED."""
+    seed = whole(seed, name)
     if not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"{name}={seed}: must be from 0 to {LARGEST_SEED}")
     return seed

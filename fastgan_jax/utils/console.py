@@ -171,14 +171,14 @@ class _Elapsed:
     """What is being done and for how long: one changing line on a terminal, elsewhere a line now and then."""
 
     def __init__(self, title: str):
-        self._title, self._start, self._next, self._bar = title, time.perf_counter(), SHOWN_AFTER_SECONDS, None
+        self._title, self._start, self._next = title, time.perf_counter(), SHOWN_AFTER_SECONDS
+        self._bar, self._open = None, contextlib.ExitStack()
 
     def __enter__(self) -> "_Elapsed":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._open.close()
 
     def show(self) -> None:
         """Shows it, if it is time to."""
@@ -186,14 +186,23 @@ class _Elapsed:
         if seconds < self._next:
             return
         if on_terminal():
-            from tqdm import tqdm
-
             self._next += BAR_SECONDS
-            self._bar = self._bar or tqdm(bar_format="{desc}", leave=False)
+            if self._bar is None:  # a bar without a total has no truth value
+                self._bar = _opened_bar(self._open, bar_format="{desc}", leave=False)
             self._bar.set_description_str(f"{self._title} ... {seconds:.0f} s")
         else:
             say(f"{self._title} ... {seconds:.0f} s")
             self._next += LINE_SECONDS
+
+
+def _opened_bar(stack: contextlib.ExitStack, **options: Any) -> Any:
+    """A bar of tqdm, open as long as `stack`; log lines go above it, not into it."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    bar = stack.enter_context(tqdm(**options))
+    stack.enter_context(logging_redirect_tqdm())
+    return bar
 
 
 class NotebookImage:
@@ -246,14 +255,10 @@ class Progress:
         self._shown_at = time.perf_counter()
         self._note, self._bar, self._open = "", None, contextlib.ExitStack()
         if on_terminal() or in_notebook():
-            from tqdm import tqdm
-            from tqdm.contrib.logging import logging_redirect_tqdm
-
             delay = SHOWN_AFTER_SECONDS if passing else 0
             width = {"dynamic_ncols": True} if on_terminal() else {"ncols": NOTEBOOK_COLUMNS}
             options = {"leave": not passing, "delay": delay, "mininterval": BAR_SECONDS, **width}
-            self._bar = self._open.enter_context(tqdm(total=self._total, initial=initial, desc=title, **options))
-            self._open.enter_context(logging_redirect_tqdm())  # log lines go above the bar, not into it
+            self._bar = _opened_bar(self._open, total=self._total, initial=initial, desc=title, **options)
 
     def __enter__(self) -> "Progress":
         return self
@@ -266,6 +271,13 @@ class Progress:
             for item in self._items:
                 yield item
                 self.update()
+
+    def say(self, text: str) -> None:
+        """Writes a line that stays, above the bar."""
+        if self._bar is None:
+            say(text)
+        else:
+            self._bar.write(text, file=sys.stderr)
 
     def note(self, text: str) -> None:
         """Shows this text, such as the latest losses, from the next update on."""

@@ -1,6 +1,9 @@
 """fastgan train: which configuration, which run folder, exit codes, the dry run."""
 
+import contextlib
 import json
+import os
+import pty
 import re
 import shlex
 import shutil
@@ -160,6 +163,18 @@ def test_a_run_goes_on_with_its_own_settings(started, images):
     assert run("train", images, "--workdir", "demo") == 0 and started["config"].model.ngf == 9, "not the preset demo"
 
 
+def test_a_run_that_has_lost_its_settings_goes_on(started, images, caplog):
+    folder = make_run(Path("runs/my cats.v2"), images, 5, ["0.png", "1.png"])
+    saved = json.loads((folder / "config.json").read_text())["config"]
+    (folder / "checkpoints" / "5" / "config").mkdir()
+    (folder / "checkpoints" / "5" / "config" / "metadata").write_text(json.dumps(saved))
+    for words in ([images], [images, "--preset", "cpu128", "--config.model.ngf=9"]):
+        (folder / "config.json").write_text("")
+        assert run("train", *words) == 0 and started["config"].model.ngf == 9
+        assert json.loads((folder / "config.json").read_text()) == {"config": saved}
+    assert caplog.text.count("config.json was missing or damaged") == 2
+
+
 def test_a_run_on_other_images_is_refused_with_two_commands(started, images, tmp_path, capsys):
     other = tmp_path / "elsewhere" / images.name
     shutil.copytree(images, other)
@@ -194,6 +209,10 @@ def test_a_finished_run_is_not_taken_for_one_on_new_images(started, images, caps
 def test_a_run_does_not_lie_among_its_own_images(started, images, capsys):
     assert run("train", images, "--workdir", images) == 2 and not started
     assert f"the run folder {images} is that of the images: choose another --workdir" in capsys.readouterr().err
+    (images / "samples").mkdir()
+    Image.new("RGB", (8, 8)).save(images / "samples" / "0.png")
+    assert run("train", images / "samples", "--workdir", images) == 2 and not started
+    assert f"{images / 'samples'} is where the run writes images of its own: choose" in capsys.readouterr().err
     folder = make_run(Path("runs/mine"), images, 5, ["0.png", "1.png"])
     assert run("train", folder) == 2 and not started
     assert "is a run folder, with images that were made: name the folder of the images" in capsys.readouterr().err
@@ -305,6 +324,23 @@ def test_a_signal_while_images_are_decoded_is_one_line(tmp_path, process_environ
     got, lines = interrupted(tmp_path, process_environment, command, decoding, number)
     assert got == code and lines[-1] == "stopped"
     assert not list((tmp_path / "cache").rglob("*.part*")), "nothing stays of what was begun"
+
+
+@pytest.mark.slow
+def test_on_a_terminal_a_bar_shows_how_far_it_is(tmp_path, process_environment):
+    environment = process_environment | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "fastgan_jax", "train", "--preset", "smoke", "--workdir", "run"]
+    terminal, stderr = pty.openpty()
+    process = subprocess.Popen(command, stderr=stderr, cwd=tmp_path, env=environment)
+    os.close(stderr)
+    shown = b""
+    with contextlib.suppress(OSError):  # at its end
+        while part := os.read(terminal, 2**16):
+            shown += part
+    os.close(terminal)
+    shown = shown.decode()
+    assert process.wait() == 0 and "Traceback" not in shown, shown
+    assert "\rcompiling ... " in shown and "4/4 [" in shown and "finished: 4 iterations" in shown
 
 
 @pytest.mark.slow

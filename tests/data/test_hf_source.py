@@ -1,6 +1,9 @@
 """Data sets of the library `datasets`, without a network."""
 
 import io
+import sys
+import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -68,6 +71,27 @@ def test_a_folder_of_parquet_files_and_one_of_images_are_the_same_set(tmp_path):
     assert first.fingerprint() == second.fingerprint()
     (tmp_path / "images" / "train" / "2.png").write_bytes(png(RED))
     assert source(tmp_path / "images").fingerprint() != first.fingerprint()
+
+
+def test_a_folder_of_a_zip_is_read(tmp_path):
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    with zipfile.ZipFile(tmp_path / "set" / "train" / "all.zip", "w") as file:
+        for index, color in enumerate(COLORS):
+            file.writestr(f"{index}.png", png(color))
+    assert colors(source(tmp_path / "set")) == [*COLORS]
+
+
+def test_images_that_are_not_marked_as_such(tmp_path):
+    rows = [{"bytes": png(color), "path": f"{index}.png"} for index, color in enumerate(COLORS)]
+    datasets.Dataset.from_dict({"image": rows, "size": [12] * 3}).to_parquet(tmp_path / "a.parquet")
+    for fields in ({}, {"column": "image"}):
+        assert colors(source(tmp_path / "a.parquet", **fields)) == [*COLORS]
+
+
+def test_a_folder_of_the_packages_name_is_not_the_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", types.ModuleType("datasets"))
+    with pytest.raises(UserError, match=r"needs the package datasets: pip install 'fastgan_jax\[hf\]'"):
+        source(tmp_path)
 
 
 def test_a_saved_set_with_named_columns(tmp_path):

@@ -313,6 +313,25 @@ def test_real_images_are_called_by_what_they_are(smoke_run, config, tmp_path, mo
 
 
 @pytest.mark.slow
+def test_of_several_checkpoints_each_is_said_at_once(smoke_run, config, capsys, monkeypatch):
+    config = config.copy_and_resolve_references()
+    config.eval.metrics = "layout"
+    usual = evaluate.Evaluator.evaluate
+
+    def stopped(self, sampler):
+        if sampler.step == 4:
+            raise KeyboardInterrupt
+        return usual(self, sampler)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(evaluate.Evaluator, "evaluate", stopped)
+        evaluate.evaluate_run(smoke_run, [0, 4], config)
+    assert re.search(r"^iteration 0: layout \d", capsys.readouterr().err, re.MULTILINE)
+    assert evaluate.evaluate_run(smoke_run, "latest", config).rows[0]["step"] == 4
+    assert "iteration 4" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_the_same_evaluation_gives_the_same_digits(smoke_run, config):
     first, second = (evaluate.evaluate_run(smoke_run, ["latest"], config) for _ in range(2))
     assert first[:2] == second[:2]

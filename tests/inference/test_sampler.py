@@ -36,6 +36,13 @@ def test_an_image_does_not_depend_on_what_else_is_sampled(sampler):
     assert many.shape == (CHUNK + 3, 64, 64, 3) and many.dtype == np.uint8
 
 
+def test_whole_numbers_may_be_floats(sampler):
+    z = sampler.latents(np.float64(2), 3.0, first=1.0)
+    np.testing.assert_array_equal(z, sampler.latents(2, 3, first=1))
+    np.testing.assert_array_equal(sampler.sample(2.0, 3.0, first=1.0), sampler.sample(2, 3, first=1))
+    np.testing.assert_array_equal(sampler.interpolate(z, 2.0), sampler.interpolate(z, 2))
+
+
 def test_images_differ_between_indices_and_seeds(sampler):
     images = np.concatenate([sampler.sample(3, seed=0), sampler.sample(3, seed=1)])
     assert len({image.tobytes() for image in images}) == 6
@@ -141,6 +148,9 @@ def test_bad_arguments_are_named(sampler):
         (lambda: sampler.sample(-3), "num=-3: must be at least 0"),
         (lambda: sampler.generate(np.full((1, 8), np.nan)), "latents hold numbers that are not finite"),
         (lambda: sampler.generate(np.zeros((1, 8)), noise_seed=-1), "noise_seed=-1: must be from 0"),
+        (lambda: sampler.generate(np.zeros((1, 8)), noise_seed=1.9), "noise_seed=1.9: must be a whole number"),
+        (lambda: sampler.sample(4.5), "num=4.5: must be a whole number"),
+        (lambda: sampler.interpolate(np.zeros((2, 8)), 2.5), "frames=2.5: must be a whole number"),
     ):
         with pytest.raises(UserError, match=message):
             call()

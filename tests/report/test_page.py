@@ -356,7 +356,7 @@ def test_the_tool_replaces_only_its_own_page_unasked(run, tmp_path, capsys):
     assert tool.main(["--run", str(run), "--out", str(out), "--overwrite"]) == 0
 
 
-def test_what_tools_leave_in_the_run_folder_goes_in(run):
+def test_what_tools_leave_in_the_run_folder_goes_in(run, caplog):
     text = page(write_report(run)).text
     for command in (
         f"fastgan nearest --run '{run}' --out '{run}/nearest.png'",
@@ -377,6 +377,7 @@ def test_what_tools_leave_in_the_run_folder_goes_in(run):
     assert "none was made while training (eval.every)" in found.text and "evaluation.json" not in found.text
     (run / "evaluation.json").write_text(json.dumps(judged | {"checkpoints": []}))
     assert "This part could not be read and is left out." in page(write_report(run)).text
+    assert f"a part of the report is left out ({run / 'evaluation.json'}:" in caplog.text
 
 
 def test_the_network_that_the_page_names_is_the_one_that_evaluate_takes(run, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import textwrap
 import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +105,25 @@ def test_newest_and_first_are_kept(tmp_path):
         assert checkpoints.latest_step() == 4
 
 
+def test_an_old_checkpoint_that_cannot_be_deleted_does_not_end_the_run(tmp_path, monkeypatch, caplog):
+    delete = shutil.rmtree
+
+    def failing(path, *arguments, **options):
+        if Path(path).name == "1":
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+        delete(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", failing)
+    with Checkpoints(tmp_path / "checkpoints", keep=1) as checkpoints:
+        for step in range(5):
+            save(checkpoints, step)
+        checkpoints.wait()
+        assert checkpoints.steps() == [0, 1, 4], "the others are deleted"
+        save(checkpoints, 5)
+    assert checkpoint_steps(tmp_path) == [0, 1, 5]
+    assert caplog.text.count("1 cannot be deleted ([Errno 16] Device or resource busy): delete it yourself") == 1
+
+
 def test_saving_a_step_again_changes_nothing(run):
     with Checkpoints(run / "checkpoints", keep=None) as checkpoints:
         other = make_state(7)
@@ -126,6 +146,7 @@ def test_sampler_is_found_by_run_folder_or_step(run):
         (run, "latest", 2),
         (run, "1", 1),
         (run / "checkpoints", 1, 1),
+        (run, np.float64(1), 1),
         (run / "checkpoints" / "1", "latest", 1),
     ]:
         variables, _, found = load_sampler(path, step)
@@ -138,6 +159,7 @@ def test_sampler_is_found_by_run_folder_or_step(run):
     [
         ("nothing", "latest", "nothing holds no checkpoint: give a run folder"),
         ("", 7, "has no checkpoint 7; it has 0, 1, 2"),
+        ("", 1.5, "has no checkpoint 1.5; it has 0, 1, 2"),
         ("", "best", "has no best checkpoint"),
         ("checkpoints/1", 2, "1 is one checkpoint, not 2: give the run folder, or leave the step out"),
         ("checkpoints/1", "best", "1 is one checkpoint, not best"),
@@ -340,6 +362,17 @@ def test_a_step_may_be_damaged_twice(run):
             checkpoints.restore(make_state(0))
             save(checkpoints, 2)
         assert (run / "checkpoints" / expected).is_dir()
+
+
+def test_an_incomplete_copy_is_called_that(run):
+    (run / "checkpoints" / "2" / "sampler" / "manifest.ocdbt").write_bytes(b"")
+    for file in (run / "checkpoints" / "1" / "sampler").glob("*"):
+        delete = shutil.rmtree if file.is_dir() else os.remove
+        delete(file)
+    for step in (1, 2):
+        message = rf"{step} cannot be read \(sampler: files of it are missing or empty, as of an incomplete copy\)"
+        with pytest.raises(UserError, match=message):
+            load_sampler(run, step)
 
 
 def test_a_full_disk_is_said(run):

@@ -36,6 +36,37 @@ def test_a_second_run_is_refused_until_the_first_ends(tmp_path):
         assert (tmp_path / "checkpoints").is_dir()
 
 
+def test_a_lost_configuration_is_that_of_the_newest_checkpoint(tmp_path, caplog):
+    run = RunFolder(tmp_path)
+    run.restore_config()
+    assert not run.config.exists(), "there is no checkpoint"
+    for step in (5, 10):
+        (run.checkpoints / str(step) / "config").mkdir(parents=True)
+        saved = {"data": {"path": f"/images{step}"}}
+        (run.checkpoints / str(step) / "config" / "metadata").write_text(json.dumps(saved))
+    for damaged in (None, "", "{}"):
+        if damaged is not None:
+            run.config.write_text(damaged)
+        run.restore_config()
+        assert run.source() == "/images10"
+    assert caplog.text.count("config.json was missing or damaged: it is written anew, from checkpoint 10") == 3
+    before = run.config.read_bytes()
+    (run.checkpoints / "11").mkdir()
+    run.restore_config()
+    assert run.config.read_bytes() == before
+    run.config.unlink()
+    run.restore_config()
+    assert not run.config.exists(), "that of checkpoint 11 cannot be read"
+
+
+def test_a_link_to_a_disk_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").symlink_to(tmp_path / "disk" / "checkpoints")
+    message = f"checkpoints is a link to {tmp_path}/disk/checkpoints, which is not there: mount its disk"
+    with pytest.raises(UserError, match=message), RunFolder(tmp_path / "run").lock():
+        pass
+
+
 @pytest.mark.parametrize("number", [37, 38, 95])  # ENOLCK, ENOSYS and EOPNOTSUPP of Linux
 def test_a_folder_without_locks_is_used_and_the_log_says_so(tmp_path, monkeypatch, caplog, number):
     def no_locks(*_):

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -163,9 +163,10 @@ def changed(loggers):
 
 
 def test_a_missing_package_is_named_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(UserError, match=r"needs the package wandb: pip install 'fastgan_jax\[wandb\]'"):
-        train_and_evaluate(changed("wandb"), str(tmp_path / "run"))
+    for module in (None, ModuleType("wandb")):  # a folder `wandb` in the current one is such a module
+        monkeypatch.setitem(sys.modules, "wandb", module)
+        with pytest.raises(UserError, match=r"needs the package wandb: pip install 'fastgan_jax\[wandb\]'"):
+            train_and_evaluate(changed("wandb"), str(tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 

@@ -71,6 +71,23 @@ def test_a_signal_is_not_lost_where_python_ignores_exceptions():
             time.sleep(0.01)
 
 
+def test_a_compiled_module_is_imported_to_its_end():
+    class ExtensionFileLoader:  # as the import system calls it
+        def create_module(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            imported.append(1)
+
+    ExtensionFileLoader.create_module.__code__ = ExtensionFileLoader.create_module.__code__.replace(
+        co_qualname="ExtensionFileLoader.create_module"
+    )
+    imported = []
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        ExtensionFileLoader().create_module()
+        assert imported == [1]
+        for _ in range(1000):
+            time.sleep(0.01)
+
+
 def test_other_handlers_stay():
     received = []
     signal.signal(signal.SIGTERM, lambda number, frame: received.append(number))

@@ -18,12 +18,12 @@ from fastgan_jax.utils.console import NotebookImage, Progress, announced, at_onc
 
 @pytest.fixture
 def plain(monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(console, "on_terminal", lambda: False)
 
 
 @pytest.fixture
 def terminal(monkeypatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(console, "on_terminal", lambda: True)
 
 
 def test_without_a_terminal_there_is_a_line_now_and_then(plain, capsys, monkeypatch):
@@ -49,7 +49,16 @@ def test_a_terminal_has_a_bar(terminal, capsys):
         progress.note("loss/d 1.250")
         progress.update(8)
     shown = capsys.readouterr().err
-    assert "10/10" in shown and "images/s  loss/d 1.250" in shown
+    assert "100%|" in shown and "10/10" in shown and "images/s  loss/d 1.250" in shown
+
+
+@pytest.mark.parametrize("where", ["plain", "terminal"])
+def test_lines_stay_above_the_bar(where, request, capsys):
+    request.getfixturevalue(where)
+    with Progress(title="checkpoints", total=2) as progress:
+        progress.update()
+        progress.say("iteration 5: kid 1.0")
+        assert "iteration 5: kid 1.0\n" in capsys.readouterr().err
 
 
 def test_a_passing_bar_is_not_shown_for_short_work(terminal, capsys):
@@ -92,6 +101,23 @@ def test_watched_work_shows_for_how_long_it_has_run(where, request, capsys, monk
     monkeypatch.setattr(console, "SHOWN_AFTER_SECONDS", 0.01)
     watched("compiling", lambda: time.sleep(0.5))
     assert "compiling ... 0 s" in capsys.readouterr().err
+
+
+def test_a_terminal_shows_watched_work_in_one_line_below_the_log(terminal, capsys, monkeypatch):
+    for name in ("SHOWN_AFTER_SECONDS", "BAR_SECONDS", "WATCH_SECONDS"):
+        monkeypatch.setattr(console, name, 0.01)
+    show_log(logging.INFO)
+
+    def work() -> None:
+        time.sleep(0.5)
+        logging.getLogger("fastgan_jax").info("compiled")
+        time.sleep(0.5)
+
+    watched("compiling", work)
+    shown = capsys.readouterr().err
+    assert shown.count("compiling ... 0 s") > 2 and "compiling ... 1 s" in shown, "it goes on"
+    before, after = shown.split("compiled\n")
+    assert before.endswith("\r") and before.split("\r")[-2].isspace() and "compiling" in after, "the line was cleared"
 
 
 STUBBORN = """
