@@ -86,10 +86,10 @@ def nobody_reads() -> bool:
 
 
 def on_terminal() -> bool:
-    """Whether stderr is a terminal, where lines can change in place."""
+    """Whether stderr is a terminal, where lines can change in place; not one without a width, as in some containers."""
     try:
-        return sys.stderr.isatty()
-    except (AttributeError, ValueError):  # there is none, or it is closed
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (AttributeError, ValueError, OSError):  # there is none, or it is closed
         return False
 
 

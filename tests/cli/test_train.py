@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -327,10 +328,12 @@ def test_a_signal_while_images_are_decoded_is_one_line(tmp_path, process_environ
 
 
 @pytest.mark.slow
-def test_on_a_terminal_a_bar_shows_how_far_it_is(tmp_path, process_environment):
+@pytest.mark.parametrize("columns", [120, 0])
+def test_a_terminal_shows_how_far_it_is(tmp_path, process_environment, columns):
     environment = process_environment | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "fastgan_jax", "train", "--preset", "smoke", "--workdir", "run"]
     terminal, stderr = pty.openpty()
+    termios.tcsetwinsize(stderr, (30, columns))
     process = subprocess.Popen(command, stderr=stderr, cwd=tmp_path, env=environment)
     os.close(stderr)
     shown = b""
@@ -340,7 +343,8 @@ def test_on_a_terminal_a_bar_shows_how_far_it_is(tmp_path, process_environment):
     os.close(terminal)
     shown = shown.decode()
     assert process.wait() == 0 and "Traceback" not in shown, shown
-    assert "\rcompiling ... " in shown and "4/4 [" in shown and "finished: 4 iterations" in shown
+    in_place = ("\rcompiling ... " in shown, "4/4 [" in shown)
+    assert in_place == (columns > 0,) * 2 and "finished: 4 iterations" in shown
 
 
 @pytest.mark.slow

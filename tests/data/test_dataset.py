@@ -1,7 +1,6 @@
 """Training sets: messy files, decoded once, with their faults named."""
 
 import logging
-import sys
 import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from PIL import Image
 from fastgan_jax.data import dataset, decode
 from fastgan_jax.data.demo import draw_demo_image
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils import console
 
 
 def test_a_folder_is_read_with_its_faults_named(folder, tmp_path, caplog):
@@ -91,7 +91,7 @@ def test_images_wait_in_bounded_number():
 def test_decoding_shows_a_bar_in_a_terminal_only(folder, tmp_path, capsys, monkeypatch):
     load(tmp_path, path=str(folder))
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(console, "on_terminal", lambda: True)
     load(tmp_path, path=str(folder), resolution=8)
     assert "6/6" in capsys.readouterr().err
 
