@@ -140,7 +140,7 @@ def seeds(text: str) -> Seeds:
 SHARED = {
     "--run": {"type": run, "required": True, "metavar": "DIR", "help": "run or checkpoint folder, or hf://USER/NAME"},
     "--step": {"type": step, "default": "latest", "help": "latest (default), best, or an iteration"},
-    "--overwrite": {"action": "store_true", "help": "replace an existing result as a whole"},
+    "--overwrite": {"action": "store_true", "help": "replace existing files"},
     "--truncation": {
         **{"type": truncation, "default": 1.0, "metavar": "T"},
         "help": "below 1: resample values of the latents beyond 2 T, and keep each latent's length (default: 1)",

@@ -7,7 +7,6 @@ the best of the indices K n to K n + K - 1, and its PNG names the index.
 import argparse
 import itertools
 import logging
-import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from fastgan_jax.cli import options
 from fastgan_jax.errors import UserError
 from fastgan_jax.utils.checks import LARGEST_SEED
 from fastgan_jax.utils.console import Progress
-from fastgan_jax.utils.files import check_outputs, remove_former, replacing
+from fastgan_jax.utils.files import check_outputs, replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,14 +97,9 @@ def run(arguments: argparse.Namespace) -> None:
     else:
         for name, image, own in zip(names, images, own_facts, strict=True):
             save_png(out / name, image, own)
-        if arguments.overwrite:
-            remove_former(filter(is_single, out.iterdir()), [out / name for name in names])
-    print(f"{len(drawn)} image{'s' * (len(drawn) > 1)} of iteration {sampler.step}: {out}")
-
-
-def is_single(path: Path) -> bool:
-    """Whether a file has a name of SINGLE."""
-    return bool(re.fullmatch(r"seed\d{4,}_\d{6,}\.png", path.name))
+    others = 0 if kind else len({path.name for path in out.glob("*.png")} - {*names})  # of other seeds or runs, say
+    beside = f", beside {others} other{'s' * (others > 1)}" if others else ""
+    print(f"{len(drawn)} image{'s' * (len(drawn) > 1)} of iteration {sampler.step}: {out}{beside}")
 
 
 def pick(

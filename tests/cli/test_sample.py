@@ -8,7 +8,6 @@ from PIL import Image
 from tool_modules import load_tool, pixels, run
 
 import fastgan_jax
-from fastgan_jax.cli.sample import is_single
 from fastgan_jax.errors import UserError
 from fastgan_jax.inference.picking import realness
 from fastgan_jax.inference.restore import load_discriminator
@@ -37,15 +36,14 @@ def test_sample_makes_one_image_of_each_of_several_seeds_into_a_zip(smoke_run, t
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".png"] == ["x.zip"]
 
 
-def test_images_in_a_folder_are_replaced_as_a_whole_and_nothing_else_is(smoke_run, tmp_path):
-    for name in ("seed_notes.png", "seed0000_000001.txt"):
-        (tmp_path / name).write_bytes(b"mine")
+def test_other_images_in_a_folder_stay_and_are_counted(smoke_run, tmp_path, capsys):
     options = ["--run", smoke_run, "--out", tmp_path]
-    assert run("sample", *options, "--num", 3) == run("sample", *options, "--num", 1, "--first", 3) == 0
-    assert sum(is_single(path) for path in tmp_path.iterdir()) == 4, "without --overwrite, images are added"
-    assert run("sample", *options, "--num", 1, "--overwrite") == 0
-    left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == ["seed0000_000000.png", "seed0000_000001.txt", "seed_notes.png"]
+    assert run("sample", *options, "--num", 2) == 0
+    assert capsys.readouterr().out == f"2 images of iteration 4: {tmp_path}\n"
+    assert run("sample", *options, "--num", 1, "--first", 2) == 0
+    assert capsys.readouterr().out == f"1 image of iteration 4: {tmp_path}, beside 2 others\n"
+    assert run("sample", *options, "--num", 2, "--overwrite") == 0
+    assert capsys.readouterr().out == f"2 images of iteration 4: {tmp_path}, beside 1 other\n"
 
 
 def test_sample_makes_several_images_of_several_seeds_in_batches(smoke_run, tmp_path):
