@@ -21,7 +21,7 @@ STOPPING = {
 log = logging.getLogger(__name__)
 
 
-class Interrupted(KeyboardInterrupt):
+class Terminated(KeyboardInterrupt):
     """A signal that ends the process, where there is nothing to save.
 
     For Ctrl-C too it is not KeyboardInterrupt itself: once that has passed through code which Python compiles from a
@@ -35,7 +35,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Lets SIGTERM, SIGHUP and Ctrl-C raise `Interrupted`: what is open is closed; none gets lost.
+    """Lets SIGTERM, SIGHUP and Ctrl-C raise `Terminated`: what is open is closed; none gets lost.
 
     A signal that the process was started to ignore, as SIGHUP under nohup, or that has another handler, stays as it is.
     """
@@ -46,7 +46,7 @@ def interruptible() -> Iterator[None]:
                 threading.Timer(RETRY_SECONDS, signal.raise_signal, [number]).start()
                 return
             frame = frame.f_back
-        raise Interrupted(number)
+        raise Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():  # elsewhere signals never arrive
         yield

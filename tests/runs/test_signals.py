@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastgan_jax.runs.signals import Interrupted, StopSignals, interruptible
+from fastgan_jax.runs.signals import StopSignals, Terminated, interruptible
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def usual_handlers():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_raises(number):
-    with pytest.raises(Interrupted) as raised, interruptible():
+    with pytest.raises(Terminated) as raised, interruptible():
         os.kill(os.getpid(), number)
         time.sleep(10)
     assert raised.value.signal_number == number
@@ -101,7 +101,7 @@ def test_while_a_run_iterates_signals_are_noted_once():
     with interruptible(), StopSignals() as signals:
         os.kill(os.getpid(), signal.SIGHUP)
         assert signals.received == signal.SIGHUP
-        with pytest.raises(Interrupted):
+        with pytest.raises(Terminated):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(10)
 
