@@ -61,7 +61,7 @@ setup(
     packages=[*find_packages(include=["fastgan_jax", "fastgan_jax.*"]), *PRESETS],
     package_dir={"": "."} | PRESETS,
     package_data={"fastgan_jax": ["py.typed", "**/*.json"]},
-    entry_points={"console_scripts": ["fastgan = fastgan_jax.cli.app:main"]},
+    entry_points={"console_scripts": ["fastgan = fastgan_jax.cli.app:run_program"]},
     install_requires=(ROOT / "requirements.txt").read_text(encoding="utf-8").split(),
     extras_require=EXTRAS,
 )

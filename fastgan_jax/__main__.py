@@ -1,8 +1,6 @@
 """`python -m fastgan_jax COMMAND ...`: the same as `fastgan COMMAND ...`."""
 
-import sys
-
-from fastgan_jax.cli.app import main
+from fastgan_jax.cli.app import run_program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program()

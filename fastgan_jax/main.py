@@ -1,11 +1,11 @@
 """`python -m fastgan_jax.main --config NAME ...`: the same as `fastgan train --config NAME ...`."""
 
-import sys
 from functools import partial
 
-from fastgan_jax.cli.app import run_command
+from fastgan_jax.cli.app import run_command, run_tool
 
-main = partial(run_command, "train", program="python -m fastgan_jax.main")
+TRAINING = {"name": "train", "program": "python -m fastgan_jax.main"}
+main = partial(run_command, **TRAINING)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_tool(**TRAINING)

@@ -197,7 +197,8 @@ class _Training:
             inputs = next(batches)
             meanwhile = [self._sample] if self.step == 0 else []
             compiling = [lambda: self._compile(per_call, inputs), *meanwhile]
-            (program, needed), *_ = watched("compiling", lambda: at_once(*compiling))
+            (program, needed, seconds), *_ = watched("compiling", lambda: at_once(*compiling))
+            self._log_compiled(seconds, per_call, needed)
             counted = {"total": config.iterations, "initial": self.step, "images_per_step": config.batch_size}
             shown, advice = Progress(title="iteration", **counted), memory_advice(TRAINING_CURE, needed)
             with StopSignals() as signals, shown as progress, advice:
@@ -331,17 +332,18 @@ class _Training:
         order, facts = (train.seed, train.batch_size, per_call, self.step), bool(self.spec.discriminator.heads)
         return feed(self.data, self.resident, *order, mesh=self.spec.mesh, facts=facts)
 
-    def _compile(self, per_call: int, inputs: tuple) -> tuple[Program, int]:
-        """The compiled program and the bytes of device memory that it needs."""
+    def _compile(self, per_call: int, inputs: tuple) -> tuple[Program, int, float]:
+        """The compiled program, the bytes of device memory that it needs, and the seconds that it took."""
         options = {"unroll": jax.default_backend() == "cpu", "accumulate": self.config.train.accumulate}
         program = make_program(self.spec, iterations=per_call, resident=self.resident, **options)
         started = time.perf_counter()
         compiled, needed = compile_program(program, self.state, self.pretrained, *inputs, mesh=self.spec.mesh)
+        return compiled, needed, time.perf_counter() - started
+
+    def _log_compiled(self, seconds: float, per_call: int, needed: int) -> None:
         count, kind = 1 if self.spec.mesh is None else self.spec.mesh.size, jax.devices()[0].device_kind
-        where = kind if count == 1 else f"each of {count} {kind}"
-        facts = (time.perf_counter() - started, per_call, needed / 1e9, where)
+        facts = (seconds, per_call, needed / 1e9, kind if count == 1 else f"each of {count} {kind}")
         log.info("compiled in %.1f s: %d iteration(s) per call, about %.2f GB of memory on %s", *facts)
-        return compiled, needed
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.train.iterations

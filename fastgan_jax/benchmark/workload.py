@@ -28,6 +28,7 @@ from fastgan_jax.gan.state import TrainState, create_train_state
 from fastgan_jax.models.efficientnet import feature_kernel_shapes
 from fastgan_jax.models.lpips import BACKBONES
 from fastgan_jax.pretrained.networks import PERCEPTUAL
+from fastgan_jax.utils.console import watched
 from fastgan_jax.utils.devices import memory_advice
 
 NUM_IMAGES = 64  # of the synthetic set; a batch may repeat some
@@ -126,7 +127,10 @@ class Runner:
         with _empty_cache():
             for cache in ("cold", "cached"):
                 start = time.perf_counter()
-                self.compiled, self.needed = compile_program(workload.program(), workload.state, *workload.inputs)
+                self.compiled, self.needed = watched(
+                    f"compiling ({cache})",
+                    lambda: compile_program(workload.program(), workload.state, *workload.inputs),
+                )
                 self.compile_seconds[cache] = time.perf_counter() - start
         self._run(WARM_UP_CALLS)
 

@@ -22,7 +22,8 @@ from fastgan_jax import __version__, cli
 from fastgan_jax.cli.options import Parser, fetch_run, split_overrides
 from fastgan_jax.errors import UserError
 from fastgan_jax.runs.signals import interruptible
-from fastgan_jax.utils.console import escape_output, nobody_reads, say, show_log, silence
+from fastgan_jax.utils.console import escape_output, leave, nobody_reads, say, show_log, silence
+from fastgan_jax.utils.hosts import is_one_of_several
 
 CLOSED_PIPE = 141  # 128 + SIGPIPE, as a shell counts
 OVERVIEW = """usage: fastgan COMMAND ...      (or: python -m fastgan_jax COMMAND ...)
@@ -155,9 +156,22 @@ def _in_words(error: OSError) -> str:
     return f"{error.filename or 'a file'}: {error.strerror or error}"
 
 
-def run_tool(name: str) -> NoReturn:
+def run_tool(name: str, *, program: str | None = None) -> NoReturn:
     """Runs a command with the arguments of this process, and ends it with the exit code."""
-    sys.exit(run_command(name))
+    end(run_command(name, program=program))
+
+
+def run_program() -> NoReturn:
+    """Runs `fastgan` with the arguments of this process, and ends it with the exit code."""
+    end(main())
+
+
+def end(code: int) -> NoReturn:
+    """Ends the process, after a signal at once: Python would wait for XLA, which may still compile, or crash."""
+    if code > 128 and not is_one_of_several():
+        leave(code)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C while Python ends: no traceback
+    sys.exit(code)
 
 
 def _run(command: ModuleType, arguments: argparse.Namespace) -> int | None:

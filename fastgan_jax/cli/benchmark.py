@@ -158,9 +158,11 @@ def compile_for_target(arguments: argparse.Namespace) -> None:
 def time_blocks(runner: Any, arguments: argparse.Namespace) -> None:
     """Times a program's blocks, and prints and writes the result; with --on-command, one block at a time."""
     from fastgan_jax.benchmark import paired, results
+    from fastgan_jax.utils.console import Progress
 
     if arguments.on_command:
         paired.answer(runner)
         return
-    seconds = [runner.time_block(arguments.iterations) for _ in range(arguments.blocks)]
+    blocks = Progress(range(arguments.blocks), title="blocks", passing=True)
+    seconds = [runner.time_block(arguments.iterations) for _ in blocks]
     results.show(runner.result(seconds, arguments.iterations), arguments.json)

@@ -24,7 +24,7 @@ from fastgan_jax.pretrained.networks import PerceptualDistance, load_perceptual
 from fastgan_jax.runs.checkpoint import find_checkpoint, image_fingerprint
 from fastgan_jax.runs.config import split_names
 from fastgan_jax.runs.folder import run_name, run_of
-from fastgan_jax.utils.console import Progress, announced
+from fastgan_jax.utils.console import Progress, announced, say
 from fastgan_jax.utils.files import cache_folder, user_path
 
 TRAINING_SET = "training set"  # what its images are called in the facts of an evaluation
@@ -301,11 +301,11 @@ def evaluate_run(
     evaluator = evaluator_from_config(config, networks, data)
     rows, figure = [], None
     with announced(f"evaluating {config.eval.num_samples} samples of each of {len(steps)} checkpoint(s)"):
-        for sampler in (progress := Progress(load_each(run, steps), title="checkpoints", total=len(steps))):
+        for sampler in Progress(load_each(run, steps), title="checkpoints", total=len(steps)):
             values = evaluator.evaluate(sampler)
             rows.append({"step": sampler.step, **values})
             if len(steps) > 1:  # for who stops it before the end
-                progress.say(f"iteration {sampler.step}: {in_words(values)}")
+                say(f"{run_name(run)}, iteration {sampler.step}: {in_words(values)}")
     read = [row["step"] for row in rows]
     remarks += [UNREADABLE.format(step) for step in steps if step not in read]
     facts = {

@@ -10,8 +10,10 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 from fastgan_jax.utils.files import remove_temporary_folder
 
@@ -33,6 +35,7 @@ def in_notebook() -> bool:
 
 
 Result = TypeVar("Result")
+_bars: list[Any] = []  # those of tqdm that are open
 
 
 def show_log(level: int) -> None:
@@ -58,12 +61,16 @@ def escape_output() -> None:
 
 
 def say(text: str) -> None:
-    """Writes a line to stderr. If that is gone (a closed terminal, a pipe without a reader), work goes on unseen."""
+    """Writes a line to stderr, above any bar.
+
+    If stderr is gone (a closed terminal, a pipe without a reader), work goes on unseen.
+    """
     if sys.stderr is None:
         return
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+    write = _bars[-1].write if _bars else partial(print, flush=True)
     try:
-        print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+        write(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
     except (OSError, ValueError):  # ValueError: it is closed
         silence(sys.stderr)
 
@@ -131,7 +138,7 @@ def watched(title: str, function: Callable[[], Result]) -> Result:
         return future.result()
     except KeyboardInterrupt as interrupt:
         if thread.is_alive():
-            atexit.register(_leave, thread, 128 + getattr(interrupt, "signal_number", signal.SIGINT))
+            atexit.register(_leave_alive, thread, 128 + getattr(interrupt, "signal_number", signal.SIGINT))
         raise
 
 
@@ -157,14 +164,19 @@ def _started(function: Callable[[], Result]) -> tuple["concurrent.futures.Future
     return future, thread
 
 
-def _leave(thread: threading.Thread, code: int) -> None:
+def leave(code: int) -> NoReturn:
+    """Ends the process with this exit code, whatever its threads are at."""
+    remove_temporary_folder()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def _leave_alive(thread: threading.Thread, code: int) -> None:
     """Ends the process with this exit code if the thread is still at work: Python would wait, or crash."""
     if thread.is_alive():
-        remove_temporary_folder()
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                stream.flush()
-        os._exit(code)
+        leave(code)
 
 
 class _Elapsed:
@@ -198,10 +210,15 @@ class _Elapsed:
 def _opened_bar(stack: contextlib.ExitStack, **options: Any) -> Any:
     """A bar of tqdm, open as long as `stack`; log lines go above it, not into it."""
     from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a notebook lacks for another kind of bar
+        from tqdm.contrib.logging import logging_redirect_tqdm
 
     bar = stack.enter_context(tqdm(**options))
     stack.enter_context(logging_redirect_tqdm())
+    _bars.append(bar)
+    stack.callback(_bars.remove, bar)
     return bar
 
 
@@ -272,13 +289,6 @@ class Progress:
                 yield item
                 self.update()
 
-    def say(self, text: str) -> None:
-        """Writes a line that stays, above the bar."""
-        if self._bar is None:
-            say(text)
-        else:
-            self._bar.write(text, file=sys.stderr)
-
     def note(self, text: str) -> None:
         """Shows this text, such as the latest losses, from the next update on."""
         self._note = text
@@ -300,8 +310,8 @@ class Progress:
                 self._bar.update(count)
             return
         rate = (self._done - self._shown) / max(seconds, 1e-9)
-        notes = [f"{rate * self._images:.1f} images/s"] if self._images else []
-        notes += [self._note] if self._note else []
+        notes = [self._note] if self._note else []
+        notes += [f"{rate * self._images:.1f} images/s"] if self._images else []
         if self._bar is not None:
             self._bar.set_postfix_str("  ".join(notes), refresh=False)
             self._bar.update(count)

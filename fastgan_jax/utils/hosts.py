@@ -117,6 +117,11 @@ def check_same(what: str, text: str) -> None:
         raise UserError(f"{what} of process {named} differ from those of process 0: give all processes the same")
 
 
+def is_one_of_several() -> bool:
+    """Whether this process trains together with others."""
+    return _joined
+
+
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
     """Of several processes, one that fails ends at once, with a line that says why: the others would wait for it."""

@@ -7,6 +7,7 @@ import os
 import sys
 
 from fastgan_jax.errors import UserError
+from fastgan_jax.utils.console import muted
 
 
 def check_matplotlib() -> None:
@@ -22,7 +23,8 @@ def import_matplotlib() -> None:
         return
     backend = os.environ.pop("MPLBACKEND", None)
     try:
-        matplotlib = importlib.import_module("matplotlib")
+        with muted("matplotlib"):  # without a folder for its own cache it says so at length
+            matplotlib = importlib.import_module("matplotlib")
     finally:
         if backend is not None:
             os.environ["MPLBACKEND"] = backend

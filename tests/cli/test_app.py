@@ -225,3 +225,30 @@ def test_a_package_that_is_missing_is_one_line(capsys, monkeypatch):
     use(monkeypatch, needing("fastgan_jax.nothing"))
     with pytest.raises(ModuleNotFoundError):
         run("sample")
+
+
+COMPILING = """
+import signal, threading
+import jax, jax.numpy as jnp
+from fastgan_jax.cli import app
+
+def compiling(_):
+    def chain(x):
+        for i in range(1500):
+            x = jnp.sin(x @ x.T) + i
+        return x
+
+    lowered = jax.jit(chain).lower(jnp.ones((8, 8)))  # which takes seconds to compile
+    threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+    lowered.compile()
+
+app.parse = lambda *_: None
+app.find_command("sample").run = compiling
+app.run_tool("sample")
+"""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_xla_compiles_is_one_line():
+    result = python("-c", COMPILING)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "stopped\n")

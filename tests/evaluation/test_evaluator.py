@@ -326,7 +326,7 @@ def test_of_several_checkpoints_each_is_said_at_once(smoke_run, config, capsys, 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(evaluate.Evaluator, "evaluate", stopped)
         evaluate.evaluate_run(smoke_run, [0, 4], config)
-    assert re.search(r"^iteration 0: layout \d", capsys.readouterr().err, re.MULTILINE)
+    assert re.search(r"^smoke, iteration 0: layout \d", capsys.readouterr().err, re.MULTILINE)
     assert evaluate.evaluate_run(smoke_run, "latest", config).rows[0]["step"] == 4
     assert "iteration 4" not in capsys.readouterr().err
 
