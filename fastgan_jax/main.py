@@ -4,8 +4,8 @@ from functools import partial
 
 from fastgan_jax.cli.app import run_command, run_tool
 
-TRAINING = {"name": "train", "program": "python -m fastgan_jax.main"}
-main = partial(run_command, **TRAINING)
+PROGRAM = "python -m fastgan_jax.main"
+main = partial(run_command, "train", program=PROGRAM)
 
 if __name__ == "__main__":
-    run_tool(**TRAINING)
+    run_tool("train", program=PROGRAM)
