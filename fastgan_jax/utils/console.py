@@ -68,7 +68,8 @@ def say(text: str) -> None:
     if sys.stderr is None:
         return
     encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-    write = _bars[-1].write if _bars else partial(print, flush=True)
+    bar = next(reversed(_bars), None)
+    write = partial(print, flush=True) if bar is None else bar.write
     try:
         write(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
     except (OSError, ValueError):  # ValueError: it is closed
